@@ -1,0 +1,180 @@
+//! One item as it was sent: the top-level fields of one JSON object, parsed once, before any meaning is given to them.
+//!
+//! `decode` checks it strictly at our own doors, `understand` cleans it into an [`Event`](crate::event::Event). The JSON
+//! is parsed here and nowhere else on the way of an event; [`parses`] counts it, so that "once per item" can be shown.
+
+use crate::value::{KeySeed, MARK_DUPLICATE, MARK_SIZE, Text, Value, ValueSeed};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! item_fields {
+    ($($variant:ident $name:literal)*) => {
+        /// A top-level field that has a meaning (spec 01 section 1).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        #[allow(missing_docs)]
+        pub enum ItemField { $($variant),* }
+
+        impl ItemField {
+            /// All of them.
+            pub const ALL: &'static [ItemField] = &[$(ItemField::$variant),*];
+
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(ItemField::$variant => $name),* }
+            }
+
+            /// The field of that name.
+            pub fn parse(name: &str) -> Option<ItemField> {
+                match name { $($name => Some(ItemField::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+item_fields! {
+    BkTenantId "bk_tenant_id" Id "id" EventId "event_id" PluginId "plugin_id" StrategyId "strategy_id"
+    AlertName "alert_name" Description "description" Severity "severity" DataType "data_type" Tags "tags"
+    TargetType "target_type" Target "target" Assignee "assignee" Status "status" Metric "metric" Category "category"
+    DedupeKeys "dedupe_keys" DedupeMd5 "dedupe_md5" Time "time" AnomalyTime "anomaly_time"
+    BkIngestTime "bk_ingest_time" BkCleanTime "bk_clean_time" CreateTime "create_time" BkBizId "bk_biz_id" Ip "ip"
+    Ipv6 "ipv6" BkCloudId "bk_cloud_id" BkHostId "bk_host_id" BkServiceInstanceId "bk_service_instance_id"
+    BkTopoNode "bk_topo_node" ExtraInfo "extra_info"
+}
+
+const FIELDS: usize = ItemField::ALL.len();
+
+/// The fields of one item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    known: [Value; FIELDS],
+    /// Bit per field: present, be it as `null`.
+    present: u64,
+    /// Top-level fields without a meaning, in the order sent.
+    pub unknown: Vec<(Text, Value)>,
+}
+
+impl Default for Item {
+    fn default() -> Item {
+        Item { known: std::array::from_fn(|_| Value::Null), present: 0, unknown: Vec::new() }
+    }
+}
+
+impl Item {
+    /// The field's value; `Null` when absent.
+    pub fn get(&self, field: ItemField) -> &Value {
+        &self.known[field as usize]
+    }
+
+    /// Takes the field's value out and leaves `Null`.
+    pub fn take(&mut self, field: ItemField) -> Value {
+        std::mem::take(&mut self.known[field as usize])
+    }
+
+    /// True if the field was sent, be it as `null`.
+    pub fn has(&self, field: ItemField) -> bool {
+        self.present & (1 << field as u32) != 0
+    }
+
+    /// Sets a field.
+    pub fn set(&mut self, field: ItemField, value: Value) {
+        self.present |= 1 << field as u32;
+        self.known[field as usize] = value;
+    }
+
+    /// Rough bytes held, for the bound of queues.
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Item>() + self.known.iter().map(heap_bytes).sum::<usize>() + self.unknown.iter().map(|(_, v)| 32 + heap_bytes(v)).sum::<usize>()
+    }
+}
+
+fn heap_bytes(value: &Value) -> usize {
+    match value {
+        Value::Text(t) if t.is_heap_allocated() => t.len() + 16,
+        Value::List(list) => list.iter().map(|v| size_of::<Value>() + heap_bytes(v)).sum(),
+        Value::Object(fields) => fields.iter().map(|(k, v)| size_of::<(Text, Value)>() + k.len() + heap_bytes(v)).sum(),
+        _ => 0,
+    }
+}
+
+static PARSES: AtomicU64 = AtomicU64::new(0);
+
+/// How many items this process has parsed from JSON so far.
+pub fn parses() -> u64 {
+    PARSES.load(Ordering::Relaxed)
+}
+
+/// Limits under which an item is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemLimits {
+    /// Containers inside each other, the item itself included.
+    pub depth_max: u32,
+    /// Entries of one object or array.
+    pub entries_max: usize,
+    /// Refuse repeated keys, at any depth; otherwise the last one wins.
+    pub strict: bool,
+}
+
+impl ItemLimits {
+    /// Our own doors (DESIGN.md section 3; limits in `/limits`).
+    pub const STRICT: ItemLimits = ItemLimits { depth_max: 32, entries_max: 1_000, strict: true };
+    /// Upstream's clean: whatever Python's parser takes.
+    pub const UPSTREAM: ItemLimits = ItemLimits { depth_max: 120, entries_max: usize::MAX, strict: false };
+}
+
+/// Parses one JSON object. The error is serde's; `decode` turns it into a refusal.
+pub fn parse_item(bytes: &[u8], limits: ItemLimits) -> Result<Item, serde_json::Error> {
+    PARSES.fetch_add(1, Ordering::Relaxed);
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let seed = ValueSeed { depth_left: limits.depth_max, entries_max: limits.entries_max, strict: limits.strict };
+    let item = ItemSeed(seed).deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(item)
+}
+
+struct ItemSeed(ValueSeed);
+
+impl<'de> DeserializeSeed<'de> for ItemSeed {
+    type Value = Item;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Item, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ItemSeed {
+    type Value = Item;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item, A::Error> {
+        let inner = self.0.deeper()?;
+        let mut item = Item::default();
+        let mut entries = 0;
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            entries += 1;
+            if entries > self.0.entries_max {
+                return Err(A::Error::custom(MARK_SIZE));
+            }
+            match ItemField::parse(&key) {
+                Some(field) => {
+                    if self.0.strict && item.has(field) {
+                        return Err(A::Error::custom(MARK_DUPLICATE));
+                    }
+                    item.set(field, map.next_value_seed(inner)?);
+                }
+                None => {
+                    let known_before = item.unknown.iter_mut().find(|(k, _)| *k == key);
+                    match known_before {
+                        Some(_) if self.0.strict => return Err(A::Error::custom(MARK_DUPLICATE)),
+                        Some((_, slot)) => *slot = map.next_value_seed(inner)?,
+                        None => item.unknown.push((key, map.next_value_seed(inner)?)),
+                    }
+                }
+            }
+        }
+        Ok(item)
+    }
+}

@@ -1,0 +1,20 @@
+//! Decisions of Alertmill. Nothing here waits on a socket, reads a clock or names the WASM engine: time, randomness and
+//! storage come in as arguments or behind the traits of [`ports`] and [`rules`].
+//!
+//! The way of one event, in order:
+//! 1. [`decode`]: bytes of one protocol -> items, or refusals with a code;
+//! 2. [`record`]: good items become a journal record, and the sender is answered when it is durable;
+//! 3. [`pipeline::understand`]: item -> cleaned [`event::Event`], uid, or a dead letter;
+//! 4. [`pipeline::enrich_events`], [`pipeline::dedupe`]: user rules ([`rules`]), then the fingerprint;
+//! 5. [`alert`]: open alerts + events + time -> alerts, logs, timers;
+//! 6. [`ports`]: one commit of state, position, ledger, event lists and outbox.
+
+pub mod event;
+pub mod fields;
+pub mod identity;
+pub mod item;
+pub mod ports;
+pub mod record;
+pub mod row;
+pub mod rules;
+pub mod value;

@@ -1,0 +1,241 @@
+//! What the pipeline asks of the outside world. Each port makes one promise, written with it; the simulator and the real
+//! stores implement the same traits, and one test suite holds both to the promises.
+
+use crate::event::{Fingerprint, Status, Uid};
+use crate::item::Item;
+use crate::record::{Journaled, RecordBody, RuleSet};
+use crate::value::Text;
+use std::future::Future;
+
+/// A record is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its ordinal.
+    pub ordinal: u64,
+    /// Its time, milliseconds since 1970.
+    pub received_at_ms: i64,
+}
+
+/// A port that did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// Nothing was changed; it may work later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Whether it was done is not known; the caller asks or repeats, both are safe.
+    #[error("{0}")]
+    Unclear(String),
+    /// It will never work again in this process.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// Promise: when `append` answers `Ok`, the record survives kill -9 and power loss, is replayed after every restart until
+/// a commit has passed it, and is handed to the prepare half exactly once in this process, in the order of ordinals. The
+/// time it gets never goes back, and the record before it has the ordinal before it.
+pub trait Journal: Send + Sync {
+    /// Appends one record. `parsed` goes along in memory, so that prepare need not parse again.
+    fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> impl Future<Output = Result<Appended, PortError>> + Send;
+}
+
+/// Promise: durable records in the order of ordinals without a gap, starting after the position that the store has
+/// committed. Never an empty answer.
+pub trait Records: Send {
+    /// Waits for the next records; takes what is there, at most `rows_max` items unless the first record alone has more.
+    fn next_records(&mut self, rows_max: usize) -> impl Future<Output = Result<Vec<Journaled>, PortError>> + Send;
+}
+
+/// Promise: `true` for every uid that a commit stored and whose `known_until_s` has not passed; never `true` for one that
+/// no commit stored.
+pub trait KnownUids: Send {
+    /// One answer per uid, in order.
+    fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError>;
+}
+
+/// Promise: all of a commit or nothing. A commit that moves `from` to `to` applies only when the store's position is
+/// `from`; when it is already `to` the same commit was applied before, and `Ok` is the answer. After `Ok` the state seen
+/// by readers is that commit's; after a kill it is that commit's; after power loss it may be an earlier commit's, and the
+/// journal still holds all records since.
+pub trait LocalStore: Send {
+    /// Applies a commit.
+    fn commit(&mut self, commit: &Commit) -> impl Future<Output = Result<(), PortError>> + Send;
+}
+
+/// Everything that one fold batch changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    /// Position before: the last ordinal that the commit before this one covered.
+    pub from: u64,
+    /// Position after.
+    pub to: u64,
+    /// Time of the record at `to`, milliseconds.
+    pub received_at_ms: i64,
+    /// Documents of stored events, in fold order.
+    pub events: Vec<StoredEvent>,
+    /// One buffer for their documents.
+    pub event_heap: Vec<u8>,
+    /// Alerts that changed, whole, one entry each.
+    pub alerts: Vec<AlertWrite>,
+    /// Which events each alert absorbed, in order.
+    pub alert_events: Vec<AlertEvents>,
+    /// Log documents, without CONVERGE ones: those are derived from the event lists.
+    pub logs: Vec<LogWrite>,
+    /// Events that could not be understood or judged.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Counters that changed, absolute values.
+    pub ledger: Vec<LedgerValue>,
+    /// The generation that began in this batch, the last one if several.
+    pub rule_set: Option<RuleSet>,
+    /// When the next time-out is due, milliseconds.
+    pub next_due_ms: Option<i64>,
+}
+
+/// One event document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEvent {
+    /// `_id` of the document.
+    pub uid: Uid,
+    /// Seconds until which a retry of this uid must be recognised.
+    pub known_until_s: i64,
+    /// Seconds that choose the day index (spec 01 section 7).
+    pub index_time_s: i64,
+    /// Where its JSON lies in `event_heap`.
+    pub document: std::ops::Range<u32>,
+}
+
+/// One alert, whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertWrite {
+    /// `seq_id`; identity in the local store.
+    pub seq: u64,
+    /// `id` of the document.
+    pub id: Text,
+    /// Tenant.
+    pub tenant: Text,
+    /// Stored status.
+    pub status: Status,
+    /// 1 to 3.
+    pub severity: u8,
+    /// Name, for search.
+    pub alert_name: Text,
+    /// What it is about.
+    pub fingerprint: Fingerprint,
+    /// Seconds.
+    pub create_time: i64,
+    /// Seconds.
+    pub begin_time: i64,
+    /// Seconds.
+    pub latest_time: i64,
+    /// Seconds; only ended alerts have one.
+    pub end_time: Option<i64>,
+    /// Distinct events that opened, updated, converged into or ended it.
+    pub event_count: u64,
+    /// Rises by one with every change; external version of the document.
+    pub revision: u64,
+    /// Generation of its last folded event.
+    pub rule_generation: u64,
+    /// The document (spec 04 section 3), JSON.
+    pub document: Vec<u8>,
+    /// What the fold needs to go on with it, beside the document; opaque to stores.
+    pub state: Vec<u8>,
+}
+
+/// What an event did to an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EventRole {
+    /// Opened it.
+    Opened = 1,
+    /// Moved it forward.
+    Updated = 2,
+    /// Counted, but older than what the alert knew.
+    Late = 3,
+    /// Recovered or closed it.
+    Ended = 4,
+    /// Stored only, milder than the alert: noted in the list, not counted.
+    Milder = 5,
+}
+
+/// The events of one alert in one commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertEvents {
+    /// The alert.
+    pub seq: u64,
+    /// Index into `Commit::events`, role, and the second of the fold (`create_time` of the derived CONVERGE log).
+    pub events: Vec<(u32, EventRole)>,
+}
+
+/// One log document (spec 04 section 4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogWrite {
+    /// The alert.
+    pub seq: u64,
+    /// Operation, such as `CREATE`.
+    pub op_type: &'static str,
+    /// Seconds.
+    pub create_time: i64,
+    /// JSON.
+    pub document: Vec<u8>,
+}
+
+/// An event that went no further, with the reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// Its record.
+    pub ordinal: u64,
+    /// Its place in the record.
+    pub index: u32,
+    /// Milliseconds.
+    pub received_at_ms: i64,
+    /// Tenant.
+    pub tenant: Text,
+    /// Source.
+    pub source: Text,
+    /// Stable code, such as `clean-error` or `too-many-events`.
+    pub code: Text,
+    /// What was wrong, where, what to do.
+    pub detail: String,
+    /// The item as it was sent.
+    pub item: Vec<u8>,
+}
+
+/// One counter of the ledger, absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerValue {
+    /// `source` or `rule`.
+    pub scope: &'static str,
+    /// Name of the source or rule.
+    pub name: Text,
+    /// Which counter.
+    pub counter: Text,
+    /// Its value since the journal began.
+    pub value: u64,
+}
+
+/// What a store gives back at start; `Fold::restore` goes on from it.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// The last committed position; 0 for a new store.
+    pub position: u64,
+    /// Its time.
+    pub received_at_ms: i64,
+    /// Open alerts, and those that ended within the last 24 h before `received_at_ms`.
+    pub alerts: Vec<RestoredAlert>,
+    /// All counters.
+    pub ledger: Vec<(Text, Text, Text, u64)>,
+    /// The generation in force at the position.
+    pub rule_set: RuleSet,
+}
+
+/// One alert at start.
+#[derive(Clone, Debug)]
+pub struct RestoredAlert {
+    /// `seq_id`.
+    pub seq: u64,
+    /// The document.
+    pub document: Vec<u8>,
+    /// What `AlertWrite::state` held.
+    pub state: Vec<u8>,
+    /// Revision.
+    pub revision: u64,
+}

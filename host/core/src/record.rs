@@ -1,0 +1,358 @@
+//! The journal's records: all that changes an alert is one. Encoding and decoding of their payload, no I/O.
+//!
+//! The journal itself adds ordinal, received_at and a checksum; the payload here holds the rest. Layout, little endian:
+//! `format u8, kind u8, ...` with texts and byte strings as `u32 length, bytes`. A reader refuses what it does not know.
+
+use crate::item::Item;
+use crate::rules::Generation;
+use crate::value::Text;
+use std::ops::Range;
+use std::sync::Arc;
+
+const FORMAT: u8 = 1;
+
+/// Items of one record at most; a larger request becomes several records.
+pub const ITEMS_PER_RECORD_MAX: usize = 10_000;
+
+/// Which protocol the items came by; it decides how their bytes are decoded again on replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Door {
+    /// `POST /api/v1/events`.
+    Events = 1,
+    /// `POST /am/api/v2/alerts`.
+    Alertmanager = 2,
+}
+
+impl Door {
+    /// Name in metrics and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Door::Events => "events",
+            Door::Alertmanager => "alertmanager",
+        }
+    }
+}
+
+/// What a door counted of the request that a record holds (I6: received = refused + journaled + duplicates).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DoorCounts {
+    /// Items in the request, with those of fully refused requests since the source's last record.
+    pub received: u64,
+    /// Items refused.
+    pub refused: u64,
+    /// Repeats within the request.
+    pub duplicates: u64,
+}
+
+/// The good items of a request, each with its own bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Items {
+    /// Decided by the token, `system` without tokens.
+    pub tenant: Text,
+    /// Name of the source.
+    pub source: Text,
+    /// Protocol.
+    pub door: Door,
+    /// The request's `Idempotency-Key`.
+    pub idempotency_key: Option<Text>,
+    /// The door's numbers.
+    pub counts: DoorCounts,
+    /// One buffer for all items.
+    pub heap: Arc<[u8]>,
+    /// Where each item lies in `heap`, and its index in the request.
+    pub spans: Vec<ItemSpan>,
+}
+
+/// One item in `Items::heap`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemSpan {
+    /// Its bytes.
+    pub bytes: Range<u32>,
+    /// Its index in the request, which an idempotency key rests on.
+    pub request_index: u32,
+}
+
+impl Items {
+    /// The bytes of item `i`.
+    pub fn bytes(&self, i: usize) -> &[u8] {
+        let span = &self.spans[i].bytes;
+        &self.heap[span.start as usize..span.end as usize]
+    }
+}
+
+/// One rule of a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleEntry {
+    /// Name, from the manifest.
+    pub name: Text,
+    /// Version, from the manifest.
+    pub version: Text,
+    /// SHA-256 of the component, 64 hex digits; its file in the data folder.
+    pub digest: Text,
+    /// The rule's JSON config.
+    pub config: Text,
+    /// Everything else of its configuration, as JSON: grants, limits, policy.
+    pub options: Text,
+}
+
+/// The rules and tables that a generation runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    /// The number that begins here.
+    pub generation: Generation,
+    /// In the order in which they run.
+    pub rules: Vec<RuleEntry>,
+    /// Table name and SHA-256 of its content in the data folder.
+    pub tables: Vec<(Text, Text)>,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RecordBody {
+    /// Items were received.
+    Items(Items),
+    /// A rule-set generation begins.
+    RuleSet(RuleSet),
+    /// Nothing but that time went by.
+    Clock,
+    /// The process started.
+    Start {
+        /// Its version.
+        version: Text,
+    },
+}
+
+/// A journal record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// 1, 2, 3, ... without a gap.
+    pub ordinal: u64,
+    /// Milliseconds since 1970; never less than that of the record before.
+    pub received_at_ms: i64,
+    /// Content.
+    pub body: RecordBody,
+}
+
+/// A payload that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by another version.
+    #[error("record format {0} is not known to this version; a newer one wrote it")]
+    Format(u8),
+    /// Not a record.
+    #[error("record is damaged at byte {0}")]
+    Damaged(usize),
+}
+
+impl RecordBody {
+    /// Appends the payload.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT);
+        match self {
+            RecordBody::Items(items) => {
+                out.push(1);
+                out.push(items.door as u8);
+                put(out, items.tenant.as_bytes());
+                put(out, items.source.as_bytes());
+                put(out, items.idempotency_key.as_deref().unwrap_or("").as_bytes());
+                for n in [items.counts.received, items.counts.refused, items.counts.duplicates] {
+                    out.extend_from_slice(&n.to_le_bytes());
+                }
+                put_len(out, items.spans.len());
+                for (i, span) in items.spans.iter().enumerate() {
+                    out.extend_from_slice(&span.request_index.to_le_bytes());
+                    put(out, items.bytes(i));
+                }
+            }
+            RecordBody::RuleSet(set) => {
+                out.push(2);
+                out.extend_from_slice(&set.generation.to_le_bytes());
+                put_len(out, set.rules.len());
+                for rule in &set.rules {
+                    for text in [&rule.name, &rule.version, &rule.digest, &rule.config, &rule.options] {
+                        put(out, text.as_bytes());
+                    }
+                }
+                put_len(out, set.tables.len());
+                for (name, digest) in &set.tables {
+                    put(out, name.as_bytes());
+                    put(out, digest.as_bytes());
+                }
+            }
+            RecordBody::Clock => out.push(3),
+            RecordBody::Start { version } => {
+                out.push(4);
+                put(out, version.as_bytes());
+            }
+        }
+    }
+
+    /// Reads a payload.
+    pub fn decode(payload: &[u8]) -> Result<RecordBody, RecordError> {
+        let mut r = Reader { bytes: payload, at: 0 };
+        match r.byte()? {
+            FORMAT => {}
+            other => return Err(RecordError::Format(other)),
+        }
+        let body = match r.byte()? {
+            1 => RecordBody::Items(r.items()?),
+            2 => RecordBody::RuleSet(r.rule_set()?),
+            3 => RecordBody::Clock,
+            4 => RecordBody::Start { version: r.text()? },
+            _ => return Err(RecordError::Damaged(r.at - 1)),
+        };
+        if r.at == payload.len() { Ok(body) } else { Err(RecordError::Damaged(r.at)) }
+    }
+}
+
+fn put_len(out: &mut Vec<u8>, len: usize) {
+    out.extend_from_slice(&(len as u32).to_le_bytes());
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_len(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], RecordError> {
+        let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len()).ok_or(RecordError::Damaged(self.at))?;
+        let slice = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(slice)
+    }
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        Ok(self.take(1)?[0])
+    }
+    fn u32(&mut self) -> Result<u32, RecordError> {
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().unwrap_or_default()))
+    }
+    fn u64(&mut self) -> Result<u64, RecordError> {
+        Ok(u64::from_le_bytes(self.take(8)?.try_into().unwrap_or_default()))
+    }
+    fn blob(&mut self) -> Result<&'a [u8], RecordError> {
+        let n = self.u32()? as usize;
+        self.take(n)
+    }
+    fn text(&mut self) -> Result<Text, RecordError> {
+        let at = self.at;
+        std::str::from_utf8(self.blob()?).map(Text::new).map_err(|_| RecordError::Damaged(at))
+    }
+    /// A count of things of at least `size` bytes each, so that a damaged one cannot ask for memory.
+    fn count(&mut self, size: usize) -> Result<usize, RecordError> {
+        let at = self.at;
+        let n = self.u32()? as usize;
+        if n <= (self.bytes.len() - self.at) / size { Ok(n) } else { Err(RecordError::Damaged(at)) }
+    }
+    fn items(&mut self) -> Result<Items, RecordError> {
+        let at = self.at;
+        let door = match self.byte()? {
+            1 => Door::Events,
+            2 => Door::Alertmanager,
+            _ => return Err(RecordError::Damaged(at)),
+        };
+        let (tenant, source, key) = (self.text()?, self.text()?, self.text()?);
+        let counts = DoorCounts { received: self.u64()?, refused: self.u64()?, duplicates: self.u64()? };
+        let n = self.count(8)?;
+        let mut spans = Vec::with_capacity(n);
+        let mut heap = Vec::with_capacity(self.bytes.len() - self.at);
+        for _ in 0..n {
+            let request_index = self.u32()?;
+            let bytes = self.blob()?;
+            let start = heap.len() as u32;
+            heap.extend_from_slice(bytes);
+            spans.push(ItemSpan { bytes: start..heap.len() as u32, request_index });
+        }
+        let idempotency_key = (!key.is_empty()).then_some(key);
+        Ok(Items { tenant, source, door, idempotency_key, counts, heap: heap.into(), spans })
+    }
+    fn rule_set(&mut self) -> Result<RuleSet, RecordError> {
+        let generation = self.u64()?;
+        let n = self.count(20)?;
+        let mut rules = Vec::with_capacity(n);
+        for _ in 0..n {
+            rules.push(RuleEntry { name: self.text()?, version: self.text()?, digest: self.text()?, config: self.text()?, options: self.text()? });
+        }
+        let n = self.count(8)?;
+        let mut tables = Vec::with_capacity(n);
+        for _ in 0..n {
+            tables.push((self.text()?, self.text()?));
+        }
+        Ok(RuleSet { generation, rules, tables })
+    }
+}
+
+/// A durable record as the journal hands it to the prepare half, with the items that the door has already parsed. On
+/// replay there are none, and prepare parses the bytes again by the same decoder.
+#[derive(Clone, Debug)]
+pub struct Journaled {
+    /// The record.
+    pub record: Record,
+    /// Parallel to the record's items, or none.
+    pub parsed: Option<Vec<Item>>,
+}
+
+impl Journaled {
+    /// Rough bytes held in memory, for the bound of queues.
+    pub fn size_bytes(&self) -> usize {
+        let heap = match &self.record.body {
+            RecordBody::Items(items) => items.heap.len() + items.spans.len() * size_of::<ItemSpan>(),
+            _ => 256,
+        };
+        heap + self.parsed.iter().flatten().map(Item::size_bytes).sum::<usize>() + size_of::<Journaled>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<RecordBody> {
+        vec![
+            RecordBody::Items(Items {
+                tenant: "system".into(),
+                source: "web".into(),
+                door: Door::Events,
+                idempotency_key: Some("k1".into()),
+                counts: DoorCounts { received: 3, refused: 1, duplicates: 0 },
+                heap: b"{}{\"a\":1}".to_vec().into(),
+                spans: vec![ItemSpan { bytes: 0..2, request_index: 0 }, ItemSpan { bytes: 2..9, request_index: 2 }],
+            }),
+            RecordBody::RuleSet(RuleSet {
+                generation: 7,
+                rules: vec![RuleEntry { name: "n".into(), version: "1".into(), digest: "d".into(), config: "{}".into(), options: "{}".into() }],
+                tables: vec![("hosts".into(), "d2".into())],
+            }),
+            RecordBody::Clock,
+            RecordBody::Start { version: "0.1.0".into() },
+        ]
+    }
+
+    #[test]
+    fn every_kind_survives_the_round_trip() {
+        for body in samples() {
+            let mut bytes = Vec::new();
+            body.encode(&mut bytes);
+            assert_eq!(RecordBody::decode(&bytes), Ok(body));
+        }
+    }
+
+    #[test]
+    fn a_cut_or_longer_payload_is_refused_at_every_byte() {
+        for body in samples() {
+            let mut bytes = Vec::new();
+            body.encode(&mut bytes);
+            for cut in 0..bytes.len() {
+                assert!(RecordBody::decode(&bytes[..cut]).is_err(), "cut at {cut} of {body:?}");
+            }
+            bytes.push(0);
+            assert!(RecordBody::decode(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A row: one event on its way through the prepare half, with what the rules decided about it.
+
+use crate::event::{Event, Fingerprint};
+use crate::value::Text;
+
+/// One event between "understood" and "folded".
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The cleaned event; rules change it in place.
+    pub event: Event,
+    /// Name of the source it came from.
+    pub source: Text,
+    /// Milliseconds since 1970, of its record; monotone over the journal.
+    pub received_at_ms: i64,
+    /// Its record.
+    pub ordinal: u64,
+    /// Its place among the record's events.
+    pub index: u32,
+    /// 63 bits of a hash of (ordinal, index): the only randomness a rule can have.
+    pub seed: i64,
+    /// What dedupe rules said; `Default` until one answers.
+    pub dedupe: DedupeAnswer,
+    /// Name of the rule that answered, when `dedupe` is not `Default`.
+    pub dedupe_rule: Text,
+    /// Filled in by keying, after the rules.
+    pub fingerprint: Fingerprint,
+    /// Set by a rule: stored, but makes no alert.
+    pub dropped: Option<Dropped>,
+    /// A rule decided the severity; then milder or worse events do not replace the alert (spec 02 section 4.1).
+    pub severity_by_rule: bool,
+    /// Rules that could not judge this row, and what their policy made of it.
+    pub failures: Vec<RuleFailure>,
+    /// Until when (seconds) the event counts, if its sender re-sends while it lasts (Alertmanager).
+    pub lasting: Option<Lasting>,
+    /// What `time` is when the fold finds that this start was absorbed by an alert that has ended since.
+    pub uid_if_reopened: Option<crate::event::Uid>,
+}
+
+/// A condition that its sender repeats while it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasting {
+    /// Seconds; identity of the episode.
+    pub starts_at: i64,
+    /// Seconds; without a re-send the alert recovers then.
+    pub ends_at: Option<i64>,
+}
+
+/// An event that a rule took out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Which rule.
+    pub rule: Text,
+    /// Its reason.
+    pub reason: Text,
+}
+
+/// What a dedupe rule answers for a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DedupeAnswer {
+    /// The event's own dedupe keys decide.
+    #[default]
+    Default,
+    /// Hashed with tenant, strategy and the rule's name.
+    Key(Text),
+    /// Never merged.
+    Unique,
+}
+
+/// A rule that failed on a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFailure {
+    /// Which rule.
+    pub rule: Text,
+    /// Its version and digest, `1.2.0@sha256:..`.
+    pub version: Text,
+    /// `trap`, `deadline`, `memory`, `output`, `row-error`, `undeclared-write`, ...
+    pub kind: Text,
+    /// What it said.
+    pub message: Text,
+}

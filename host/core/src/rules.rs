@@ -1,0 +1,66 @@
+//! The port to the rule engine: what the pipeline asks of user rules. Core knows neither WASM nor components.
+
+use crate::row::Row;
+use crate::value::Text;
+
+/// A rule-set generation: a monotone number that a journal record begins.
+pub type Generation = u64;
+
+/// The rules of one generation, in order, bound to one worker. Rows that a failing rule could not judge go on by the
+/// rule's policy, with the failure written on the row; a chain never loses a row and never reorders rows.
+pub trait RuleChain: Send {
+    /// Runs every enrich rule in order over all rows.
+    fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>);
+    /// Runs the dedupe rules in order; for each row the first answer other than `Default` stays.
+    fn dedupe(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>);
+}
+
+/// Gives the chain of a generation. Before a generation's record is journaled its modules are in the data folder, so
+/// this never depends on what lies in `rules.d/` now.
+pub trait RuleSets: Send + Sync {
+    /// Opens a generation for one worker.
+    fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable>;
+}
+
+/// A generation that cannot be opened: the pipeline waits and tries again, it never goes on with other rules.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("rule-set generation {generation} cannot be opened: {why}")]
+pub struct RuleSetUnavailable {
+    /// Which.
+    pub generation: Generation,
+    /// Module, digest and cause.
+    pub why: String,
+}
+
+/// What one rule did to one batch; summed into the ledger by the fold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleTally {
+    /// Which rule.
+    pub rule: Text,
+    /// Rows it was asked about (`when` held).
+    pub rows: u64,
+    /// Rows it changed or keyed.
+    pub changed: u64,
+    /// Rows it took out.
+    pub dropped: u64,
+    /// Rows it failed on.
+    pub failed: u64,
+    /// Calls into the module.
+    pub calls: u64,
+    /// Nanoseconds inside the calls; telemetry only, never part of a document.
+    pub nanos: u64,
+}
+
+/// No rules at all.
+pub struct NoRules;
+
+impl RuleChain for NoRules {
+    fn enrich_events(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}
+    fn dedupe(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}
+}
+
+impl RuleSets for NoRules {
+    fn open(&self, _: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
+        Ok(Box::new(NoRules))
+    }
+}
