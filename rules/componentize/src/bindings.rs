@@ -32,7 +32,7 @@ fn write_bindings(resolve: &mut Resolve, world: WorldId, out: &Path) -> Result<(
         ownership: Ownership::Borrowing { duplicate_if_necessary: true },
         generate_all: true,
         pub_export_macro: true,
-        format: true,
+        format: false,
         runtime_path: Some("alertmill_rule::wit_bindgen::rt".to_string()),
         default_bindings_module: Some("alertmill_rule::bindings".to_string()),
         ..Opts::default()

@@ -1,1 +1,67 @@
-fn main() {}
+//! Wraps a compiled rule (a core module that carries its component types) into a component.
+//!
+//! - `componentize wrap IN OUT [WIT_FILE WORLD]`: with a WIT file, that world is joined to what the module says of itself;
+//!   only test modules that import what no rule may need it.
+//! - `componentize facts FILE...`: what a file is, imports and exports, a line each: what `cargo xtask rules --check` compares.
+//!
+//! Imports that the code does not use are not in the component, so what is left is what the rule needs to be granted.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use wasmparser::{Encoding, Parser, Payload};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["wrap", module, out] => wrap(module, out, None),
+        ["wrap", module, out, wit, world] => wrap(module, out, Some((wit, world))),
+        ["facts", files @ ..] => files.iter().try_for_each(|file| facts(file)),
+        _ => Err("usage: componentize wrap IN OUT [WIT_FILE WORLD] | componentize facts FILE...".into()),
+    }
+}
+
+fn wrap(module: &str, out: &str, also: Option<(&str, &str)>) -> Result<(), Box<dyn Error>> {
+    let mut bytes = fs::read(module).map_err(|error| format!("{module}: {error}"))?;
+    if let Some((wit, world)) = also {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_file(wit)?;
+        let world = resolve.select_world(&[package], Some(world))?;
+        embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)?;
+    }
+    let component = ComponentEncoder::default().module(&bytes)?.validate(true).encode()?;
+    fs::write(out, component).map_err(|error| format!("{out}: {error}").into())
+}
+
+fn facts(file: &str) -> Result<(), Box<dyn Error>> {
+    let bytes = fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+    let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(&bytes) {
+        match payload? {
+            Payload::Version { encoding, .. } => {
+                depth += 1;
+                if depth == 1 {
+                    println!("{name} is {}", if encoding == Encoding::Component { "a component" } else { "a core module" });
+                }
+            }
+            Payload::End(_) => depth -= 1,
+            Payload::ComponentImportSection(section) if depth == 1 => {
+                for import in section {
+                    println!("{name} imports {}", import?.name.name);
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    println!("{name} exports {}", export?.name.name);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
