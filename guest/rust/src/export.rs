@@ -64,6 +64,9 @@ macro_rules! export {
                     Ok(())
                 }
             }
+            // In a unit test nobody calls the exports; without this the rule would be said to be unused.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(String) -> Result<(), String> = <Module as $crate::glue::lifecycle::Guest>::init;
             $crate::export!(@section LIFECYCLE lifecycle __export_alertmill_rules_lifecycle_0_1_0_cabi);
             $($crate::export!(@hook $hook $rule);)+
         };
