@@ -12,15 +12,20 @@ pub struct Uid(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Fingerprint(pub [u8; 16]);
 
-/// 32 lower-case hex digits.
-pub fn hex(bytes: &[u8; 16]) -> Text {
+/// 32 lower-case hex digits, as bytes.
+pub fn hex_digits(bytes: &[u8; 16]) -> [u8; 32] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0u8; 32];
     for (i, byte) in bytes.iter().enumerate() {
         text[2 * i] = DIGITS[usize::from(byte >> 4)];
         text[2 * i + 1] = DIGITS[usize::from(byte & 15)];
     }
-    Text::new(std::str::from_utf8(&text).unwrap_or_default())
+    text
+}
+
+/// 32 lower-case hex digits.
+pub fn hex(bytes: &[u8; 16]) -> Text {
+    Text::new(std::str::from_utf8(&hex_digits(bytes)).unwrap_or_default())
 }
 
 /// The 16 bytes of 32 hex digits.
@@ -104,6 +109,14 @@ impl Tag {
     pub fn new(key: impl Into<Text>, value: impl Into<Value>) -> Tag {
         Tag { key: key.into(), value: value.into(), display_key: None, display_value: None }
     }
+
+    /// The tag as an object.
+    pub fn to_value(&self) -> Value {
+        let mut fields = vec![(Text::new_static("key"), Value::Text(self.key.clone())), (Text::new_static("value"), self.value.clone())];
+        let display = [("display_key", &self.display_key), ("display_value", &self.display_value)];
+        fields.extend(display.into_iter().filter_map(|(name, value)| Some((Text::new_static(name), value.clone()?))));
+        Value::Object(fields)
+    }
 }
 
 impl Serialize for Tag {
@@ -186,6 +199,8 @@ pub struct Event {
     pub bk_topo_node: Value,
     /// Everything else, an object; kept but not searched.
     pub extra_info: Value,
+    /// Top-level fields without a meaning that a dedupe key names. In memory only, for the fingerprint.
+    pub unknown: Vec<(Text, Value)>,
 }
 
 impl Event {
@@ -218,10 +233,11 @@ impl Event {
 
     /// `access_time` of the origin alarm, else `time`: what expiry looks at (spec 01 section 6).
     pub fn access_time(&self) -> &Value {
-        self.extra_info.path(&["origin_alarm", "data", "access_time"]).unwrap_or(&self.time)
+        let sent = self.extra_info.path(&["origin_alarm", "data", "access_time"]);
+        sent.filter(|time| !time.is_null()).unwrap_or(&self.time)
     }
 
-    /// A top-level field by upstream's name, as dedupe keys and documents address it. `tags` is not one.
+    /// A top-level field by upstream's name, as dedupe keys and documents address it.
     pub fn field(&self, name: &str) -> Value {
         let owned = |text: &Text| Value::Text(text.clone());
         match name {
@@ -254,7 +270,8 @@ impl Event {
             "bk_service_instance_id" => self.bk_service_instance_id.clone(),
             "bk_topo_node" => self.bk_topo_node.clone(),
             "extra_info" => self.extra_info.clone(),
-            _ => Value::Null,
+            "tags" => Value::List(self.tags.iter().map(Tag::to_value).collect()),
+            _ => self.unknown.iter().rev().find(|(n, _)| n == name).map_or(Value::Null, |(_, value)| value.clone()),
         }
     }
 
@@ -263,7 +280,7 @@ impl Event {
         EventDocument { event: self, keep_empty: false }
     }
 
-    /// The event as an alert embeds it: nulls left out, empty lists and objects kept.
+    /// The event as an alert embeds it: nulls left out, empty lists and objects kept; `extra_info` is always there.
     pub fn embedded(&self) -> EventDocument<'_> {
         EventDocument { event: self, keep_empty: true }
     }
@@ -337,11 +354,15 @@ impl Serialize for EventDocument<'_> {
             ("bk_host_id", &e.bk_host_id),
             ("bk_service_instance_id", &e.bk_service_instance_id),
             ("bk_topo_node", &e.bk_topo_node),
-            ("extra_info", &e.extra_info),
         ] {
             if !skip(value) {
                 map.serialize_entry(name, value)?;
             }
+        }
+        if !skip(&e.extra_info) {
+            map.serialize_entry("extra_info", &e.extra_info)?;
+        } else if self.keep_empty {
+            map.serialize_entry("extra_info", &Value::Object(Vec::new()))?;
         }
         map.end()
     }

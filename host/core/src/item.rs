@@ -133,6 +133,15 @@ pub fn parse_item(bytes: &[u8], limits: ItemLimits) -> Result<Item, serde_json::
     Ok(item)
 }
 
+/// Parses the JSON object that `bytes` begin with, and says how many bytes it has.
+pub fn parse_item_prefix(bytes: &[u8], limits: ItemLimits) -> Result<(Item, usize), serde_json::Error> {
+    PARSES.fetch_add(1, Ordering::Relaxed);
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let seed = ValueSeed { depth_left: limits.depth_max, entries_max: limits.entries_max, strict: limits.strict };
+    let item = ItemSeed(seed).deserialize(&mut reader)?;
+    Ok((item, reader.into_iter::<serde::de::IgnoredAny>().byte_offset()))
+}
+
 struct ItemSeed(ValueSeed);
 
 impl<'de> DeserializeSeed<'de> for ItemSeed {
@@ -153,6 +162,7 @@ impl<'de> Visitor<'de> for ItemSeed {
         let inner = self.0.deeper()?;
         let mut item = Item::default();
         let mut entries = 0;
+        let mut seen: Option<std::collections::HashSet<Text>> = None;
         while let Some(key) = map.next_key_seed(KeySeed)? {
             entries += 1;
             if entries > self.0.entries_max {
@@ -166,11 +176,22 @@ impl<'de> Visitor<'de> for ItemSeed {
                     item.set(field, map.next_value_seed(inner)?);
                 }
                 None => {
-                    let known_before = item.unknown.iter_mut().find(|(k, _)| *k == key);
-                    match known_before {
-                        Some(_) if self.0.strict => return Err(A::Error::custom(MARK_DUPLICATE)),
-                        Some((_, slot)) => *slot = map.next_value_seed(inner)?,
-                        None => item.unknown.push((key, map.next_value_seed(inner)?)),
+                    // As in `value`: a set once there are many, so that a hostile item costs no square.
+                    let repeated = match &mut seen {
+                        Some(set) => !set.insert(key.clone()),
+                        None => item.unknown.iter().any(|(k, _)| *k == key),
+                    };
+                    if repeated && self.0.strict {
+                        return Err(A::Error::custom(MARK_DUPLICATE));
+                    }
+                    let value = map.next_value_seed(inner)?;
+                    let earlier = if repeated { item.unknown.iter_mut().find(|(k, _)| *k == key) } else { None };
+                    match earlier {
+                        Some((_, slot)) => *slot = value,
+                        None => item.unknown.push((key, value)),
+                    }
+                    if seen.is_none() && item.unknown.len() == 32 {
+                        seen = Some(item.unknown.iter().map(|(k, _)| k.clone()).collect());
                     }
                 }
             }

@@ -273,7 +273,8 @@ impl<'de> Visitor<'de> for ValueSeed {
                 return Err(A::Error::custom(MARK_DUPLICATE));
             }
             let value = map.next_value_seed(inner)?;
-            match fields.iter_mut().find(|(k, _)| repeated && *k == key) {
+            let earlier = if repeated { fields.iter_mut().find(|(k, _)| *k == key) } else { None };
+            match earlier {
                 Some((_, slot)) => *slot = value,
                 None => fields.push((key, value)),
             }
