@@ -9,11 +9,16 @@
 //! 5. [`alert`]: open alerts + events + time -> alerts, logs, timers;
 //! 6. [`ports`]: one commit of state, position, ledger, event lists and outbox.
 
+pub mod alert;
+pub mod decode;
 pub mod event;
 pub mod fields;
 pub mod identity;
 pub mod item;
+pub mod ledger;
+pub mod pipeline;
 pub mod ports;
+pub mod python;
 pub mod record;
 pub mod row;
 pub mod rules;

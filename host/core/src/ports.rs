@@ -154,6 +154,8 @@ pub enum EventRole {
     Ended = 4,
     /// Stored only, milder than the alert: noted in the list, not counted.
     Milder = 5,
+    /// Asked for a recovery that is held back for a while.
+    RecoveryDelayed = 6,
 }
 
 /// The events of one alert in one commit.

@@ -1,0 +1,142 @@
+//! The ledger (I6): where every item went, per source, and what every rule did. Sums that must agree, kept in the fold's
+//! transaction, so that a kill changes nothing.
+
+use crate::ports::LedgerValue;
+use crate::record::DoorCounts;
+use crate::rules::RuleTally;
+use crate::value::Text;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why an event is stored but touched no alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StoredOnly {
+    /// Older than 24 h, or than the end of the alert before it.
+    Expired,
+    /// Milder than the open alert.
+    LowerSeverity,
+    /// An end event without an open alert.
+    NoOpenAlert,
+    /// A rule dropped it.
+    RuleDropped,
+}
+
+impl StoredOnly {
+    /// Name in counters and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StoredOnly::Expired => "expired",
+            StoredOnly::LowerSeverity => "lower-severity",
+            StoredOnly::NoOpenAlert => "no-open-alert",
+            StoredOnly::RuleDropped => "rule-dropped",
+        }
+    }
+}
+
+/// Where one event went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its uid was known.
+    Duplicate,
+    /// Not understood; in the dead letters.
+    DeadLetter,
+    /// A re-send of what the alert had absorbed.
+    Refreshed,
+    /// Stored, no alert touched.
+    StoredOnly(StoredOnly),
+    /// Opened, updated, converged into or ended an alert.
+    Folded,
+}
+
+impl Outcome {
+    fn counter(self) -> Text {
+        match self {
+            Outcome::Duplicate => Text::new_static("duplicates"),
+            Outcome::DeadLetter => Text::new_static("dead_letters"),
+            Outcome::Refreshed => Text::new_static("refreshed"),
+            Outcome::Folded => Text::new_static("folded"),
+            Outcome::StoredOnly(StoredOnly::Expired) => Text::new_static("stored_only.expired"),
+            Outcome::StoredOnly(StoredOnly::LowerSeverity) => Text::new_static("stored_only.lower-severity"),
+            Outcome::StoredOnly(StoredOnly::NoOpenAlert) => Text::new_static("stored_only.no-open-alert"),
+            Outcome::StoredOnly(StoredOnly::RuleDropped) => Text::new_static("stored_only.rule-dropped"),
+        }
+    }
+}
+
+type Key = (&'static str, Text, Text);
+
+/// All counters, absolute, with those that changed since the last commit.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    values: BTreeMap<Key, u64>,
+    changed: BTreeSet<Key>,
+}
+
+impl Ledger {
+    /// Goes on from stored counters.
+    pub fn restore(rows: &[(Text, Text, Text, u64)]) -> Ledger {
+        let scope = |text: &str| if text == "rule" { "rule" } else { "source" };
+        let values = rows.iter().map(|(s, name, counter, value)| ((scope(s), name.clone(), counter.clone()), *value)).collect();
+        Ledger { values, changed: BTreeSet::new() }
+    }
+
+    /// One request's numbers and how many of its items were journaled in this record.
+    pub fn door(&mut self, source: &Text, counts: DoorCounts, journaled: u64) {
+        self.add("source", source, Text::new_static("received"), counts.received);
+        self.add("source", source, Text::new_static("refused"), counts.refused);
+        self.add("source", source, Text::new_static("duplicates_in_request"), counts.duplicates);
+        self.add("source", source, Text::new_static("journaled"), journaled);
+    }
+
+    /// Where one event went.
+    pub fn outcome(&mut self, source: &Text, outcome: Outcome, n: u64) {
+        self.add("source", source, outcome.counter(), n);
+    }
+
+    /// What a rule did.
+    pub fn rule(&mut self, tally: &RuleTally) {
+        for (counter, n) in [("rows", tally.rows), ("changed", tally.changed), ("dropped", tally.dropped), ("failed", tally.failed)] {
+            self.add("rule", &tally.rule, Text::new_static(counter), n);
+        }
+    }
+
+    /// The changed counters, absolute; forgets that they changed.
+    pub fn take_changed(&mut self) -> Vec<LedgerValue> {
+        let changed = std::mem::take(&mut self.changed);
+        changed
+            .into_iter()
+            .map(|key| {
+                let value = self.values.get(&key).copied().unwrap_or(0);
+                LedgerValue { scope: key.0, name: key.1, counter: key.2, value }
+            })
+            .collect()
+    }
+
+    /// One counter; 0 if it never moved.
+    pub fn get(&self, scope: &'static str, name: &str, counter: &str) -> u64 {
+        self.values.get(&(scope, Text::new(name), Text::new(counter))).copied().unwrap_or(0)
+    }
+
+    /// Names of all sources seen.
+    pub fn sources(&self) -> BTreeSet<Text> {
+        self.values.keys().filter(|(scope, ..)| *scope == "source").map(|(_, name, _)| name.clone()).collect()
+    }
+
+    /// How far the sums of a source are apart: the door's (received - refused - journaled - duplicates) and the fold's
+    /// (journaled - everything an item can become). Both are 0 between commits.
+    pub fn imbalance(&self, source: &str) -> (i64, i64) {
+        let n = |counter: &str| self.get("source", source, counter) as i64;
+        let door = n("received") - n("refused") - n("journaled") - n("duplicates_in_request");
+        let stored_only = n("stored_only.expired") + n("stored_only.lower-severity") + n("stored_only.no-open-alert") + n("stored_only.rule-dropped");
+        let fold = n("journaled") - n("duplicates") - n("dead_letters") - n("refreshed") - n("folded") - stored_only;
+        (door, fold)
+    }
+
+    fn add(&mut self, scope: &'static str, name: &Text, counter: Text, n: u64) {
+        if n == 0 {
+            return;
+        }
+        let key = (scope, name.clone(), counter);
+        *self.values.entry(key.clone()).or_insert(0) += n;
+        self.changed.insert(key);
+    }
+}

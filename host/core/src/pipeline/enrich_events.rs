@@ -1,0 +1,11 @@
+//! Enriched: user rules over the rows, in order. The engine is behind the [`RuleChain`](crate::rules::RuleChain) port.
+
+use crate::row::Row;
+use crate::rules::{RuleChain, RuleTally};
+
+/// Runs the enrich rules of the generation over all rows of a prepare batch.
+pub fn enrich_events(rows: &mut [Row], chain: &mut dyn RuleChain, tally: &mut Vec<RuleTally>) {
+    if !rows.is_empty() {
+        chain.enrich_events(rows, tally);
+    }
+}

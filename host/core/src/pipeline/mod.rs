@@ -1,0 +1,14 @@
+//! The two halves of the pipeline, in the order of the way of an event.
+//!
+//! *Prepare*: [`understand`], [`enrich_events`], [`mod@dedupe`], put together in [`mod@prepare`]. *Fold*: [`fold`]. The loops
+//! that join both to journal and store are in [`conductor`]; production and the simulator run the same ones.
+
+pub mod clean;
+pub mod conductor;
+pub mod dedupe;
+pub mod enrich_events;
+pub mod expiry;
+pub mod fingerprint;
+pub mod fold;
+pub mod prepare;
+pub mod understand;

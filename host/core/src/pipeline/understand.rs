@@ -1,0 +1,180 @@
+//! Understood: a journaled item becomes a cleaned event with its uid, or a dead letter with the reason.
+//!
+//! Everything that depends on when the record was received is settled here, so that a replay settles it the same way.
+
+use crate::decode;
+use crate::event::{Status, hex};
+use crate::identity::{Algorithm, EVENTS_PER_RECORD_MAX, TimeAsSent, UidKey, seed, uid};
+use crate::item::{Item, ItemField};
+use crate::pipeline::clean::{check_poison, clean};
+use crate::pipeline::fingerprint::uid_bk_monitor;
+use crate::ports::DeadLetter;
+use crate::record::{Door, Items, Journaled, RecordBody};
+use crate::row::{DedupeAnswer, Lasting, Row};
+use crate::value::{Text, Value};
+use sha2::{Digest, Sha256};
+
+/// How far an event's time may lie ahead of its receipt, seconds; beyond, the time of receipt stands in for it.
+pub const FUTURE_MAX_S: i64 = 300;
+/// A re-sent episode older than this counts from its receipt, seconds.
+pub const EPISODE_AGE_MAX_S: i64 = 86_400;
+
+/// What of understanding is configured.
+#[derive(Clone, Copy)]
+pub struct UnderstandConfig {
+    /// The journal's secret.
+    pub uid_key: UidKey,
+    /// Which hash makes uid and fingerprint.
+    pub algorithm: Algorithm,
+}
+
+/// Understands all items of a record, appending rows and dead letters in the items' order.
+pub fn understand(journaled: Journaled, config: &UnderstandConfig, rows: &mut Vec<Row>, dead_letters: &mut Vec<DeadLetter>) {
+    let Journaled { record, parsed } = journaled;
+    let RecordBody::Items(items) = &record.body else { return };
+    let mut parsed = parsed.map(Vec::into_iter);
+    for i in 0..items.spans.len() {
+        let place = Place { items, i, ordinal: record.ordinal, received_at_ms: record.received_at_ms };
+        let item = match parsed.as_mut().and_then(Iterator::next) {
+            Some(item) => Ok(item),
+            None => decode::decode_item(items.door, items.bytes(i), &items.tenant).map_err(|refusal| place.dead("undecodable-now", refusal.to_string())),
+        };
+        match item.and_then(|item| place.event(item, config)) {
+            Ok(row) => rows.push(row),
+            Err(letter) => dead_letters.push(letter),
+        }
+    }
+}
+
+/// One item's place in the journal.
+struct Place<'a> {
+    items: &'a Items,
+    i: usize,
+    ordinal: u64,
+    received_at_ms: i64,
+}
+
+impl Place<'_> {
+    fn event(&self, mut item: Item, config: &UnderstandConfig) -> Result<Row, DeadLetter> {
+        if self.i as u32 > EVENTS_PER_RECORD_MAX {
+            return Err(self.dead("too-many-events", format!("a record gives at most {EVENTS_PER_RECORD_MAX} events")));
+        }
+        let received_s = self.received_at_ms.div_euclid(1000);
+        let episode = match self.items.door {
+            Door::Alertmanager => Some(settle_episode(&mut item, received_s)),
+            Door::Events => None,
+        };
+        let sent_time = match &episode {
+            Some(episode) => episode.identity.clone(),
+            None => item.get(ItemField::Time).clone(),
+        };
+        self.fill_defaults(&mut item, received_s);
+        clamp_future(&mut item, received_s);
+        item.set(ItemField::BkTenantId, Value::Text(self.items.tenant.clone()));
+        let mut event = clean(item, received_s, config.algorithm).map_err(|e| self.dead("clean-error", e.to_string()))?;
+        check_poison(&event).map_err(|e| self.dead("clean-error", e.to_string()))?;
+        if event.dedupe_keys.iter().any(|key| key.as_text().is_none()) {
+            return Err(self.dead("clean-error", "dedupe_keys holds something that is no field name".to_owned()));
+        }
+        let request_index = self.items.spans[self.i].request_index;
+        let time_as_sent = match (&sent_time, &self.items.idempotency_key) {
+            (Value::Null, Some(key)) => TimeAsSent::Idempotent { key, index: request_index },
+            (Value::Null, None) => TimeAsSent::Once { ordinal: self.ordinal, index: self.i as u32 },
+            (time, _) => TimeAsSent::Sent(time),
+        };
+        event.uid = match config.algorithm {
+            Algorithm::Keyed => uid(config.uid_key, &self.items.source, &event, time_as_sent),
+            Algorithm::BkMonitor => uid_bk_monitor(&event),
+        };
+        let uid_if_reopened = episode.as_ref().filter(|_| event.status == Status::Abnormal).map(|_| {
+            let again = TimeAsSent::Once { ordinal: self.ordinal, index: self.i as u32 };
+            uid(config.uid_key, &self.items.source, &event, again)
+        });
+        Ok(Row {
+            source: self.items.source.clone(),
+            received_at_ms: self.received_at_ms,
+            ordinal: self.ordinal,
+            index: self.i as u32,
+            seed: seed(self.ordinal, self.i as u32),
+            dedupe: DedupeAnswer::Default,
+            dedupe_rule: Text::default(),
+            fingerprint: Default::default(),
+            dropped: None,
+            severity_by_rule: false,
+            failures: Vec::new(),
+            lasting: episode.filter(|_| event.status == Status::Abnormal).map(|e| e.lasting),
+            uid_if_reopened,
+            event,
+        })
+    }
+
+    /// What a sender may leave out (DESIGN section 6).
+    fn fill_defaults(&self, item: &mut Item, received_s: i64) {
+        if item.get(ItemField::PluginId).is_null() {
+            item.set(ItemField::PluginId, Value::Text(self.items.source.clone()));
+        }
+        if item.get(ItemField::EventId).is_null() {
+            let digest = Sha256::digest(self.items.bytes(self.i));
+            let mut half = [0u8; 16];
+            half.copy_from_slice(&digest[..16]);
+            item.set(ItemField::EventId, Value::Text(hex(&half)));
+        }
+        for field in [ItemField::Time, ItemField::BkIngestTime] {
+            if item.get(field).is_null() {
+                item.set(field, Value::Int(received_s));
+            }
+        }
+    }
+
+    fn dead(&self, code: &'static str, detail: String) -> DeadLetter {
+        DeadLetter {
+            ordinal: self.ordinal,
+            index: self.i as u32,
+            received_at_ms: self.received_at_ms,
+            tenant: self.items.tenant.clone(),
+            source: self.items.source.clone(),
+            code: Text::new_static(code),
+            detail,
+            item: self.items.bytes(self.i).to_vec(),
+        }
+    }
+}
+
+/// What a re-sending source said of its episode.
+struct Episode {
+    lasting: Lasting,
+    /// What stands for the time in the uid.
+    identity: Value,
+}
+
+/// Settles status and time of an Alertmanager item: it fires until `ends_at` has passed (DESIGN section 6).
+fn settle_episode(item: &mut Item, received_s: i64) -> Episode {
+    let of = |name: &str| item.get(ItemField::ExtraInfo).path(&["alertmanager", name]).and_then(Value::as_int);
+    let starts_at = of("starts_at_s").unwrap_or(received_s);
+    let ends_at = of("ends_at_s");
+    let resolved = ends_at.filter(|at| *at <= received_s);
+    let (status, time, identity) = match resolved {
+        Some(at) => (Status::Recovered, at, at),
+        None if received_s - starts_at < EPISODE_AGE_MAX_S => (Status::Abnormal, starts_at, starts_at),
+        None => (Status::Abnormal, received_s, starts_at),
+    };
+    item.set(ItemField::Status, Value::literal(status.as_str()));
+    item.set(ItemField::Time, Value::Int(time));
+    item.set(ItemField::AnomalyTime, Value::Int(starts_at));
+    Episode { lasting: Lasting { starts_at, ends_at }, identity: Value::Int(identity) }
+}
+
+/// A time too far ahead becomes the time of receipt; what was sent is kept beside it.
+fn clamp_future(item: &mut Item, received_s: i64) {
+    let sent = match item.get(ItemField::Time) {
+        Value::Int(sent) if *sent > received_s + FUTURE_MAX_S => *sent,
+        _ => return,
+    };
+    item.set(ItemField::Time, Value::Int(received_s));
+    let mut extra = item.take(ItemField::ExtraInfo);
+    let mut mark = extra.remove("alertmill").unwrap_or_default();
+    mark.set("time_sent", Value::Int(sent));
+    extra.set("alertmill", mark);
+    item.set(ItemField::ExtraInfo, extra);
+}
+
