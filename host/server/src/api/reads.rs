@@ -1,0 +1,184 @@
+//! What the API asks of the store, the engine and the process. The embedded store and the engine satisfy these traits in
+//! `serve.rs`; tests use fakes.
+
+use alertmill_core::event::Status;
+use alertmill_core::ports::LedgerValue;
+use serde::Serialize;
+
+/// Which alerts are asked for. An alert matches when it satisfies every part that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    /// One of these; empty: any.
+    pub statuses: Vec<Status>,
+    /// One of these; empty: any.
+    pub severities: Vec<u8>,
+    /// Seconds: still open, or ended at or after it.
+    pub from_s: Option<i64>,
+    /// Seconds: begun at or before it.
+    pub to_s: Option<i64>,
+}
+
+/// One alert as a list shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlertRow {
+    /// `seq_id`: rises with creation.
+    #[serde(skip)]
+    pub seq: u64,
+    /// Text: it does not fit a JavaScript number.
+    pub id: String,
+    /// Name.
+    pub alert_name: String,
+    /// 1 to 3.
+    pub severity: u8,
+    /// `ABNORMAL`, `RECOVERED` or `CLOSED`.
+    pub status: &'static str,
+    /// Distinct events.
+    pub event_count: u64,
+    /// Generation of its last event.
+    pub rule_generation: u64,
+    /// Rises by one with every change.
+    pub revision: u64,
+    /// Seconds.
+    pub create_time: i64,
+    /// Seconds.
+    pub begin_time: i64,
+    /// Seconds.
+    pub latest_time: i64,
+    /// Seconds; only ended alerts have one.
+    pub end_time: Option<i64>,
+    /// What it is about, where the store knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The whole document, JSON, when it was asked for.
+    #[serde(skip)]
+    pub document: Option<Vec<u8>>,
+}
+
+/// Some rows, and the position to go on after when there are more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Rows.
+    pub items: Vec<T>,
+    /// Give this back for the next page.
+    pub next: Option<u64>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Page { items: Vec::new(), next: None }
+    }
+}
+
+/// One event of an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    /// What it did: `opened`, `updated`, `late`, `ended`, `milder`.
+    pub role: &'static str,
+    /// Second of the fold.
+    pub folded_at_s: i64,
+    /// The document, JSON; `None` when retention has removed it.
+    pub document: Option<Vec<u8>>,
+}
+
+/// One dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterRow {
+    /// Identity; rises with time.
+    pub id: u64,
+    /// Milliseconds.
+    pub received_at_ms: i64,
+    /// Tenant.
+    pub tenant: String,
+    /// Source.
+    pub source: String,
+    /// Stable code.
+    pub code: String,
+    /// What was wrong, where, what to do.
+    pub detail: String,
+    /// The item as it was sent.
+    pub item: Vec<u8>,
+}
+
+/// A read that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ReadError(pub String);
+
+/// The store. Calls may wait for a disk; the API makes them on threads for that. Lists are newest first, except an alert's
+/// events, which are in the order in which they were folded; `after` is the `next` of the page before.
+pub trait AlertReads: Send + Sync + 'static {
+    /// Alerts, newest created first; with their documents when `documents`.
+    fn list_alerts(&self, filter: &AlertFilter, after: Option<u64>, limit: usize, documents: bool) -> Result<Page<AlertRow>, ReadError>;
+    /// How many alerts match, when that is cheap to know.
+    fn count_alerts(&self, filter: &AlertFilter) -> Result<Option<u64>, ReadError>;
+    /// One alert's document, JSON.
+    fn alert(&self, seq: u64) -> Result<Option<Vec<u8>>, ReadError>;
+    /// Its events.
+    fn alert_events(&self, seq: u64, after: Option<u64>, limit: usize) -> Result<Page<EventRow>, ReadError>;
+    /// Its log documents, JSON, CONVERGE ones included.
+    fn alert_logs(&self, seq: u64, after: Option<u64>, limit: usize) -> Result<Page<Vec<u8>>, ReadError>;
+    /// Dead letters, of one source and code when given.
+    fn dead_letters(&self, source: Option<&str>, code: Option<&str>, after: Option<u64>, limit: usize) -> Result<Page<DeadLetterRow>, ReadError>;
+    /// One dead letter.
+    fn dead_letter(&self, id: u64) -> Result<Option<DeadLetterRow>, ReadError>;
+    /// All counters of the ledger.
+    fn ledger(&self) -> Result<Vec<LedgerValue>, ReadError>;
+}
+
+/// One rule of the generation in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RuleRow {
+    /// Name.
+    pub name: String,
+    /// Version of its manifest.
+    pub version: String,
+    /// `sha256:..` of the component.
+    pub digest: String,
+    /// Generation it runs in.
+    pub generation: u64,
+    /// Where it takes part: `enrich-event`, `dedupe`.
+    pub hooks: Vec<String>,
+    /// `active`, `quarantined` or `refused`.
+    pub state: String,
+    /// Why it does not run, with the remedy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Since the process started.
+    pub stats: RuleStats,
+}
+
+/// Numbers of one rule since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RuleStats {
+    /// Calls into it.
+    pub calls: u64,
+    /// Rows it was given.
+    pub rows: u64,
+    /// Rows it failed on.
+    pub failures: u64,
+    /// Seconds inside it.
+    pub seconds: f64,
+}
+
+/// The rules, as the engine knows them. Calls do not wait.
+pub trait RuleReads: Send + Sync + 'static {
+    /// All rules in the order in which they run, and then those that were refused.
+    fn rules(&self) -> Vec<RuleRow>;
+}
+
+/// Whether one part of the process does its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dependency {
+    /// `journal`, `state`, `rules`, `replay`.
+    pub name: &'static str,
+    /// Whether it does.
+    pub ok: bool,
+    /// In words.
+    pub detail: String,
+}
+
+/// The state of the process. Calls do not wait.
+pub trait Health: Send + Sync + 'static {
+    /// All parts; the process is ready when all are.
+    fn dependencies(&self) -> Vec<Dependency>;
+}

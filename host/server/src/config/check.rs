@@ -1,0 +1,180 @@
+//! What the types of the keys cannot say.
+
+use super::load::Places;
+use super::model::Config;
+use super::problem::{Place, Problem};
+use super::types::{ByteSize, Secret};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub(super) fn check(config: &mut Config, places: &Places, problems: &mut Vec<Problem>) {
+    let mut checking = Checking { places, problems };
+    checking.server(config);
+    checking.bounds(config);
+    checking.doors_and_tables(config);
+    checking.log(config);
+    checking.services(config);
+}
+
+struct Checking<'a> {
+    places: &'a Places,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Checking<'_> {
+    fn place(&self, key: &str) -> Place {
+        let above = key.rsplit_once('.').map_or(key, |(above, _)| above);
+        self.places.get(key).or_else(|| self.places.get(above)).cloned().unwrap_or(Place::Default)
+    }
+
+    fn wrong(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        let problem = Problem { place: self.place(key), key: key.to_owned(), what: what.into(), remedy: remedy.into() };
+        self.problems.push(problem);
+    }
+
+    fn server(&mut self, config: &Config) {
+        match config.server.listen.parse::<SocketAddr>() {
+            Err(_) => self.wrong(
+                "server.listen",
+                format!("{:?} is no address and port", config.server.listen),
+                "write an IP address and a port, such as \"127.0.0.1:9280\" or \"[::1]:9280\"",
+            ),
+            Ok(address) if !address.ip().is_loopback() && !config.server.insecure_open => self.wrong(
+                "server.listen",
+                format!("{address} can be reached from other machines, and this version has neither TLS nor tokens"),
+                "listen on 127.0.0.1 behind a proxy that has them, or set server.insecure_open = true",
+            ),
+            Ok(_) => {}
+        }
+        for host in &config.server.allowed_hosts {
+            if host.is_empty() || host.contains(['/', ' ', '*', '@']) {
+                self.wrong("server.allowed_hosts", format!("{host:?} is no host name"), "write names or addresses, such as \"alerts.example.com\"");
+            }
+        }
+    }
+
+    fn at_least(&mut self, key: &str, value: u64, least: u64) {
+        if value < least {
+            self.wrong(key, format!("{value} is too small"), format!("write at least {least}"));
+        }
+    }
+
+    fn size(&mut self, key: &str, value: ByteSize, least: ByteSize, most: ByteSize) {
+        if value < least || value > most {
+            self.wrong(key, format!("{value} is out of bounds"), format!("write between {least} and {most}"));
+        }
+    }
+
+    fn bounds(&mut self, config: &Config) {
+        let limits = &config.limits;
+        let most = ByteSize::mib(2_047);
+        self.size("data.journal_segment", config.data.journal_segment, ByteSize::mib(1), most);
+        self.size("limits.body", limits.body, ByteSize::kib(1), most);
+        self.size("limits.body_decoded", limits.body_decoded, limits.body, most);
+        self.size("limits.item", limits.item, ByteSize::kib(1), most);
+        self.size("limits.queue", limits.queue, limits.item, ByteSize::mib(1 << 20));
+        self.size("rules.memory", config.rules.memory, ByteSize::mib(1), ByteSize::mib(4_096));
+        for (key, value) in [
+            ("limits.items", u64::from(limits.items)),
+            ("limits.connections", u64::from(limits.connections)),
+            ("limits.header_timeout_s", limits.header_timeout_s),
+            ("limits.body_timeout_s", limits.body_timeout_s),
+            ("pipeline.batch_rows", u64::from(config.pipeline.batch_rows)),
+            ("rules.deadline_ms", config.rules.deadline_ms),
+            ("alerts.third_party_close_after_s", config.alerts.third_party_close_after_s),
+            ("retention.alerts_days", u64::from(config.retention.alerts_days)),
+            ("retention.events_days", u64::from(config.retention.events_days)),
+        ] {
+            self.at_least(key, value, 1);
+        }
+        if config.data.dir.as_os_str().is_empty() {
+            self.wrong("data.dir", "no folder is named", "write a path, such as \"data\"");
+        }
+        if config.pipeline.batch_rows > 4_096 {
+            self.wrong("pipeline.batch_rows", format!("{} is too large", config.pipeline.batch_rows), "write at most 4096");
+        }
+        if config.pipeline.workers > 256 {
+            self.wrong("pipeline.workers", format!("{} is too large", config.pipeline.workers), "write at most 256");
+        }
+    }
+
+    fn doors_and_tables(&mut self, config: &Config) {
+        for (key, source) in
+            [("doors.events.source", &config.doors.events.source), ("doors.alertmanager.source", &config.doors.alertmanager.source)]
+        {
+            if !is_name(source) {
+                self.wrong(key, format!("{source:?} is no name of a source"), NAME_REMEDY);
+            }
+        }
+        for (name, table) in &config.tables {
+            let section = format!("tables.{name}");
+            if !is_name(name) {
+                self.wrong(&section, format!("{name:?} is no name of a table"), NAME_REMEDY);
+            }
+            if table.file.as_os_str().is_empty() {
+                self.wrong(&format!("{section}.file"), "the table has no file", "write `file = \"path\"`");
+            } else if let Err(e) = std::fs::File::open(&table.file) {
+                self.wrong(
+                    &format!("{section}.file"),
+                    format!("{} cannot be read: {e}", table.file.display()),
+                    "give a readable file, relative to the working directory",
+                );
+            }
+            if table.key.is_empty() {
+                self.wrong(&format!("{section}.key"), "no column is named", "write the column to look up by");
+            }
+        }
+    }
+
+    fn log(&mut self, config: &Config) {
+        if let Err(why) = crate::telemetry::log::parse_level(&config.log.level) {
+            self.wrong("log.level", format!("{:?} is no level: {why}", config.log.level), "write error, warn, info, debug or a list of target=level");
+        }
+    }
+
+    fn services(&mut self, config: &mut Config) {
+        self.secret("redis.url", &mut config.redis.url, &config.redis.url_file);
+        self.secret("mysql.url", &mut config.mysql.url, &config.mysql.url_file);
+        let not_built = [
+            ("elasticsearch.nodes", !config.elasticsearch.nodes.is_empty(), "Elasticsearch"),
+            ("redis.url", !config.redis.url.0.is_empty(), "Redis"),
+            ("mysql.url", !config.mysql.url.0.is_empty(), "MySQL"),
+        ];
+        for (key, is_set, service) in not_built {
+            if is_set {
+                self.wrong(
+                    key,
+                    format!("{service} is not built in this version"),
+                    "remove the key; events, alerts and rules are kept in the data folder",
+                );
+            }
+        }
+    }
+
+    fn secret(&mut self, key: &str, value: &mut Secret, file: &PathBuf) {
+        if file.as_os_str().is_empty() {
+            return;
+        }
+        let file_key = format!("{key}_file");
+        if !value.0.is_empty() {
+            self.wrong(&file_key, format!("`{key}` is given too"), "keep one of the two");
+        } else {
+            match read_secret(file) {
+                Ok(secret) => *value = secret,
+                Err(why) => self.wrong(&file_key, why, "give a readable file that holds nothing but the secret"),
+            }
+        }
+    }
+}
+
+const NAME_REMEDY: &str = "write 1 to 64 letters, digits, `.`, `_` or `-`";
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+fn read_secret(file: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{} cannot be read: {e}", file.display()))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() { Err(format!("{} is empty", file.display())) } else { Ok(Secret(text.to_owned())) }
+}

@@ -1,0 +1,226 @@
+//! The keys. The doc comments here are the reference that users read (`docs/config.md`).
+
+use super::keys::{Section, SectionDoc, section};
+use super::types::{ByteSize, FingerprintAlgorithm, LogFormat, Secret, TableFormat};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub server: Server,
+    pub data: Data,
+    pub retention: Retention,
+    pub limits: Limits,
+    pub pipeline: Pipeline,
+    pub rules: Rules,
+    pub tables: BTreeMap<String, Table>,
+    pub alerts: Alerts,
+    pub doors: Doors,
+    pub log: Log,
+    pub elasticsearch: Elasticsearch,
+    pub redis: Redis,
+    pub mysql: Mysql,
+}
+
+/// The sections of `[doors.*]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Doors {
+    pub alertmanager: AlertmanagerDoor,
+    pub events: EventsDoor,
+}
+
+impl Config {
+    /// All sections, in the order of the reference.
+    pub fn sections() -> Vec<SectionDoc> {
+        vec![
+            Server::describe("server"),
+            Data::describe("data"),
+            Retention::describe("retention"),
+            Limits::describe("limits"),
+            Pipeline::describe("pipeline"),
+            Rules::describe("rules"),
+            Table::describe("tables.NAME"),
+            Alerts::describe("alerts"),
+            EventsDoor::describe("doors.events"),
+            AlertmanagerDoor::describe("doors.alertmanager"),
+            Log::describe("log"),
+            Elasticsearch::describe("elasticsearch"),
+            Redis::describe("redis"),
+            Mysql::describe("mysql"),
+        ]
+    }
+}
+
+section! {
+    /// The one listener.
+    Server {
+        /// Address and port to listen on. Port 0 takes a free one and says which.
+        listen: String = "127.0.0.1:9280".into(),
+        /// Host names that requests may name, beside `localhost` and the listener's own address. Requests for any other
+        /// `Host` are refused, so that a web page cannot reach this server by pointing a name of its own at it.
+        allowed_hosts: Vec<String> = Vec::new(),
+        /// Listen on an address other than loopback although everyone who reaches it may then do everything: this version
+        /// has neither TLS nor tokens. Put a proxy that has them in front.
+        insecure_open: bool = false,
+        /// Seconds that running requests get when the process is asked to stop.
+        stop_grace_s: u64 = 10,
+    }
+}
+
+section! {
+    /// Where data lies.
+    Data {
+        /// Folder of journal, event segments, state and rule modules; made when it is not there. One process at a time.
+        /// Relative paths are relative to the working directory, here and elsewhere.
+        dir: PathBuf = "data".into(),
+        /// Size of one journal segment file.
+        journal_segment: ByteSize = ByteSize::mib(64),
+        /// Bytes of journal that are kept although the state no longer needs them.
+        journal_keep: ByteSize = ByteSize::mib(256),
+    }
+}
+
+section! {
+    /// How long things are kept. Open alerts are always kept.
+    Retention {
+        /// Days after its end that an alert and its logs are kept.
+        alerts_days: u32 = 30,
+        /// Days that event documents are kept.
+        events_days: u32 = 7,
+        /// Dead letters kept for each source; the oldest go first and are counted.
+        dead_letters_per_source: u32 = 10_000,
+    }
+}
+
+section! {
+    /// Bounds of what a sender may send and of what waits in memory. What is beyond is refused with the limit's name.
+    Limits {
+        /// A request's body as it is sent.
+        body: ByteSize = ByteSize::mib(16),
+        /// A request's body after decompression.
+        body_decoded: ByteSize = ByteSize::mib(64),
+        /// Items of one request.
+        items: u32 = 100_000,
+        /// One item.
+        item: ByteSize = ByteSize::mib(1),
+        /// Bytes of items that wait to be made durable and to be folded; beyond, senders get 429 with Retry-After.
+        queue: ByteSize = ByteSize::mib(64),
+        /// Seconds for a request's headers.
+        header_timeout_s: u64 = 10,
+        /// Seconds for a request's whole body.
+        body_timeout_s: u64 = 60,
+        /// Connections at the same time.
+        connections: u32 = 10_000,
+    }
+}
+
+section! {
+    /// The way from journal to alerts.
+    Pipeline {
+        /// Threads that decode, clean and run rules. 0 takes one less than there are cores, at least one.
+        workers: u32 = 0,
+        /// Events of one rule batch at most.
+        batch_rows: u32 = 256,
+    }
+}
+
+section! {
+    /// User rules.
+    Rules {
+        /// Folder of rule modules: `NN-name.wasm`, with an optional `NN-name.toml`. It may be missing.
+        dir: PathBuf = "rules.d".into(),
+        /// Milliseconds between two looks at that folder; 0 looks only at start.
+        poll_ms: u64 = 1_000,
+        /// Milliseconds that one call of a rule may take, unless its own file says otherwise.
+        deadline_ms: u64 = 250,
+        /// Memory of one instance of a rule, unless its own file says otherwise.
+        memory: ByteSize = ByteSize::mib(64),
+    }
+}
+
+section! {
+    /// A lookup table that rules with the grant `tables` may read. NAME is its name.
+    Table {
+        /// The file.
+        file: PathBuf = PathBuf::new(),
+        /// How it is read.
+        format: TableFormat = TableFormat::Auto,
+        /// The column or member that is looked up; `key` when it is not given.
+        key: String = "key".into(),
+    }
+}
+
+section! {
+    /// The life of alerts.
+    Alerts {
+        /// Seconds without a new event after which an alert of a third-party source is closed.
+        third_party_close_after_s: u64 = 3_600,
+        /// How fingerprints and uids are made. `bk-monitor` gives upstream's `dedupe_md5`. Do not change it while alerts
+        /// are open: their events would no longer find them.
+        fingerprint: FingerprintAlgorithm = FingerprintAlgorithm::Keyed,
+    }
+}
+
+section! {
+    /// `POST /api/v1/events`.
+    EventsDoor {
+        /// Whether it is there.
+        enabled: bool = true,
+        /// Name of its source, in documents and numbers; `plugin_id` of events that name none.
+        source: String = "events".into(),
+    }
+}
+
+section! {
+    /// The Alertmanager API at `/am`, for Prometheus and vmalert.
+    AlertmanagerDoor {
+        /// Whether it is there.
+        enabled: bool = true,
+        /// Name of its source, in documents and numbers.
+        source: String = "alertmanager".into(),
+    }
+}
+
+section! {
+    /// The process's log, on stderr.
+    Log {
+        /// How it is written.
+        format: LogFormat = LogFormat::Text,
+        /// `error`, `warn`, `info`, `debug`, or a list of `target=level` such as `info,alertmill_engine=debug`.
+        level: String = "info".into(),
+    }
+}
+
+section! {
+    /// Not built in this version: alerts are in the embedded store. A node here is refused rather than ignored.
+    Elasticsearch {
+        /// Addresses of nodes.
+        nodes: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// Not built in this version. A URL here is refused rather than ignored.
+    Redis {
+        /// Address, with its password.
+        url: Secret = Secret::default(),
+        /// File that holds the address.
+        url_file: PathBuf = PathBuf::new(),
+    }
+}
+
+section! {
+    /// Not built in this version: rules, tables and audit are in the data folder. A URL here is refused rather than ignored.
+    Mysql {
+        /// Address, with its password.
+        url: Secret = Secret::default(),
+        /// File that holds the address.
+        url_file: PathBuf = PathBuf::new(),
+    }
+}

@@ -1,0 +1,219 @@
+//! `/metrics`: the numbers of [`Sources`] in OpenMetrics text, which Prometheus reads.
+
+use super::process::{Process, build_info};
+use super::{DoorSnapshot, EngineSnapshot, HistogramSnapshot, JournalSnapshot, PipelineSnapshot, Sources};
+use alertmill_core::ledger::Ledger;
+use alertmill_core::ports::LedgerValue;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use std::fmt;
+
+/// Names of sources, rules or codes that get a label of their own; further ones are summed as `other`.
+const LABELS_MAX: usize = 256;
+
+/// Content type of the text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The numbers, ready to be asked.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Numbers of these sources.
+    pub fn new(sources: Sources) -> Self {
+        let mut registry = Registry::with_prefix("alertmill");
+        registry.register_collector(Box::new(Reading(sources)));
+        Metrics { registry }
+    }
+
+    /// The text at this moment.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[derive(Debug)]
+struct Reading(Sources);
+
+impl Collector for Reading {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut out = Writer(encoder);
+        out.ledger(&(self.0.ledger)())?;
+        out.doors(&(self.0.doors)())?;
+        out.journal(&(self.0.journal)())?;
+        out.pipeline(&(self.0.pipeline)())?;
+        out.engine(&(self.0.engine)())?;
+        let alerts = (self.0.alerts)();
+        out.gauge("open_alerts", "Open alerts", alerts.open)?;
+        out.gauge("known_uids", "Uids of events that a retry would be recognised by", alerts.known_uids)?;
+        out.process()
+    }
+}
+
+type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
+
+/// Rows of one family: labels and value.
+struct Rows<'a, const N: usize, T>(Vec<(Labels<'a, N>, T)>);
+
+impl<'a, const N: usize, T: Copy + std::ops::AddAssign> Rows<'a, N, T> {
+    /// Sums equal labels, and all labels beyond the bound as `other`.
+    fn of(rows: impl IntoIterator<Item = (Labels<'a, N>, T)>) -> Self {
+        let mut kept: Vec<(Labels<'a, N>, T)> = Vec::new();
+        for (labels, value) in rows {
+            let labels = if kept.len() < LABELS_MAX || kept.iter().any(|(l, _)| *l == labels) { labels } else { labels.map(|(name, _)| (name, "other")) };
+            match kept.iter_mut().find(|(l, _)| *l == labels) {
+                Some((_, sum)) => *sum += value,
+                None => kept.push((labels, value)),
+            }
+        }
+        Rows(kept)
+    }
+}
+
+struct Writer<'a>(DescriptorEncoder<'a>);
+
+impl Writer<'_> {
+    fn family<const N: usize, T: Copy>(
+        &mut self,
+        (name, help, kind): (&str, &str, MetricType),
+        rows: Rows<'_, N, T>,
+        write: impl Fn(MetricEncoder, T) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in rows.0 {
+            write(metric.encode_family(&labels)?, value)?;
+        }
+        Ok(())
+    }
+
+    fn counters<'a, const N: usize>(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels<'a, N>, u64)>) -> fmt::Result {
+        self.family((name, help, MetricType::Counter), Rows::of(rows), |mut m, n| m.encode_counter::<NoLabelSet, _, u64>(&n, None))
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.gauge_f64(name, help, value as f64)
+    }
+
+    fn gauge_f64(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, value: &HistogramSnapshot) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        let top = [(f64::MAX, 0)];
+        let buckets = if value.buckets.is_empty() { &top[..] } else { &value.buckets };
+        metric.encode_histogram::<NoLabelSet>(value.sum, value.count(), buckets, None)
+    }
+
+    fn ledger(&mut self, values: &[LedgerValue]) -> fmt::Result {
+        let of_sources = |counter: &'static str| {
+            let rows = values.iter().filter(move |v| v.scope == "source" && v.counter == counter);
+            rows.map(|v| ([("source", v.name.as_str())], v.value))
+        };
+        let split = |counter: &'static str, label: &'static str| {
+            values.iter().filter(|v| v.scope == "source").filter_map(move |v| {
+                let rest = v.counter.strip_prefix(counter)?;
+                let rest = if rest.is_empty() { "any" } else { rest.strip_prefix('.')? };
+                Some(([("source", v.name.as_str()), (label, rest)], v.value))
+            })
+        };
+        for (name, counter, help) in [
+            ("events_received", "received", "Items that doors received, as committed with the fold"),
+            ("events_refused", "refused", "Items that doors refused, as committed with the fold"),
+            ("events_request_duplicates", "duplicates_in_request", "Repeats within one request"),
+            ("events_journaled", "journaled", "Items whose record is folded"),
+            ("events_duplicates", "duplicates", "Events whose uid was known: retries"),
+            ("events_refreshed", "refreshed", "Re-sends that only moved time-outs"),
+            ("events_folded", "folded", "Events that opened, updated, converged into or ended an alert"),
+        ] {
+            self.counters(name, help, of_sources(counter))?;
+        }
+        self.counters("events_dead_letters", "Events that could not be understood or judged", split("dead_letters", "code"))?;
+        self.counters("events_stored_only", "Events that are stored and touched no alert", split("stored_only", "reason"))?;
+        for (name, counter, help) in [
+            ("rule_event_rows", "rows", "Rows a rule was asked about, as committed with the fold"),
+            ("rule_event_changed", "changed", "Rows a rule changed or keyed"),
+            ("rule_event_dropped", "dropped", "Rows a rule took out"),
+            ("rule_event_failed", "failed", "Rows a rule could not judge"),
+        ] {
+            let rows = values.iter().filter(|v| v.scope == "rule" && v.counter == counter);
+            self.counters(name, help, rows.map(|v| ([("rule", v.name.as_str())], v.value)))?;
+        }
+        let (door, fold) = imbalance(values);
+        let rows = Rows(vec![([("half", "door")], door as f64), ([("half", "fold")], fold as f64)]);
+        let help = "How far the ledger's sums are apart, all sources together; anything but 0 is a bug";
+        self.family(("ledger_imbalance", help, MetricType::Gauge), rows, |mut m, n| m.encode_gauge(&n))
+    }
+
+    fn doors(&mut self, doors: &[DoorSnapshot]) -> fmt::Result {
+        let by_source = |value: fn(&DoorSnapshot) -> u64| doors.iter().map(move |d| ([("source", d.source.as_str())], value(d)));
+        self.counters("door_items_received", "Items received since the process started", by_source(|d| d.received))?;
+        self.counters("door_items_journaled", "Items journaled since the process started", by_source(|d| d.journaled))?;
+        self.counters("door_items_duplicates", "Repeats within a request since the process started", by_source(|d| d.duplicates))?;
+        let refused = doors.iter().flat_map(|d| d.refused.iter().map(|(code, n)| ([("source", d.source.as_str()), ("code", code.as_str())], *n)));
+        self.counters("door_items_refused", "Items refused since the process started", refused)?;
+        let requests: Vec<_> = doors.iter().flat_map(|d| d.requests.iter().map(|(status, n)| (d.source.as_str(), status.to_string(), *n))).collect();
+        let rows = requests.iter().map(|(source, status, n)| ([("source", *source), ("status", status.as_str())], *n));
+        self.counters("door_requests", "Requests answered since the process started", rows)
+    }
+
+    fn journal(&mut self, journal: &JournalSnapshot) -> fmt::Result {
+        self.counter("journal_fdatasyncs", "Calls of fdatasync", journal.fdatasyncs)?;
+        self.counter("journal_groups", "Groups of records that were made durable together", journal.groups)?;
+        self.counter("journal_records", "Records", journal.records)?;
+        self.counter("journal_bytes", "Bytes written", journal.bytes)?;
+        self.gauge("journal_queue_bytes", "Bytes that wait to be written or folded", journal.queue_bytes)?;
+        self.gauge("journal_failed", "1 when a write or sync failed and nothing more is accepted", u64::from(journal.failed))
+    }
+
+    fn pipeline(&mut self, pipeline: &PipelineSnapshot) -> fmt::Result {
+        self.counter("items", "Items that entered the pipeline", pipeline.items)?;
+        self.counter("item_parses", "How often an item's bytes were parsed", pipeline.item_parses)?;
+        self.gauge("events_in_flight", "Journaled items whose fold is not committed yet", pipeline.in_flight)?;
+        self.histogram("prepare_batch_rows", "Rows of prepare batches", &pipeline.prepare_rows)?;
+        self.histogram("fold_batch_rows", "Rows of fold batches", &pipeline.fold_rows)?;
+        self.histogram("lag_milliseconds", "From received to folded and committed", &pipeline.lag_ms)
+    }
+
+    fn engine(&mut self, engine: &EngineSnapshot) -> fmt::Result {
+        self.gauge("rule_generation", "The rule-set generation in force", engine.generation)?;
+        self.histogram("engine_batch_rows", "Rows of one call of a rule", &engine.batch_rows)?;
+        self.gauge_f64("engine_batch_rows_mean", "Mean of engine_batch_rows since the process started", engine.batch_rows.mean())?;
+        let rules = &engine.rules;
+        self.counters("rule_calls", "Calls into a rule", rules.iter().map(|r| ([("rule", r.rule.as_str())], r.calls)))?;
+        self.counters("rule_rows", "Rows a rule was given", rules.iter().map(|r| ([("rule", r.rule.as_str())], r.rows)))?;
+        let failures = rules.iter().flat_map(|r| r.failures.iter().map(|(kind, n)| ([("rule", r.rule.as_str()), ("kind", kind.as_str())], *n)));
+        self.counters("rule_failures", "Rows a rule failed on", failures)?;
+        let seconds = Rows::of(rules.iter().map(|r| ([("rule", r.rule.as_str())], r.nanos as f64 / 1e9)));
+        let name = ("rule_seconds", "Time inside a rule", MetricType::Counter);
+        self.family(name, seconds, |mut m, n| m.encode_counter::<NoLabelSet, _, u64>(&n, None))
+    }
+
+    fn process(&mut self) -> fmt::Result {
+        let process = Process::now();
+        if let Some(bytes) = process.resident_bytes {
+            self.gauge("process_resident_bytes", "Resident memory", bytes)?;
+        }
+        if let Some(files) = process.open_files {
+            self.gauge("process_open_files", "Open file descriptors", files)?;
+        }
+        self.0.encode_descriptor("build", "This build", None, MetricType::Info)?.encode_info(&build_info())
+    }
+}
+
+/// The ledger's imbalance (door, fold), absolute values summed over all sources.
+pub fn imbalance(values: &[LedgerValue]) -> (u64, u64) {
+    let rows: Vec<_> = values.iter().map(|v| (v.scope.into(), v.name.clone(), v.counter.clone(), v.value)).collect();
+    let ledger = Ledger::restore(&rows);
+    ledger.sources().iter().map(|source| ledger.imbalance(source)).fold((0, 0), |(a, b), (door, fold)| (a + door.unsigned_abs(), b + fold.unsigned_abs()))
+}

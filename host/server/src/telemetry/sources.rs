@@ -1,0 +1,134 @@
+//! The numbers, as they are read at the moment of asking.
+
+use super::HistogramSnapshot;
+use alertmill_core::ports::LedgerValue;
+use std::sync::Arc;
+
+/// Gives the present value of something.
+pub type Handle<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// Makes a handle of a function.
+pub fn handle<T>(read: impl Fn() -> T + Send + Sync + 'static) -> Handle<T> {
+    Arc::new(read)
+}
+
+/// Everything that `/metrics` reads. Functions must be quick and must not wait.
+#[derive(Clone)]
+pub struct Sources {
+    /// What each source's door counted since the process started.
+    pub doors: Handle<Vec<DoorSnapshot>>,
+    /// The ledger as it is committed, absolute since the journal began.
+    pub ledger: Handle<Vec<LedgerValue>>,
+    /// The journal.
+    pub journal: Handle<JournalSnapshot>,
+    /// Both halves of the pipeline.
+    pub pipeline: Handle<PipelineSnapshot>,
+    /// The rule engine.
+    pub engine: Handle<EngineSnapshot>,
+    /// What the fold holds.
+    pub alerts: Handle<AlertsSnapshot>,
+}
+
+impl Default for Sources {
+    /// Nothing but zeros.
+    fn default() -> Self {
+        fn zero<T: Default + 'static>() -> Handle<T> {
+            handle(T::default)
+        }
+        Sources { doors: zero(), ledger: zero(), journal: zero(), pipeline: zero(), engine: zero(), alerts: zero() }
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+/// One source's door since the process started.
+#[derive(Clone, Debug, Default)]
+pub struct DoorSnapshot {
+    /// Name of the source.
+    pub source: String,
+    /// Name of the door.
+    pub door: String,
+    /// Requests answered, by HTTP status.
+    pub requests: Vec<(u16, u64)>,
+    /// Items received.
+    pub received: u64,
+    /// Items refused, by code.
+    pub refused: Vec<(String, u64)>,
+    /// Items journaled.
+    pub journaled: u64,
+    /// Repeats within a request.
+    pub duplicates: u64,
+}
+
+/// The journal since the process started.
+#[derive(Clone, Debug, Default)]
+pub struct JournalSnapshot {
+    /// Calls of fdatasync.
+    pub fdatasyncs: u64,
+    /// Groups of records that one of them made durable.
+    pub groups: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Bytes that wait to be written or folded.
+    pub queue_bytes: u64,
+    /// A write or sync failed: nothing more is accepted.
+    pub failed: bool,
+}
+
+/// The pipeline since the process started.
+#[derive(Clone, Debug, Default)]
+pub struct PipelineSnapshot {
+    /// Items that entered.
+    pub items: u64,
+    /// How often an item's bytes were parsed, doors included.
+    pub item_parses: u64,
+    /// Journaled items whose fold is not committed yet.
+    pub in_flight: u64,
+    /// Rows of prepare batches.
+    pub prepare_rows: HistogramSnapshot,
+    /// Rows of fold batches.
+    pub fold_rows: HistogramSnapshot,
+    /// Milliseconds from received to folded and committed.
+    pub lag_ms: HistogramSnapshot,
+}
+
+/// The rule engine since the process started.
+#[derive(Clone, Debug, Default)]
+pub struct EngineSnapshot {
+    /// The generation in force.
+    pub generation: u64,
+    /// Rows of a call.
+    pub batch_rows: HistogramSnapshot,
+    /// Rules, in order.
+    pub rules: Vec<RuleSnapshot>,
+}
+
+/// One rule since the process started.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSnapshot {
+    /// Name.
+    pub rule: String,
+    /// Calls into it.
+    pub calls: u64,
+    /// Rows it was given.
+    pub rows: u64,
+    /// Rows it failed on, by kind.
+    pub failures: Vec<(String, u64)>,
+    /// Nanoseconds inside it.
+    pub nanos: u64,
+}
+
+/// What the fold holds now.
+#[derive(Clone, Debug, Default)]
+pub struct AlertsSnapshot {
+    /// Open alerts.
+    pub open: u64,
+    /// Uids that are known.
+    pub known_uids: u64,
+}
