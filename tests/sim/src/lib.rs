@@ -84,14 +84,20 @@ fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<bool, String> {
         Box::pin(clock(world, &journal)),
         Box::pin(operator(world, &journal)),
     ];
+    let planted = world.state().plant.is_some();
+    let senders_from = tasks.len();
     for (i, sent) in sent.iter_mut().enumerate() {
         tasks.push(Box::pin(sender(world, &journal, seed, i as u64, sent)));
     }
-    run(world, seed, &mut tasks)
+    let senders = senders_from..tasks.len();
+    if planted {
+        tasks.push(Box::pin(ports::late_sync(world)));
+    }
+    run(world, seed, &mut tasks, senders)
 }
 
 /// Polls everything that may go on; when nothing can, time jumps to the next moment that somebody waits for.
-fn run(world: &World, seed: u64, tasks: &mut [Task<'_>]) -> Result<bool, String> {
+fn run(world: &World, seed: u64, tasks: &mut [Task<'_>], senders: std::ops::Range<usize>) -> Result<bool, String> {
     let mut context = Context::from_waker(Waker::noop());
     let mut finished = vec![false; tasks.len()];
     loop {
@@ -106,7 +112,7 @@ fn run(world: &World, seed: u64, tasks: &mut [Task<'_>]) -> Result<bool, String>
         let mut state = world.state();
         state.checks += 1;
         check::always(&state).map_err(|why| format!("seed {seed} at {} ms: {why}", state.now_ms))?;
-        let all_sent = finished[3..].iter().all(|finished| *finished);
+        let all_sent = finished[senders.clone()].iter().all(|finished| *finished);
         let all_folded = state.disk.journal_unsynced.is_empty() && state.disk.journal.last().is_none_or(|last| last.ordinal == state.disk.tables.position);
         if all_sent && all_folded {
             return Ok(true);
@@ -176,14 +182,14 @@ fn event(rng: &mut Rng, sender: u64, k: u64) -> String {
 
 /// What a door does with a request: decode, append, and only then say yes.
 async fn post(journal: &FakeJournal<'_>, body: &str) -> bool {
-    let Ok(decoded) = decode_request(Door::Events, ContentKind::Json, body.as_bytes(), "system") else { return false };
-    let spans = decoded.good.iter().map(|good| ItemSpan { bytes: good.span.clone(), request_index: good.request_index }).collect();
+    let Ok(decoded) = decode_request(Door::Events, body.as_bytes(), ContentKind::Json, "system") else { return false };
+    let spans = decoded.good.iter().map(|good| ItemSpan { bytes: good.bytes.start as u32..good.bytes.end as u32, request_index: good.index }).collect();
     let items = Items {
         tenant: "system".into(),
         source: "sim".into(),
         door: Door::Events,
         idempotency_key: None,
-        counts: DoorCounts { received: decoded.received as u64, refused: decoded.refused.len() as u64, duplicates: decoded.duplicates.len() as u64 },
+        counts: DoorCounts { received: u64::from(decoded.received), refused: decoded.refused.len() as u64, duplicates: decoded.duplicates.len() as u64 },
         heap: body.as_bytes().into(),
         spans,
     };

@@ -68,6 +68,19 @@ fn sync(world: &World, appended: Appended, body: RecordBody, parsed: Option<Vec<
     state.progress = true;
 }
 
+/// Under the planted bug nobody waits for a sync; this one comes by later, as the kernel's own would.
+pub async fn late_sync(world: &World) {
+    loop {
+        world.wait(40).await;
+        let mut guard = world.state();
+        let state = &mut *guard;
+        let synced: Vec<DiskRecord> = state.disk.journal_unsynced.drain(..).collect();
+        state.progress |= !synced.is_empty();
+        state.queue.extend(synced.iter().map(replayed));
+        state.disk.journal.extend(synced);
+    }
+}
+
 /// Replays what was durable at the start of this life, then takes the queue.
 pub struct FakeRecords<'w> {
     world: &'w World,
