@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     }
     let (mut passed, mut failures, mut sum) = (0u64, Vec::new(), Outcome::default());
     for seed in from..from + seeds {
-        match simulate(seed, weather(seed), plant) {
+        match simulate(seed, Weather::of_seed(seed), plant) {
             Ok(outcome) => {
                 passed += 1;
                 sum.calls += outcome.calls;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
                 sum.faults += outcome.faults;
                 sum.checks += outcome.checks;
                 sum.acknowledged += outcome.acknowledged;
-                if seed % 10 == 0 && simulate(seed, weather(seed), plant).map(|again| again.trace) != Ok(outcome.trace) {
+                if seed % 10 == 0 && simulate(seed, Weather::of_seed(seed), plant).map(|again| again.trace) != Ok(outcome.trace) {
                     failures.push(format!("seed {seed}: two runs differ"));
                 }
             }
@@ -55,14 +55,4 @@ fn main() -> ExitCode {
     }
     println!("{passed} passed, {} failed", failures.len());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Faults of a seed; some seeds have no crash, some no error, so that rare combinations come up.
-fn weather(seed: u64) -> Weather {
-    Weather {
-        fault_percent: [0, 5, 20][(seed % 3) as usize],
-        latency_max_ms: [1, 20, 400][(seed / 3 % 3) as usize],
-        crash_at_call: None,
-        crash_percent: [0, 1, 3][(seed / 9 % 3) as usize],
-    }
 }
