@@ -1,21 +1,62 @@
 //! Our own HTTP API, `/api/v1`, and the routes beside it: `/healthz`, `/readyz`, `/version`, `/metrics`.
 
+mod alerts;
+mod answer;
+pub mod cursor;
+mod dead_letters;
+mod edge;
+mod pipeline;
+pub mod query;
 pub mod reads;
+mod system;
+#[cfg(test)]
+mod tests;
+pub mod time;
 
+pub use edge::finish;
 pub use reads::{AlertFilter, AlertReads, AlertRow, DeadLetterRow, Dependency, EventRow, Health, Page, ReadError, RuleReads, RuleRow, RuleStats};
 
 use crate::telemetry::Metrics;
+use axum::Router;
+use axum::routing::get;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Reads of the store at the same time; further ones wait.
+const READERS: usize = 16;
 
 /// What the routes answer from.
 #[derive(Clone)]
 pub struct Api {
-    /// The store.
-    pub reads: Arc<dyn AlertReads>,
-    /// The rules.
-    pub rules: Arc<dyn RuleReads>,
-    /// Readiness.
-    pub health: Arc<dyn Health>,
-    /// `/metrics`.
-    pub metrics: Arc<Metrics>,
+    reads: Arc<dyn AlertReads>,
+    rules: Arc<dyn RuleReads>,
+    health: Arc<dyn Health>,
+    metrics: Arc<Metrics>,
+    readers: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Answers from these.
+    pub fn new(reads: Arc<dyn AlertReads>, rules: Arc<dyn RuleReads>, health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Self {
+        Api { reads, rules, health, metrics, readers: Arc::new(Semaphore::new(READERS)) }
+    }
+}
+
+/// The routes. Merge the doors' routes into it, then call [`finish`].
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/api", get(system::versions))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/{id}", get(alerts::get))
+        .route("/api/v1/alerts/{id}/events", get(alerts::events))
+        .route("/api/v1/alerts/{id}/logs", get(alerts::logs))
+        .route("/api/v1/dead-letters", get(dead_letters::list))
+        .route("/api/v1/dead-letters/{id}", get(dead_letters::get))
+        .route("/api/v1/pipeline/ledger", get(pipeline::ledger))
+        .route("/api/v1/rules", get(pipeline::rules))
+        .route("/healthz", get(system::healthz))
+        .route("/metrics", get(system::metrics))
+        .route("/readyz", get(system::readyz))
+        .route("/version", get(system::version))
+        .with_state(api)
 }

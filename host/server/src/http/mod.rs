@@ -1,0 +1,3 @@
+//! What all HTTP routes share.
+
+pub mod problem;
