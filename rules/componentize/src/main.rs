@@ -3,6 +3,7 @@
 //! - `componentize wrap IN OUT [WIT_FILE WORLD]`: with a WIT file, that world is joined to what the module says of itself;
 //!   only test modules that import what no rule may need it.
 //! - `componentize facts FILE...`: what a file is, imports and exports, a line each: what `cargo xtask rules --check` compares.
+//! - `componentize sums FILE...`: SHA-256 in the form of `sha256sum`, with the file's folder if that is `test`.
 //!
 //! Imports that the code does not use are not in the component, so what is left is what the rule needs to be granted.
 
@@ -10,6 +11,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -21,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["wrap", module, out] => wrap(module, out, None),
         ["wrap", module, out, wit, world] => wrap(module, out, Some((wit, world))),
         ["facts", files @ ..] => files.iter().try_for_each(|file| facts(file)),
-        _ => Err("usage: componentize wrap IN OUT [WIT_FILE WORLD] | componentize facts FILE...".into()),
+        ["sums", files @ ..] => files.iter().try_for_each(|file| sum(file)),
+        _ => Err("usage: componentize wrap IN OUT [WIT_FILE WORLD] | facts FILE... | sums FILE...".into()),
     }
 }
 
@@ -63,5 +66,15 @@ fn facts(file: &str) -> Result<(), Box<dyn Error>> {
             _ => {}
         }
     }
+    Ok(())
+}
+
+fn sum(file: &str) -> Result<(), Box<dyn Error>> {
+    let bytes = fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+    let path = Path::new(file);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let in_test = path.parent().is_some_and(|folder| folder.ends_with("test"));
+    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("{digest}  {}{name}", if in_test { "test/" } else { "" });
     Ok(())
 }

@@ -1,0 +1,87 @@
+//! Breaks the contract in the way that the tag `lie` names: for the host's checks of what comes back.
+//!
+//! `row`: a row that the batch does not have. `severity`: 99. `field`: a tag although `tags.*` is not in `writes`. `drop`: a drop
+//! that is not in `writes` either. `column`: one column too few. `order`: the same row twice. `short`: a text that ends
+//! beyond the heap. `utf8`: text that is none. An honest row gets severity 3 and the tag `note`.
+
+use alertmill_rule::glue::{Batch, Column, EnrichHook, Output, enrich_rule, lifecycle, manifest};
+use alertmill_rule::prelude::*;
+use alertmill_rule::row::Row;
+
+reads! {
+    struct Event {
+        lie: Text = "tags.lie",
+    }
+}
+writes! {
+    struct Change {
+        severity: Integer = "severity",
+        note: Text = "tags.note",
+    }
+}
+
+struct Honest;
+
+impl Enrich for Honest {
+    type Row<'a> = Event<'a>;
+    type Change = Change;
+
+    fn new(_config: &str) -> Result<Self, String> {
+        Ok(Honest)
+    }
+
+    fn enrich(&self, _event: &Event, change: &mut Change) -> Result<(), String> {
+        change.severity.set(3);
+        change.note.set("seen");
+        Ok(())
+    }
+}
+
+/// By hand, because the SDK does not let a rule lie.
+#[allow(dead_code)]
+struct Module;
+
+impl lifecycle::Guest for Module {
+    fn describe() -> lifecycle::Manifest {
+        manifest("lies", "0.1.0", vec![EnrichHook::<Honest>::describe(lifecycle::Hook::EnrichEvent)])
+    }
+    fn init(_config: String) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl enrich_rule::Guest for Module {
+    fn enrich(events: Batch) -> Output {
+        let lies = lies(&events);
+        let honest = EnrichHook::<Honest>::new("").expect("it takes any config");
+        let mut output = honest.run(events);
+        for (row, lie) in lies {
+            tell(&lie, row, &mut output);
+        }
+        output
+    }
+}
+
+fn lies(events: &Batch) -> Vec<(u32, String)> {
+    let mut columns = Event::open(&events.columns).expect("one text column");
+    let lies = (0..events.rows).filter_map(|row| Some((row, Event::next(&mut columns, row).lie?.to_string())));
+    lies.collect()
+}
+
+fn tell(lie: &str, row: u32, output: &mut Output) {
+    let patches = &mut output.patches;
+    match (lie, patches.columns.as_mut_slice()) {
+        ("row", _) => patches.rows[row as usize] = u32::MAX,
+        ("order", _) => patches.rows[row as usize] = 0,
+        ("field", _) => patches.more_tags.push((row, "undeclared".to_string(), "x".to_string())),
+        ("drop", _) => patches.drops.push((row, "undeclared".to_string())),
+        ("severity", [Column::Integer(severity), ..]) => severity.values[row as usize] = 99,
+        ("short", [_, Column::Text(note)]) => note.ends[row as usize] = u32::MAX,
+        ("utf8", [_, Column::Text(note)]) => note.heap.fill(0xff),
+        ("column", _) => drop(patches.columns.pop()),
+        _ => {}
+    }
+}
+
+alertmill_rule::export!(@section LIFECYCLE lifecycle __export_alertmill_rules_lifecycle_0_1_0_cabi);
+alertmill_rule::export!(@section ENRICH_RULE enrich_rule __export_alertmill_rules_enrich_rule_0_1_0_cabi);
