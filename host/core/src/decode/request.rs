@@ -1,7 +1,7 @@
 //! A whole request body: where its items are, which are good, which are refused, which are repeats.
 //!
 //! Each item is parsed once, by the parse that also finds where it ends; only the end of an unreadable item is searched
-//! for. Memory is bounded by the body and by [`ITEMS_PER_REQUEST_MAX`].
+//! for. Memory is bounded by the body and by the number of items: about 1 KiB each beside its texts.
 
 use super::code::{Code, Refusal};
 use super::{ITEM_BYTES_MAX, syntax, understand};
@@ -12,8 +12,8 @@ use crate::value::Text;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Items of one request at most, good and refused together.
-pub const ITEMS_PER_REQUEST_MAX: usize = 50_000;
+/// Items of one request at most, good and refused together, unless configured otherwise.
+pub const ITEMS_PER_REQUEST_MAX: usize = 100_000;
 
 /// What the request says its body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,17 +62,18 @@ pub struct DecodedRequest {
     pub received: u32,
 }
 
-/// Reads a whole body. `tenant` is that of the sender's token. `Err` means that nothing of the body is taken.
+/// Reads a whole body. `tenant` is that of the sender's token; more than `items_max` items are `too-many-items`. `Err` means
+/// that nothing of the body is taken.
 ///
 /// An array or lines with nothing but things that are no objects is refused as a whole with `shape`.
-pub fn decode_request(door: Door, body: &[u8], kind: ContentKind, tenant: &str) -> Result<DecodedRequest, Refusal> {
+pub fn decode_request(door: Door, body: &[u8], kind: ContentKind, tenant: &str, items_max: usize) -> Result<DecodedRequest, Refusal> {
     // One byte order mark is a habit of some editors; a second one is refused as syntax.
     let start = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let start = syntax::skip_space(body, start);
     let Some(&first) = body.get(start) else {
         return Err(Refusal::whole(Code::Shape, "the body is empty; send an object, an array of objects, or NDJSON"));
     };
-    let mut reader = Reader::new(door, body, tenant);
+    let mut reader = Reader::new(door, body, tenant, items_max);
     match (kind, door, first) {
         (ContentKind::Ndjson, _, _) => reader.lines(start)?,
         (ContentKind::Json, _, b'[') => reader.array(start)?,
@@ -92,6 +93,7 @@ struct Reader<'a> {
     door: Door,
     body: &'a [u8],
     tenant: &'a str,
+    items_max: usize,
     request: DecodedRequest,
     /// Bytes of good items without a time.
     seen_bytes: HashSet<&'a [u8]>,
@@ -102,9 +104,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(door: Door, body: &'a [u8], tenant: &'a str) -> Reader<'a> {
+    fn new(door: Door, body: &'a [u8], tenant: &'a str, items_max: usize) -> Reader<'a> {
         let request = DecodedRequest { form: Form::Lone, good: Vec::new(), refused: Vec::new(), duplicates: Vec::new(), received: 0 };
-        Reader { door, body, tenant, request, seen_bytes: HashSet::new(), seen_keys: HashSet::new(), shapeless: 0 }
+        Reader { door, body, tenant, items_max, request, seen_bytes: HashSet::new(), seen_keys: HashSet::new(), shapeless: 0 }
     }
 
     fn finish(self) -> Result<DecodedRequest, Refusal> {
@@ -226,8 +228,8 @@ impl<'a> Reader<'a> {
 
     fn next_index(&mut self) -> Result<u32, Refusal> {
         let index = self.request.received;
-        if index as usize >= ITEMS_PER_REQUEST_MAX {
-            let why = format!("more than {ITEMS_PER_REQUEST_MAX} items in one request; send several requests");
+        if index as usize >= self.items_max {
+            let why = format!("more than {} items in one request; send several requests", self.items_max);
             return Err(Refusal::whole(Code::TooManyItems, why));
         }
         self.request.received += 1;

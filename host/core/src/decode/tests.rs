@@ -4,8 +4,11 @@ use super::*;
 use crate::item::{ItemField, parses};
 use crate::value::Value;
 
+/// Fewer than in production, so that the test of the bound is quick.
+const ITEMS_MAX: usize = 10_000;
+
 fn decode(body: &[u8]) -> Result<DecodedRequest, Refusal> {
-    decode_request(Door::Events, body, ContentKind::Json, "system")
+    decode_request(Door::Events, body, ContentKind::Json, "system", ITEMS_MAX)
 }
 
 /// The one item of a body, or the refusal of item or body.
@@ -300,7 +303,7 @@ fn one_bad_item_costs_its_neighbours_nothing() {
     assert_eq!(request.received, 8);
 
     let lines = format!("\r\n{}\n\n{huge}\r\n  \n{{\"alert_name\":\"last\"}}", items.join("\r\n"));
-    let request = decode_request(Door::Events, lines.as_bytes(), ContentKind::Ndjson, "system").unwrap();
+    let request = decode_request(Door::Events, lines.as_bytes(), ContentKind::Ndjson, "system", ITEMS_MAX).unwrap();
     assert_eq!(request.form, Form::Lines);
     let good: Vec<_> = request.good.iter().map(|good| (good.index, &lines.as_bytes()[good.bytes.clone()])).collect();
     assert_eq!(good, [(0, items[0].as_bytes()), (3, items[3].as_bytes()), (7, br#"{"alert_name":"last"}"#.as_slice())]);
@@ -330,15 +333,15 @@ fn a_body_that_cannot_be_divided_is_refused_whole() {
     assert_eq!(decode(b"[]").unwrap().received, 0);
     let two = decode(b"{\"alert_name\":\"a\"}\n{\"alert_name\":\"b\"}").unwrap();
     assert_eq!((two.form, two.refused[0].1.code), (Form::Lone, Code::Syntax));
-    let scalars = decode_request(Door::Events, b"1\n2\n", ContentKind::Ndjson, "system");
+    let scalars = decode_request(Door::Events, b"1\n2\n", ContentKind::Ndjson, "system", ITEMS_MAX);
     assert_eq!(scalars.unwrap_err().code, Code::Shape);
 }
 
 #[test]
 fn too_many_items_are_refused_whole() {
     let body = |n: usize| format!("[{}]", vec![r#"{"a":1}"#; n].join(","));
-    assert_eq!(decode(body(ITEMS_PER_REQUEST_MAX).as_bytes()).unwrap().refused.len(), ITEMS_PER_REQUEST_MAX);
-    assert_eq!(decode(body(ITEMS_PER_REQUEST_MAX + 1).as_bytes()).unwrap_err().code, Code::TooManyItems);
+    assert_eq!(decode(body(ITEMS_MAX).as_bytes()).unwrap().refused.len(), ITEMS_MAX);
+    assert_eq!(decode(body(ITEMS_MAX + 1).as_bytes()).unwrap_err().code, Code::TooManyItems);
     let scalars = format!("[{}1]", "1,".repeat(1 << 20));
     assert_eq!(decode(scalars.as_bytes()).unwrap_err().code, Code::TooManyItems);
 }
@@ -372,7 +375,7 @@ fn any_cut_or_flipped_byte_is_answered_without_a_panic() {
         ] {
             for kind in [ContentKind::Json, ContentKind::Ndjson] {
                 for door in [Door::Events, Door::Alertmanager] {
-                    if let Ok(request) = decode_request(door, &bytes, kind, "system") {
+                    if let Ok(request) = decode_request(door, &bytes, kind, "system", ITEMS_MAX) {
                         let n = request.good.len() + request.refused.len() + request.duplicates.len();
                         assert_eq!(request.received as usize, n);
                         for good in request.good {
@@ -390,7 +393,7 @@ mod alertmanager {
 
     fn alert(json: &str) -> Result<Item, Refusal> {
         let body = format!("[{json}]");
-        let mut request = decode_request(Door::Alertmanager, body.as_bytes(), ContentKind::Json, "system")?;
+        let mut request = decode_request(Door::Alertmanager, body.as_bytes(), ContentKind::Json, "system", ITEMS_MAX)?;
         match request.refused.pop() {
             Some((_, refusal)) => Err(refusal),
             None => {
@@ -472,7 +475,7 @@ mod alertmanager {
         ] {
             assert_eq!(alert(json).map_or_else(|refusal| refusal.code.as_str(), |_| "ok"), code, "{json}");
         }
-        let lone = decode_request(Door::Alertmanager, br#"{"labels":{}}"#, ContentKind::Json, "system");
+        let lone = decode_request(Door::Alertmanager, br#"{"labels":{}}"#, ContentKind::Json, "system", ITEMS_MAX);
         assert_eq!(lone.unwrap_err().code, Code::Shape);
     }
 
