@@ -51,6 +51,8 @@ pub mod patch;
 pub mod row;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 #[doc(hidden)]
 #[rustfmt::skip]
