@@ -1,1 +1,45 @@
-//! Being built.
+//! Runs rule components: the only crate that names wasmtime.
+//!
+//! The way of a module: [`prescan`] looks at the bytes, `rule` compiles them, [`interface`] judges imports and exports,
+//! [`manifest`] judges what it says of itself, then `init` is tried in a scratch instance; every refusal is a [`Refusal`].
+//!
+//! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
+//! call, `patch` and `keys` check what came back and write it on the rows. `chain` does this for every rule in order and
+//! halves a batch that fails until the poison row is alone; `strikes` bounds what that can cost.
+//!
+//! Not known here: what an alert is, the journal, files, the network. Modules and tables come by digest from [`Contents`].
+
+mod chain;
+mod condition;
+mod contract;
+mod engine;
+mod failure;
+mod host;
+mod instance;
+mod interface;
+mod keys;
+mod limits;
+mod log;
+mod lower;
+mod manifest;
+mod options;
+mod patch;
+mod prescan;
+mod refusal;
+mod rule;
+mod runtime;
+mod stats;
+mod strikes;
+mod tables;
+mod ticker;
+
+pub use engine::{Contents, Engine, EngineUnavailable, LoadedRule};
+pub use failure::FailureKind;
+pub use interface::WIT_VERSION;
+pub use limits::{COMPONENT_BYTES_MAX, Limits};
+pub use manifest::{HookInfo, RuleInfo};
+pub use options::{Grant, OnFailure, RuleOptions};
+pub use refusal::Refusal;
+pub use stats::{BATCH_ROWS_BOUNDS, CALL_NANOS_BOUNDS, RuleStatsSnapshot};
+pub use strikes::{STRIKE_WINDOW, STRIKES_MAX, STRUCK_OUT_FOR};
+pub use tables::Table;
