@@ -1,0 +1,240 @@
+//! The types of `wit/v0.1/alertmill.wit` that cross, lowered from borrowed buffers and lifted whole.
+//!
+//! Own structs instead of `bindgen!`: what goes in borrows the worker's column buffers, so a batch is copied once, into
+//! the guest. wasmtime checks each function's type against these when an instance is made.
+
+#![allow(dead_code, reason = "the contract names more than this host reads; derives make and lift the rest")]
+
+use std::sync::Arc;
+use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
+
+/// A text column on its way in.
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct TextColumnRef<'a> {
+    pub ends: &'a [u32],
+    pub missing: &'a [u32],
+    pub heap: &'a [u8],
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct IntegerColumnRef<'a> {
+    pub values: &'a [i64],
+    pub missing: &'a [u32],
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct FloatColumnRef<'a> {
+    pub values: &'a [f64],
+    pub missing: &'a [u32],
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct BooleanColumnRef<'a> {
+    pub values: &'a [bool],
+    pub missing: &'a [u32],
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct TagRef<'a> {
+    pub key: &'a str,
+    pub value: &'a str,
+}
+
+/// A column on its way in. No field of core is a float or a boolean today; the contract has them for fields to come.
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(variant)]
+pub(crate) enum ColumnRef<'a> {
+    #[component(name = "text")]
+    Text(TextColumnRef<'a>),
+    #[component(name = "integer")]
+    Integer(IntegerColumnRef<'a>),
+    #[component(name = "float")]
+    Float(FloatColumnRef<'a>),
+    #[component(name = "boolean")]
+    Boolean(BooleanColumnRef<'a>),
+    #[component(name = "tags")]
+    Tags(&'a [Vec<TagRef<'a>>]),
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct BatchRef<'a> {
+    pub rows: u32,
+    pub columns: &'a [ColumnRef<'a>],
+}
+
+#[derive(ComponentType, Lift, Debug, Default)]
+#[component(record)]
+pub(crate) struct TextColumn {
+    pub ends: Vec<u32>,
+    pub missing: Vec<u32>,
+    pub heap: Vec<u8>,
+}
+
+#[derive(ComponentType, Lift, Debug, Default)]
+#[component(record)]
+pub(crate) struct IntegerColumn {
+    pub values: Vec<i64>,
+    pub missing: Vec<u32>,
+}
+
+#[derive(ComponentType, Lift, Debug, Default)]
+#[component(record)]
+pub(crate) struct FloatColumn {
+    pub values: Vec<f64>,
+    pub missing: Vec<u32>,
+}
+
+#[derive(ComponentType, Lift, Debug, Default)]
+#[component(record)]
+pub(crate) struct BooleanColumn {
+    pub values: Vec<bool>,
+    pub missing: Vec<u32>,
+}
+
+#[derive(ComponentType, Lift, Debug)]
+#[component(record)]
+pub(crate) struct Tag {
+    pub key: String,
+    pub value: String,
+}
+
+/// A column of a patch.
+#[derive(ComponentType, Lift, Debug)]
+#[component(variant)]
+pub(crate) enum Column {
+    #[component(name = "text")]
+    Text(TextColumn),
+    #[component(name = "integer")]
+    Integer(IntegerColumn),
+    #[component(name = "float")]
+    Float(FloatColumn),
+    #[component(name = "boolean")]
+    Boolean(BooleanColumn),
+    #[component(name = "tags")]
+    Tags(Vec<Vec<Tag>>),
+}
+
+#[derive(ComponentType, Lift, Debug, Default)]
+#[component(record)]
+pub(crate) struct Patches {
+    pub rows: Vec<u32>,
+    pub columns: Vec<Column>,
+    #[component(name = "more-tags")]
+    pub more_tags: Vec<(u32, String, String)>,
+    #[component(name = "removed-tags")]
+    pub removed_tags: Vec<(u32, String)>,
+    pub drops: Vec<(u32, String)>,
+}
+
+#[derive(ComponentType, Lift, Debug)]
+#[component(record)]
+pub(crate) struct RowError {
+    pub row: u32,
+    pub message: String,
+}
+
+#[derive(ComponentType, Lift, Debug, Default)]
+#[component(record)]
+pub(crate) struct Output {
+    pub patches: Patches,
+    pub errors: Vec<RowError>,
+}
+
+/// A dedupe answer. The key is lifted into the form in which the row keeps it, so a long one is allocated once.
+#[derive(ComponentType, Lift, Debug)]
+#[component(variant)]
+pub(crate) enum DedupeKey {
+    #[component(name = "default")]
+    Default,
+    #[component(name = "key")]
+    Key(Arc<str>),
+    #[component(name = "unique")]
+    Unique,
+}
+
+#[derive(ComponentType, Lift, Debug, Clone, Copy, PartialEq, Eq)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum Op {
+    #[component(name = "equals")]
+    Equals,
+    #[component(name = "not-equals")]
+    NotEquals,
+    #[component(name = "any-of")]
+    AnyOf,
+    #[component(name = "prefix")]
+    Prefix,
+    #[component(name = "contains")]
+    Contains,
+    #[component(name = "exists")]
+    Exists,
+}
+
+#[derive(ComponentType, Lift, Debug, Clone)]
+#[component(record)]
+pub(crate) struct Condition {
+    pub field: String,
+    pub op: Op,
+    pub values: Vec<String>,
+}
+
+#[derive(ComponentType, Lift, Debug, Clone, Copy, PartialEq, Eq)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum HookName {
+    #[component(name = "normalize")]
+    Normalize,
+    #[component(name = "enrich-event")]
+    EnrichEvent,
+    #[component(name = "dedupe")]
+    Dedupe,
+    #[component(name = "enrich-alert")]
+    EnrichAlert,
+}
+
+#[derive(ComponentType, Lift, Debug, Clone)]
+#[component(record)]
+pub(crate) struct HookManifest {
+    pub hook: HookName,
+    pub reads: Vec<String>,
+    pub writes: Vec<String>,
+    pub when: Vec<Condition>,
+    #[component(name = "max-batch")]
+    pub max_batch: u32,
+}
+
+#[derive(ComponentType, Lift, Debug, Clone)]
+#[component(record)]
+pub(crate) struct Manifest {
+    pub name: String,
+    pub version: String,
+    pub hooks: Vec<HookManifest>,
+    pub tables: Vec<String>,
+    #[component(name = "config-schema")]
+    pub config_schema: String,
+}
+
+#[derive(ComponentType, Lift, Debug, Clone, Copy, PartialEq, Eq)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum LogLevel {
+    #[component(name = "debug")]
+    Debug,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "error")]
+    Error,
+}
+
+pub(crate) type DescribeFunc = TypedFunc<(), (Manifest,)>;
+pub(crate) type InitFunc = TypedFunc<(&'static str,), (Result<(), String>,)>;
+pub(crate) type EnrichFunc = TypedFunc<(BatchRef<'static>,), (Output,)>;
+pub(crate) type DedupeFunc = TypedFunc<(BatchRef<'static>,), (Vec<DedupeKey>,)>;

@@ -1,0 +1,231 @@
+//! The engine as the rest of the process sees it: look at a module, load it, register generations, open chains.
+
+use crate::chain::Chain;
+use crate::limits::Limits;
+use crate::manifest::RuleInfo;
+use crate::options::RuleOptions;
+use crate::refusal::Refusal;
+use crate::rule::{Compiled, Rule, digest_of};
+use crate::runtime::Runtime;
+use crate::stats::RuleStatsSnapshot;
+use crate::tables::Table;
+use alertmill_core::record::RuleSet;
+use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets};
+use alertmill_core::value::Text;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+/// Files of modules and tables by digest, as the data folder keeps them.
+pub trait Contents: Send + Sync {
+    /// The bytes whose SHA-256 is `digest`, 64 hex digits. `Err` says what is wrong with the file.
+    fn read(&self, digest: &str) -> Result<Vec<u8>, String>;
+}
+
+impl<F: Fn(&str) -> Result<Vec<u8>, String> + Send + Sync> Contents for F {
+    fn read(&self, digest: &str) -> Result<Vec<u8>, String> {
+        self(digest)
+    }
+}
+
+/// The engine could not be set up on this machine.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the rule engine cannot start: {0}")]
+pub struct EngineUnavailable(String);
+
+/// Runs rules. Cheap to clone; all clones, and all engines of the process, share one compiler and one clock.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    runtime: Runtime,
+    contents: Box<dyn Contents>,
+    generations: Mutex<BTreeMap<Generation, Arc<Slot>>>,
+    /// What some generation still holds; so a module that did not change is compiled once.
+    compiled: Mutex<HashMap<Text, Weak<Compiled>>>,
+    rules: Mutex<HashMap<RuleKey, Weak<Rule>>>,
+    tables: Mutex<HashMap<Text, Weak<Table>>>,
+}
+
+/// All that a loaded rule depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct RuleKey {
+    name: Text,
+    digest: Text,
+    config: Text,
+    options: Text,
+    tables: Vec<(Text, Text)>,
+}
+
+/// A generation: its record, and its rules once somebody needed them.
+struct Slot {
+    set: RuleSet,
+    rules: Mutex<Option<Arc<[Arc<Rule>]>>>,
+}
+
+/// A rule that passed all checks, with what it is.
+#[derive(Clone)]
+pub struct LoadedRule(Arc<Rule>);
+
+impl LoadedRule {
+    /// What it is.
+    pub fn info(&self) -> &RuleInfo {
+        &self.0.info
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// An engine that finds modules and tables in `contents`.
+    pub fn new(contents: impl Contents + 'static) -> Result<Engine, EngineUnavailable> {
+        Ok(Engine(Arc::new(Inner {
+            runtime: Runtime::get().map_err(EngineUnavailable)?,
+            contents: Box::new(contents),
+            generations: Mutex::default(),
+            compiled: Mutex::default(),
+            rules: Mutex::default(),
+            tables: Mutex::default(),
+        })))
+    }
+
+    /// What a module is, without config, grants or tables: for `rule inspect` and scanning `rules.d/`.
+    pub fn inspect(&self, bytes: &[u8]) -> Result<RuleInfo, Refusal> {
+        let limits = Limits::default();
+        let compiled = self.compile(bytes, limits.memory_bytes)?;
+        compiled.info(&limits).map(|(info, _)| info)
+    }
+
+    /// Checks a module as activating it would, and keeps it compiled for as long as the answer lives. `wanted_name` comes
+    /// from the file name; `tables` are those configured.
+    pub fn load(&self, bytes: &[u8], wanted_name: Option<&str>, options: &RuleOptions, tables: &[(Text, Arc<Table>)]) -> Result<LoadedRule, Refusal> {
+        let compiled = self.compile(bytes, options.limits.memory_bytes)?;
+        let tables: HashMap<Text, Arc<Table>> = tables.iter().cloned().collect();
+        Rule::bind(compiled, wanted_name, options.clone(), &tables).map(|rule| LoadedRule(Arc::new(rule)))
+    }
+
+    /// Makes a generation known; [`Engine::prepare`] or the first `open` loads it.
+    pub fn register(&self, set: RuleSet) {
+        let slot = Arc::new(Slot { rules: Mutex::default(), set });
+        lock(&self.0.generations).insert(slot.set.generation, slot);
+    }
+
+    /// Loads a registered generation, so that opening it takes microseconds. The first refusal names its rule.
+    pub fn prepare(&self, generation: Generation) -> Result<(), RuleSetUnavailable> {
+        self.rules_of(generation).map(|_| ())
+    }
+
+    /// Forgets generations before this one. Chains that are open go on.
+    pub fn retire_before(&self, generation: Generation) {
+        let mut generations = lock(&self.0.generations);
+        *generations = generations.split_off(&generation);
+        drop(generations);
+        lock(&self.0.rules).retain(|_, rule| rule.strong_count() > 0);
+        lock(&self.0.compiled).retain(|_, compiled| compiled.strong_count() > 0);
+        lock(&self.0.tables).retain(|_, table| table.strong_count() > 0);
+    }
+
+    /// Counters of every rule that some generation holds.
+    pub fn stats(&self) -> Vec<RuleStatsSnapshot> {
+        let now = Instant::now();
+        let rules: Vec<Arc<Rule>> = lock(&self.0.rules).values().filter_map(Weak::upgrade).collect();
+        let mut all: Vec<RuleStatsSnapshot> = rules.iter().map(|rule| rule.snapshot(now)).collect();
+        all.sort_by(|a, b| (&a.rule, &a.digest).cmp(&(&b.rule, &b.digest)));
+        all
+    }
+
+    fn compile(&self, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
+        let digest = digest_of(bytes);
+        if let Some(known) = lock(&self.0.compiled).get(&digest).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let compiled = Arc::new(Compiled::new(&self.0.runtime, bytes, memory_bytes)?);
+        lock(&self.0.compiled).insert(digest, Arc::downgrade(&compiled));
+        Ok(compiled)
+    }
+
+    fn rules_of(&self, generation: Generation) -> Result<Arc<[Arc<Rule>]>, RuleSetUnavailable> {
+        let unavailable = |why: String| RuleSetUnavailable { generation, why };
+        let slot = lock(&self.0.generations).get(&generation).cloned();
+        let slot = slot.ok_or_else(|| unavailable("no record of it was seen".to_owned()))?;
+        // Held while it loads: workers that open the same generation wait for one compilation instead of doing their own.
+        let mut rules = lock(&slot.rules);
+        if let Some(rules) = &*rules {
+            return Ok(rules.clone());
+        }
+        let loaded = self.load_set(&slot.set).map_err(unavailable)?;
+        Ok(rules.insert(loaded).clone())
+    }
+
+    fn load_set(&self, set: &RuleSet) -> Result<Arc<[Arc<Rule>]>, String> {
+        let mut tables = HashMap::new();
+        for (name, digest) in &set.tables {
+            tables.insert(name.clone(), self.table(name, digest).map_err(|e| e.to_string())?);
+        }
+        let mut rules = Vec::with_capacity(set.rules.len());
+        for entry in &set.rules {
+            let why = |e: Refusal| format!("rule `{}` {} (sha256:{}): {}: {e}", entry.name, entry.version, entry.digest, e.code());
+            let options = RuleOptions::from_entry(entry).map_err(why)?;
+            if options.enabled {
+                rules.push(self.rule(set, entry, options, &tables).map_err(why)?);
+            }
+        }
+        Ok(rules.into())
+    }
+
+    fn rule(
+        &self,
+        set: &RuleSet,
+        entry: &alertmill_core::record::RuleEntry,
+        options: RuleOptions,
+        tables: &HashMap<Text, Arc<Table>>,
+    ) -> Result<Arc<Rule>, Refusal> {
+        let mut key = RuleKey {
+            name: entry.name.clone(),
+            digest: entry.digest.clone(),
+            config: entry.config.clone(),
+            options: entry.options.clone(),
+            tables: set.tables.clone(),
+        };
+        key.tables.sort();
+        if let Some(known) = lock(&self.0.rules).get(&key).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let known = lock(&self.0.compiled).get(&entry.digest).and_then(Weak::upgrade);
+        let compiled = match known {
+            Some(compiled) => compiled,
+            None => self.compile(&self.content(&entry.digest)?, options.limits.memory_bytes)?,
+        };
+        let rule = Arc::new(Rule::bind(compiled, Some(&entry.name), options, tables)?);
+        lock(&self.0.rules).insert(key, Arc::downgrade(&rule));
+        Ok(rule)
+    }
+
+    fn table(&self, name: &Text, digest: &Text) -> Result<Arc<Table>, Refusal> {
+        if let Some(known) = lock(&self.0.tables).get(digest).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let bytes = self.content(digest)?;
+        let table = Table::parse(&bytes, None).map_err(|why| Refusal::TableInvalid { name: name.to_string(), why })?;
+        let table = Arc::new(table);
+        lock(&self.0.tables).insert(digest.clone(), Arc::downgrade(&table));
+        Ok(table)
+    }
+
+    fn content(&self, digest: &Text) -> Result<Vec<u8>, Refusal> {
+        let bytes = self.0.contents.read(digest).map_err(Refusal::ContentMissing)?;
+        let found = digest_of(&bytes);
+        if found != *digest {
+            return Err(Refusal::ContentMissing(format!("the file of sha256:{digest} was changed: it is sha256:{found} now")));
+        }
+        Ok(bytes)
+    }
+}
+
+impl RuleSets for Engine {
+    fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
+        self.rules_of(generation).map(|rules| Box::new(Chain::new(&rules)) as Box<dyn RuleChain>)
+    }
+}

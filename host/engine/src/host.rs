@@ -1,0 +1,148 @@
+//! What a rule can call: `log` and `tables`, and nothing else. State of one instance.
+
+use crate::contract::LogLevel;
+use crate::failure::Budget;
+use crate::limits::{Growth, Limits};
+use crate::log::LogGate;
+use crate::tables::{KEY_BYTES_MAX, Table, View, ViewRow};
+use std::collections::HashMap;
+use std::sync::Arc;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource, ResourceType, WasmList, WasmStr};
+
+/// Tables that one rule may open, by name.
+pub(crate) type GrantedTables = HashMap<String, Arc<Table>>;
+
+/// State of one instance.
+pub(crate) struct Host {
+    pub growth: Growth,
+    tables: Arc<GrantedTables>,
+    log: Option<Arc<LogGate>>,
+    handles: Vec<Option<Handle>>,
+    handles_open: u32,
+    handles_max: u32,
+    lookups_left: u32,
+    lookups_max: u32,
+}
+
+struct Handle {
+    table: Arc<Table>,
+    view: Arc<View>,
+}
+
+/// Marks the resource type; its number is a place in `Host::handles`.
+struct TableResource;
+
+impl Host {
+    pub fn new(limits: &Limits, tables: Arc<GrantedTables>, log: Option<Arc<LogGate>>) -> Host {
+        Host {
+            growth: Growth::new(limits.memory_bytes),
+            tables,
+            log,
+            handles: Vec::new(),
+            handles_open: 0,
+            handles_max: limits.table_handles,
+            lookups_left: limits.lookups,
+            lookups_max: limits.lookups,
+        }
+    }
+
+    /// A call begins: its budgets are whole again.
+    pub fn begin_call(&mut self) {
+        self.lookups_left = self.lookups_max;
+        self.growth.take_memory_denied();
+    }
+
+    fn open(&mut self, name: &str, columns: &[String]) -> wasmtime::Result<Result<Resource<TableResource>, String>> {
+        let Some(table) = self.tables.get(name).cloned() else {
+            return Ok(Err(format!("table `{}` is not in this rule's manifest or not granted", name.escape_debug())));
+        };
+        let view = match table.view(columns) {
+            Ok(view) => view,
+            Err(why) => return Ok(Err(why)),
+        };
+        if self.handles_open >= self.handles_max {
+            return Err(wasmtime::Error::from(Budget::Handles(self.handles_max)));
+        }
+        self.handles_open += 1;
+        let handle = Some(Handle { table, view });
+        let at = match self.handles.iter().position(Option::is_none) {
+            Some(free) => {
+                self.handles[free] = handle;
+                free
+            }
+            None => {
+                self.handles.push(handle);
+                self.handles.len() - 1
+            }
+        };
+        Ok(Ok(Resource::new_own(at as u32)))
+    }
+
+    fn close(&mut self, at: u32) {
+        if let Some(Some(_)) = self.handles.get_mut(at as usize).map(Option::take) {
+            self.handles_open -= 1;
+        }
+    }
+
+    fn handle(&self, table: &Resource<TableResource>) -> wasmtime::Result<&Handle> {
+        // wasmtime gives only numbers that `open` returned and that are not dropped.
+        self.handles.get(table.rep() as usize).and_then(Option::as_ref).ok_or_else(|| wasmtime::Error::msg("table handle is not open"))
+    }
+
+    fn spend(&mut self, lookups: usize) -> wasmtime::Result<()> {
+        match u32::try_from(lookups).ok().and_then(|n| self.lookups_left.checked_sub(n)) {
+            Some(left) => {
+                self.lookups_left = left;
+                Ok(())
+            }
+            None => Err(wasmtime::Error::from(Budget::Lookups(self.lookups_max))),
+        }
+    }
+}
+
+impl Handle {
+    fn get(&self, key: &str) -> wasmtime::Result<Option<ViewRow>> {
+        if key.len() > KEY_BYTES_MAX {
+            return Err(wasmtime::Error::from(Budget::Key(key.len())));
+        }
+        Ok(self.table.get(&self.view, key).cloned())
+    }
+}
+
+/// The linker that every rule is bound by. What a rule may not have is refused before, by name.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    let mut log = linker.instance("alertmill:rules/log@0.1.0")?;
+    log.func_wrap("write", |cx: StoreContextMut<'_, Host>, (level, message): (LogLevel, WasmStr)| {
+        let message = message.to_str(&cx)?;
+        if let Some(log) = &cx.data().log {
+            log.write(level, &message);
+        }
+        Ok(())
+    })?;
+    let mut tables = linker.instance("alertmill:rules/tables@0.1.0")?;
+    tables.resource("table", ResourceType::host::<TableResource>(), |mut cx, at| {
+        cx.data_mut().close(at);
+        Ok(())
+    })?;
+    tables.func_wrap("[static]table.open", |mut cx: StoreContextMut<'_, Host>, (name, columns): (String, Vec<String>)| {
+        Ok((cx.data_mut().open(&name, &columns)?,))
+    })?;
+    tables.func_wrap("[method]table.get", |mut cx: StoreContextMut<'_, Host>, (table, key): (Resource<TableResource>, WasmStr)| {
+        cx.data_mut().spend(1)?;
+        let key = key.to_str(&cx)?;
+        Ok((cx.data().handle(&table)?.get(&key)?,))
+    })?;
+    tables.func_wrap(
+        "[method]table.get-many",
+        |mut cx: StoreContextMut<'_, Host>, (table, keys): (Resource<TableResource>, WasmList<WasmStr>)| {
+            cx.data_mut().spend(keys.len())?;
+            let keys = keys.iter(&mut cx)?.collect::<wasmtime::Result<Vec<WasmStr>>>()?;
+            let handle = cx.data().handle(&table)?;
+            let rows = keys.iter().map(|key| handle.get(&key.to_str(&cx)?)).collect::<wasmtime::Result<Vec<Option<ViewRow>>>>()?;
+            Ok((rows,))
+        },
+    )?;
+    Ok(linker)
+}

@@ -1,0 +1,38 @@
+//! Answers of the dedupe hook: one per row, checked, then written on the rows.
+
+use crate::contract::DedupeKey;
+use crate::failure::{CallFailure, FailureKind};
+use crate::limits::DEDUPE_KEY_BYTES_MAX;
+use crate::patch::Applied;
+use alertmill_core::row::{DedupeAnswer, Row};
+use alertmill_core::value::Text;
+
+/// As many answers as rows.
+pub(crate) fn check(keys: &[DedupeKey], rows: usize) -> Result<(), CallFailure> {
+    match keys.len() == rows {
+        true => Ok(()),
+        false => Err(CallFailure::new(FailureKind::Arity, format!("{} answers for {rows} rows", keys.len()))),
+    }
+}
+
+/// Writes the answers; a key that cannot be one fails its row alone.
+pub(crate) fn apply(keys: Vec<DedupeKey>, rule: &Text, rows: &mut [Row], chosen: &[u32]) -> Applied {
+    let mut applied = Applied::default();
+    for (at, (key, index)) in keys.into_iter().zip(chosen).enumerate() {
+        let answer = match key {
+            DedupeKey::Default => continue,
+            DedupeKey::Unique => DedupeAnswer::Unique,
+            DedupeKey::Key(key) if (1..=DEDUPE_KEY_BYTES_MAX).contains(&key.len()) => DedupeAnswer::Key(Text::from(key)),
+            DedupeKey::Key(key) => {
+                let why = format!("a key of {} bytes; it may have 1 to {DEDUPE_KEY_BYTES_MAX}", key.len());
+                applied.failed.push((at as u32, CallFailure::new(FailureKind::PatchInvalid, why)));
+                continue;
+            }
+        };
+        let row = &mut rows[*index as usize];
+        row.dedupe = answer;
+        row.dedupe_rule = rule.clone();
+        applied.changed += 1;
+    }
+    applied
+}

@@ -1,0 +1,134 @@
+//! What one rule may use: the numbers, their ceilings, and the part that wasmtime asks for at run time.
+
+use serde::{Deserialize, Serialize};
+use wasmtime::ResourceLimiter;
+
+/// Largest component file, bytes.
+pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Rows of one call at most.
+pub const BATCH_ROWS_MAX: u32 = 256;
+/// Texts of one call's rows; more are cut into several calls.
+pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Longest dedupe key, bytes.
+pub const DEDUPE_KEY_BYTES_MAX: usize = 1024;
+/// Longest drop reason, characters.
+pub const DROP_REASON_CHARS_MAX: usize = 512;
+/// Elements of all tables of an instance.
+const TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Core instances of a component; wit-component makes four of one module.
+const CORE_INSTANCES_MAX: usize = 64;
+const MEMORIES_MAX: usize = 4;
+const TABLES_MAX: usize = 8;
+/// Stack of a rule's code.
+pub(crate) const STACK_BYTES: usize = 512 << 10;
+
+/// Limits of one rule, in its options under `limits`. What is left out keeps its default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Linear memory of an instance, bytes. Default 64 MiB.
+    pub memory_bytes: u64,
+    /// Time of one call, milliseconds. Default 250.
+    pub time_ms: u64,
+    /// Time of `describe` and `init`, milliseconds. Default 1,000.
+    pub init_ms: u64,
+    /// What a call may hand to the host, bytes. Default 8 MiB.
+    pub output_bytes: u64,
+    /// Keys looked up in tables during one call. Default 10,000.
+    pub lookups: u32,
+    /// Open table handles of an instance. Default 256.
+    pub table_handles: u32,
+    /// Log text, bytes a second. Default 64 KiB.
+    pub log_bytes_per_second: u64,
+    /// Rows of one call. Default 256; a module's `max-batch` may lower it.
+    pub batch_rows: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory_bytes: 64 << 20,
+            time_ms: 250,
+            init_ms: 1_000,
+            output_bytes: 8 << 20,
+            lookups: 10_000,
+            table_handles: 256,
+            log_bytes_per_second: 64 << 10,
+            batch_rows: BATCH_ROWS_MAX,
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses what no operator can mean. `Err` names the key and its range.
+    pub fn check(&self) -> Result<(), String> {
+        let ranges = [
+            ("memory_bytes", self.memory_bytes, 1 << 16, 2 << 30),
+            ("time_ms", self.time_ms, 1, 60_000),
+            ("init_ms", self.init_ms, 1, 60_000),
+            ("output_bytes", self.output_bytes, 1 << 10, 256 << 20),
+            ("lookups", u64::from(self.lookups), 0, 10_000_000),
+            ("table_handles", u64::from(self.table_handles), 0, 65_536),
+            ("log_bytes_per_second", self.log_bytes_per_second, 0, 64 << 20),
+            ("batch_rows", u64::from(self.batch_rows), 1, u64::from(BATCH_ROWS_MAX)),
+        ];
+        for (key, value, min, max) in ranges {
+            if !(min..=max).contains(&value) {
+                return Err(format!("limits.{key} = {value} is out of range; it may be {min} to {max}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// wasmtime asks this before it grows anything of an instance.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    memory_left: usize,
+    table_left: usize,
+    /// A memory was refused since the flag was last taken.
+    memory_denied: bool,
+}
+
+impl Growth {
+    pub fn new(memory_bytes: u64) -> Growth {
+        Growth { memory_left: memory_bytes as usize, table_left: TABLE_ELEMENTS_MAX, memory_denied: false }
+    }
+
+    pub fn take_memory_denied(&mut self) -> bool {
+        std::mem::take(&mut self.memory_denied)
+    }
+}
+
+impl ResourceLimiter for Growth {
+    // One sum over all memories of the instance: several small ones do not get more than one large one.
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        let granted = more <= self.memory_left;
+        if granted {
+            self.memory_left -= more;
+        } else {
+            self.memory_denied = true;
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        let granted = more <= self.table_left;
+        if granted {
+            self.table_left -= more;
+        }
+        Ok(granted)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX
+    }
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}

@@ -1,0 +1,121 @@
+//! Projection: the declared fields of the chosen rows, as columns. Texts are copied once, from the row into the column's
+//! heap; the buffers stay with the worker from batch to batch.
+
+use crate::contract::{BatchRef, ColumnRef, IntegerColumnRef, TagRef, TextColumnRef};
+use alertmill_core::fields::{Field, FieldType};
+use alertmill_core::row::Row;
+use std::borrow::Cow;
+
+/// The columns of one hook.
+#[derive(Default)]
+pub(crate) struct Projection {
+    columns: Vec<ColumnBuffer>,
+    rows: u32,
+}
+
+enum ColumnBuffer {
+    Text { ends: Vec<u32>, missing: Vec<u32>, heap: Vec<u8> },
+    Integer { values: Vec<i64>, missing: Vec<u32> },
+    Tags { heap: String, rows: Vec<Vec<TagSpan>> },
+}
+
+/// Ends of a tag's key and value in the heap; it starts where the one before ended.
+struct TagSpan {
+    key_end: usize,
+    value_end: usize,
+}
+
+impl Projection {
+    pub fn new(reads: &[Field]) -> Projection {
+        let columns = reads.iter().map(|field| match field.kind() {
+            FieldType::Text => ColumnBuffer::Text { ends: Vec::new(), missing: Vec::new(), heap: Vec::new() },
+            FieldType::Integer => ColumnBuffer::Integer { values: Vec::new(), missing: Vec::new() },
+            FieldType::Tags => ColumnBuffer::Tags { heap: String::new(), rows: Vec::new() },
+        });
+        Projection { columns: columns.collect(), rows: 0 }
+    }
+
+    /// Fills the columns with the rows named by `chosen` and says how many bytes of text they hold.
+    pub fn fill(&mut self, reads: &[Field], rows: &[Row], chosen: &[u32]) -> usize {
+        self.rows = chosen.len() as u32;
+        self.columns.iter_mut().zip(reads).map(|(column, field)| column.fill(field, rows, chosen)).sum()
+    }
+
+    /// Lends the columns to a call.
+    pub fn lend<R>(&self, call: impl FnOnce(BatchRef<'_>) -> R) -> R {
+        let tags: Vec<Vec<Vec<TagRef<'_>>>> = self.columns.iter().map(ColumnBuffer::tag_rows).collect();
+        let columns: Vec<ColumnRef<'_>> = self.columns.iter().zip(&tags).map(|(column, tags)| column.as_ref(tags)).collect();
+        call(BatchRef { rows: self.rows, columns: &columns })
+    }
+}
+
+impl ColumnBuffer {
+    fn fill(&mut self, field: &Field, rows: &[Row], chosen: &[u32]) -> usize {
+        match self {
+            ColumnBuffer::Text { ends, missing, heap } => {
+                ends.clear();
+                missing.clear();
+                heap.clear();
+                for (at, index) in chosen.iter().enumerate() {
+                    match field.text(&rows[*index as usize]) {
+                        Some(text) => heap.extend_from_slice(text.as_bytes()),
+                        None => missing.push(at as u32),
+                    }
+                    ends.push(heap.len() as u32);
+                }
+                heap.len()
+            }
+            ColumnBuffer::Integer { values, missing } => {
+                values.clear();
+                missing.clear();
+                for (at, index) in chosen.iter().enumerate() {
+                    let value = field.integer(&rows[*index as usize]);
+                    if value.is_none() {
+                        missing.push(at as u32);
+                    }
+                    values.push(value.unwrap_or(0));
+                }
+                0
+            }
+            ColumnBuffer::Tags { heap, rows: spans } => {
+                heap.clear();
+                spans.truncate(chosen.len());
+                spans.resize_with(chosen.len(), Vec::new);
+                for (index, spans) in chosen.iter().zip(spans) {
+                    spans.clear();
+                    for tag in &rows[*index as usize].event.tags {
+                        // A tag that is null has no text form, here as in a `tags.KEY` column.
+                        let Some(value) = tag.value.to_rule_text() else { continue };
+                        heap.push_str(&tag.key);
+                        let key_end = heap.len();
+                        heap.push_str(match &value {
+                            Cow::Borrowed(text) => text,
+                            Cow::Owned(text) => text,
+                        });
+                        spans.push(TagSpan { key_end, value_end: heap.len() });
+                    }
+                }
+                heap.len()
+            }
+        }
+    }
+
+    fn tag_rows(&self) -> Vec<Vec<TagRef<'_>>> {
+        let ColumnBuffer::Tags { heap, rows } = self else { return Vec::new() };
+        let mut start = 0;
+        let mut tag = |span: &TagSpan| {
+            let tag = TagRef { key: &heap[start..span.key_end], value: &heap[span.key_end..span.value_end] };
+            start = span.value_end;
+            tag
+        };
+        rows.iter().map(|spans| spans.iter().map(&mut tag).collect()).collect()
+    }
+
+    fn as_ref<'a>(&'a self, tags: &'a [Vec<TagRef<'a>>]) -> ColumnRef<'a> {
+        match self {
+            ColumnBuffer::Text { ends, missing, heap } => ColumnRef::Text(TextColumnRef { ends, missing, heap }),
+            ColumnBuffer::Integer { values, missing } => ColumnRef::Integer(IntegerColumnRef { values, missing }),
+            ColumnBuffer::Tags { .. } => ColumnRef::Tags(tags),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What a module says of itself, checked against what it exports and against core's table of fields.
+
+use crate::condition::When;
+use crate::contract;
+use crate::interface::{Hook, Interface};
+use crate::limits::BATCH_ROWS_MAX;
+use crate::refusal::Refusal;
+use alertmill_core::fields::{Field, FieldType};
+use alertmill_core::value::Text;
+use serde::Serialize;
+
+const FIELDS_MAX: usize = 64;
+const CONDITIONS_MAX: usize = 16;
+const CONDITION_VALUES_MAX: usize = 1_000;
+const TABLES_MAX: usize = 16;
+const SCHEMA_BYTES_MAX: usize = 64 << 10;
+
+/// What a module is: for `rule inspect`, the API and scanning `rules.d/`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleInfo {
+    /// From the manifest.
+    #[serde(serialize_with = "as_text")]
+    pub name: Text,
+    /// From the manifest.
+    #[serde(serialize_with = "as_text")]
+    pub version: Text,
+    /// SHA-256 of the file, 64 hex digits.
+    #[serde(serialize_with = "as_text")]
+    pub digest: Text,
+    /// Size of the file, bytes.
+    pub size_bytes: u64,
+    /// Full names of what it imports; its permission list.
+    pub imports: Vec<String>,
+    /// Full names of what it exports.
+    pub exports: Vec<String>,
+    /// Grants that it needs.
+    pub grants: Vec<&'static str>,
+    /// What each hook touches.
+    pub hooks: Vec<HookInfo>,
+    /// Tables that it may open.
+    pub tables: Vec<String>,
+    /// JSON schema of its config; empty means no config.
+    pub config_schema: String,
+}
+
+/// Core's text type has no serde of its own.
+pub(crate) fn as_text<S: serde::Serializer>(text: &Text, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+/// What one hook of a module touches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HookInfo {
+    /// `normalize`, `enrich-event`, `dedupe` or `enrich-alert`.
+    pub hook: &'static str,
+    /// Fields that it gets.
+    pub reads: Vec<String>,
+    /// Fields that it may change.
+    pub writes: Vec<String>,
+    /// Conditions in words; all must hold.
+    pub when: Vec<String>,
+    /// Largest batch wanted; 0 leaves it to the host.
+    pub max_batch: u32,
+}
+
+/// What the engine runs of one hook.
+#[derive(Clone, Debug)]
+pub(crate) struct HookPlan {
+    /// One column each, in order.
+    pub reads: Vec<Field>,
+    /// One column each, in order.
+    pub writes: Vec<Field>,
+    /// `tags.*` was declared.
+    pub writes_tags: bool,
+    /// `drop` was declared.
+    pub drops: bool,
+    /// Which rows it is asked about.
+    pub when: When,
+    /// Rows of one call.
+    pub batch_rows: usize,
+}
+
+/// Both forms of a checked manifest.
+pub(crate) struct Checked {
+    pub name: Text,
+    pub version: Text,
+    pub hooks: Vec<HookInfo>,
+    pub tables: Vec<String>,
+    pub config_schema: String,
+    pub enrich: Option<HookPlan>,
+    pub dedupe: Option<HookPlan>,
+}
+
+/// Checks a manifest. `batch_rows` is the host's limit.
+pub(crate) fn check(manifest: contract::Manifest, interface: &Interface, batch_rows: u32) -> Result<Checked, Refusal> {
+    check_name(&manifest.name)?;
+    check_version(&manifest.version)?;
+    let mut checked = Checked {
+        name: Text::new(&manifest.name),
+        version: Text::new(&manifest.version),
+        hooks: Vec::new(),
+        tables: check_tables(&manifest)?,
+        config_schema: check_schema(manifest.config_schema)?,
+        enrich: None,
+        dedupe: None,
+    };
+    for hook in &manifest.hooks {
+        let name = hook_of(hook.hook);
+        if !interface.hooks.iter().any(|(exported, _)| *exported == name) {
+            return refuse(format!("it names the hook `{}`, but the module does not export `{}`", name.name(), name.interface()));
+        }
+        if checked.hooks.iter().any(|known| known.hook == name.name()) {
+            return refuse(format!("it names the hook `{}` twice", name.name()));
+        }
+        match name {
+            Hook::EnrichEvent => checked.enrich = Some(plan(hook, name, batch_rows)?),
+            Hook::Dedupe => checked.dedupe = Some(plan(hook, name, batch_rows)?),
+            Hook::Normalize => check_normalize(hook)?,
+            Hook::EnrichAlert => {}
+        }
+        checked.hooks.push(info(hook, name));
+    }
+    if let Some((hook, export)) = interface.hooks.iter().find(|(hook, _)| !checked.hooks.iter().any(|h| h.hook == hook.name())) {
+        return refuse(format!("the module exports `{export}`, but the manifest does not name the hook `{}`", hook.name()));
+    }
+    Ok(checked)
+}
+
+fn refuse<T>(why: String) -> Result<T, Refusal> {
+    Err(Refusal::Manifest(why))
+}
+
+const fn hook_of(hook: contract::HookName) -> Hook {
+    match hook {
+        contract::HookName::Normalize => Hook::Normalize,
+        contract::HookName::EnrichEvent => Hook::EnrichEvent,
+        contract::HookName::Dedupe => Hook::Dedupe,
+        contract::HookName::EnrichAlert => Hook::EnrichAlert,
+    }
+}
+
+fn plan(hook: &contract::HookManifest, name: Hook, batch_rows: u32) -> Result<HookPlan, Refusal> {
+    let at = name.name();
+    if hook.reads.len() > FIELDS_MAX || hook.writes.len() > FIELDS_MAX {
+        return refuse(format!("{at}: at most {FIELDS_MAX} fields may be read and as many written"));
+    }
+    let reads = hook.reads.iter().map(|field| Field::parse_read(field).map_err(|e| Refusal::Manifest(format!("{at}: reads: {e}"))));
+    let mut plan = HookPlan {
+        reads: reads.collect::<Result<_, _>>()?,
+        writes: Vec::new(),
+        writes_tags: false,
+        drops: false,
+        when: conditions(hook, at)?,
+        batch_rows: match hook.max_batch {
+            0 => batch_rows,
+            n => n.min(batch_rows).min(BATCH_ROWS_MAX),
+        } as usize,
+    };
+    if name == Hook::Dedupe && !hook.writes.is_empty() {
+        return refuse("dedupe: it answers keys and writes nothing; leave `writes` empty".to_owned());
+    }
+    for written in &hook.writes {
+        let field = Field::parse_write(written).map_err(|e| Refusal::Manifest(format!("{at}: writes: {e}")))?;
+        match field {
+            Field::AllTags => plan.writes_tags = true,
+            Field::Drop => plan.drops = true,
+            field if plan.writes.contains(&field) => return refuse(format!("{at}: writes: `{written}` is named twice")),
+            field => plan.writes.push(field),
+        }
+    }
+    Ok(plan)
+}
+
+fn conditions(hook: &contract::HookManifest, at: &str) -> Result<When, Refusal> {
+    if hook.when.len() > CONDITIONS_MAX {
+        return refuse(format!("{at}: when: {} conditions, at most {CONDITIONS_MAX}", hook.when.len()));
+    }
+    if hook.when.iter().any(|c| c.values.len() > CONDITION_VALUES_MAX) {
+        return refuse(format!("{at}: when: a condition has at most {CONDITION_VALUES_MAX} values"));
+    }
+    When::parse(&hook.when).map_err(|why| Refusal::Manifest(format!("{at}: when: {why}")))
+}
+
+fn check_normalize(hook: &contract::HookManifest) -> Result<(), Refusal> {
+    if !hook.reads.is_empty() || !hook.writes.is_empty() {
+        return refuse("normalize: it gets payloads and makes events; leave `reads` and `writes` empty".to_owned());
+    }
+    match hook.when.iter().find(|c| c.field != "source" && c.field != "content_type") {
+        None => Ok(()),
+        Some(c) => refuse(format!("normalize: when: `{}` is not known for payloads; `source` and `content_type` are", c.field)),
+    }
+}
+
+fn info(hook: &contract::HookManifest, name: Hook) -> HookInfo {
+    HookInfo {
+        hook: name.name(),
+        reads: hook.reads.clone(),
+        writes: hook.writes.clone(),
+        when: hook.when.iter().map(crate::condition::in_words).collect(),
+        max_batch: hook.max_batch,
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Refusal> {
+    let good = (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if good { Ok(()) } else { refuse(format!("name `{}` has to be 1 to 64 of a-z, 0-9 and `-`, with no `-` at an end", shown(name))) }
+}
+
+fn check_version(version: &str) -> Result<(), Refusal> {
+    let good = (1..=64).contains(&version.len())
+        && version.starts_with(|c: char| c.is_ascii_digit())
+        && version.bytes().all(|b| b.is_ascii_alphanumeric() || b".-+".contains(&b));
+    if good { Ok(()) } else { refuse(format!("version `{}` has to be like 1.2.0: a digit first, then letters, digits, `.`, `-`, `+`", shown(version))) }
+}
+
+fn check_tables(manifest: &contract::Manifest) -> Result<Vec<String>, Refusal> {
+    if manifest.tables.len() > TABLES_MAX {
+        return refuse(format!("{} tables, at most {TABLES_MAX}", manifest.tables.len()));
+    }
+    match manifest.tables.iter().find(|t| t.is_empty() || t.len() > 64 || !t.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))) {
+        None => Ok(manifest.tables.clone()),
+        Some(table) => refuse(format!("table name `{}` has to be 1 to 64 letters, digits, `_`, `-` or `.`", shown(table))),
+    }
+}
+
+fn check_schema(schema: String) -> Result<String, Refusal> {
+    if schema.len() > SCHEMA_BYTES_MAX {
+        return refuse(format!("config-schema has {} bytes, at most {SCHEMA_BYTES_MAX}", schema.len()));
+    }
+    if schema.is_empty() {
+        return Ok(schema);
+    }
+    match serde_json::from_str::<serde_json::Value>(&schema) {
+        Ok(serde_json::Value::Object(_)) => Ok(schema),
+        Ok(_) => refuse("config-schema is JSON but no object".to_owned()),
+        Err(e) => refuse(format!("config-schema is no JSON: {e}")),
+    }
+}
+
+/// A hostile name, short and without controls.
+fn shown(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_default).collect()
+}
+
+impl HookPlan {
+    /// Whether a write column of this field is of integers.
+    pub fn is_integer(field: &Field) -> bool {
+        field.kind() == FieldType::Integer
+    }
+}

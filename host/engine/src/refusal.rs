@@ -1,0 +1,154 @@
+//! Why a module is not taken. Each refusal has a code that scripts may rest on, and a text that says what, where and what
+//! to do.
+
+use crate::interface::WIT_VERSION;
+
+/// A module or its options were refused; what ran before goes on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// `too-large`
+    #[error("the file has {bytes} bytes and at most {max} are taken; strip debug information or split the rule")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The cap.
+        max: usize,
+    },
+    /// `not-a-component`
+    #[error("not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// `too-complex`
+    #[error("the component is built in a way that no rule needs: {0}")]
+    TooComplex(String),
+    /// `memory-minimum`
+    #[error("the module asks for {wanted} bytes of memory at start and may have {max}; lower its initial memory or raise limits.memory_bytes")]
+    MemoryMinimum {
+        /// What it declares.
+        wanted: u64,
+        /// What it may have.
+        max: u64,
+    },
+    /// `string-encoding`
+    #[error("the module passes text as {0}; build it with UTF-8 strings")]
+    StringEncoding(&'static str),
+    /// `import-refused`
+    #[error("the module imports `{import}`, which rules do not get{hint}")]
+    ImportRefused {
+        /// Full name.
+        import: String,
+        /// What to do.
+        hint: String,
+    },
+    /// `wit-version`
+    #[error("`{name}` is of contract version {found}, this host offers {WIT_VERSION}; build the rule again with the SDK of this host")]
+    WitVersion {
+        /// Full name of the import or export.
+        name: String,
+        /// Its version.
+        found: String,
+    },
+    /// `export-missing`
+    #[error("{0}")]
+    ExportMissing(String),
+    /// `export-type`
+    #[error("`{name}` does not have the type of contract {WIT_VERSION}: {why}; build the rule again with the SDK of this host")]
+    ExportType {
+        /// Which function or import.
+        name: String,
+        /// What differs.
+        why: String,
+    },
+    /// `grant-missing`
+    #[error("the module imports `{import}`, which is not granted; add grants = [\"{grant}\"] to the rule's options if it may have it")]
+    GrantMissing {
+        /// Full name of the import.
+        import: String,
+        /// The grant.
+        grant: &'static str,
+    },
+    /// `compile`
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// `manifest`
+    #[error("the manifest is refused: {0}")]
+    Manifest(String),
+    /// `hook-unsupported`
+    #[error("the module implements `{0}`, which this version does not call yet; it runs `enrich-event` and `dedupe`")]
+    HookUnsupported(&'static str),
+    /// `table-missing`
+    #[error("the module reads table `{0}`, which is not configured; add [tables.{0}]")]
+    TableMissing(String),
+    /// `table-invalid`
+    #[error("table `{name}` cannot be read: {why}")]
+    TableInvalid {
+        /// Which.
+        name: String,
+        /// Line and cause.
+        why: String,
+    },
+    /// `name-differs`
+    #[error("the module calls itself `{found}`, wanted is `{wanted}`; rename the file or the rule")]
+    NameDiffers {
+        /// From the file or the record.
+        wanted: String,
+        /// From the manifest.
+        found: String,
+    },
+    /// `describe-failed`
+    #[error("`describe` did not answer: {0}")]
+    DescribeFailed(String),
+    /// `instantiate-failed`
+    #[error("no instance can be made of the module: {0}")]
+    InstantiateFailed(String),
+    /// `init-failed`
+    #[error("the rule refused its config: {0}")]
+    InitFailed(String),
+    /// `init-trap`
+    #[error("the rule crashed in `init`: {0}")]
+    InitTrap(String),
+    /// `init-timeout`
+    #[error("the rule was still in `{what}` after {limit_ms} ms; make it quicker or raise limits.init_ms")]
+    InitTimeout {
+        /// `init`, `describe` or the start of the module.
+        what: &'static str,
+        /// The limit.
+        limit_ms: u64,
+    },
+    /// `options`
+    #[error("the rule's options are refused: {0}")]
+    Options(String),
+    /// `content-missing`
+    #[error("{0}")]
+    ContentMissing(String),
+}
+
+impl Refusal {
+    /// Stable word for scripts, the API and metrics.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Refusal::TooLarge { .. } => "too-large",
+            Refusal::NotAComponent(_) => "not-a-component",
+            Refusal::TooComplex(_) => "too-complex",
+            Refusal::MemoryMinimum { .. } => "memory-minimum",
+            Refusal::StringEncoding(_) => "string-encoding",
+            Refusal::ImportRefused { .. } => "import-refused",
+            Refusal::WitVersion { .. } => "wit-version",
+            Refusal::ExportMissing(_) => "export-missing",
+            Refusal::ExportType { .. } => "export-type",
+            Refusal::GrantMissing { .. } => "grant-missing",
+            Refusal::Compile(_) => "compile",
+            Refusal::Manifest(_) => "manifest",
+            Refusal::HookUnsupported(_) => "hook-unsupported",
+            Refusal::TableMissing(_) => "table-missing",
+            Refusal::TableInvalid { .. } => "table-invalid",
+            Refusal::NameDiffers { .. } => "name-differs",
+            Refusal::DescribeFailed(_) => "describe-failed",
+            Refusal::InstantiateFailed(_) => "instantiate-failed",
+            Refusal::InitFailed(_) => "init-failed",
+            Refusal::InitTrap(_) => "init-trap",
+            Refusal::InitTimeout { .. } => "init-timeout",
+            Refusal::Options(_) => "options",
+            Refusal::ContentMissing(_) => "content-missing",
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A module that passed every check, ready to be run by any worker.
+
+use crate::contract::Manifest;
+use crate::failure::{CallFailure, FailureKind};
+use crate::host::{GrantedTables, Host};
+use crate::instance::{Exports, NotStarted, Warm};
+use crate::interface::{Hook, Interface};
+use crate::limits::Limits;
+use crate::log::LogGate;
+use crate::manifest::{self, HookPlan, RuleInfo};
+use crate::options::{Grant, RuleOptions};
+use crate::prescan::prescan;
+use crate::refusal::Refusal;
+use crate::runtime::Runtime;
+use crate::stats::{RuleStats, RuleStatsSnapshot};
+use crate::strikes::Strikes;
+use crate::tables::Table;
+use alertmill_core::value::Text;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime::component::{Component, InstancePre};
+
+/// A compiled component whose interface fits; the costly part of loading, the same for every config.
+pub(crate) struct Compiled {
+    runtime: Runtime,
+    interface: Interface,
+    pre: InstancePre<Host>,
+    exports: Exports,
+    pub digest: Text,
+    size_bytes: u64,
+}
+
+impl Compiled {
+    /// Checks the bytes and compiles them.
+    pub fn new(runtime: &Runtime, bytes: &[u8], memory_bytes: u64) -> Result<Compiled, Refusal> {
+        prescan(bytes, memory_bytes)?;
+        let component = Component::from_binary(runtime.engine(), bytes).map_err(|e| Refusal::Compile(format!("{e:#}")))?;
+        let interface = Interface::of(&component)?;
+        let exports = Exports::find(&component, &interface).map_err(|name| Refusal::ExportMissing(format!("the module does not export `{name}`")))?;
+        let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::ExportType { name: "its imports".to_owned(), why: format!("{e:#}") })?;
+        Ok(Compiled { runtime: runtime.clone(), interface, pre, exports, digest: digest_of(bytes), size_bytes: bytes.len() as u64 })
+    }
+
+    /// Asks the module what it is, without config, grants or tables.
+    pub fn describe(&self, limits: &Limits) -> Result<Manifest, Refusal> {
+        let mut warm = self.start(limits, Host::new(limits, Arc::default(), None))?;
+        warm.describe(limits.init_ms).map_err(|failure| match failure.kind {
+            FailureKind::Deadline => Refusal::InitTimeout { what: "describe", limit_ms: limits.init_ms },
+            _ => Refusal::DescribeFailed(in_words(&failure)),
+        })
+    }
+
+    /// What the module is.
+    pub fn info(&self, limits: &Limits) -> Result<(RuleInfo, manifest::Checked), Refusal> {
+        let checked = manifest::check(self.describe(limits)?, &self.interface, limits.batch_rows)?;
+        let info = RuleInfo {
+            name: checked.name.clone(),
+            version: checked.version.clone(),
+            digest: self.digest.clone(),
+            size_bytes: self.size_bytes,
+            imports: self.interface.imports.clone(),
+            exports: self.interface.exports.clone(),
+            grants: self.interface.needs.iter().map(|(grant, _)| grant.name()).collect(),
+            hooks: checked.hooks.clone(),
+            tables: checked.tables.clone(),
+            config_schema: checked.config_schema.clone(),
+        };
+        Ok((info, checked))
+    }
+
+    fn start(&self, limits: &Limits, host: Host) -> Result<Warm, Refusal> {
+        Warm::start(&self.runtime, &self.pre, &self.exports, limits, host).map_err(|e| match e {
+            NotStarted::Type(name, why) => Refusal::ExportType { name: name.to_owned(), why },
+            NotStarted::Failed(failure) => match failure.kind {
+                FailureKind::Deadline => Refusal::InitTimeout { what: "its start code", limit_ms: limits.init_ms },
+                FailureKind::Memory => Refusal::MemoryMinimum { wanted: limits.memory_bytes + 1, max: limits.memory_bytes },
+                _ => Refusal::InstantiateFailed(in_words(&failure)),
+            },
+        })
+    }
+}
+
+/// A rule ready to run: module, options, tables; its counters and strikes are shared by all workers.
+pub(crate) struct Rule {
+    compiled: Arc<Compiled>,
+    pub info: RuleInfo,
+    options: RuleOptions,
+    config: String,
+    tables: Arc<GrantedTables>,
+    log: Arc<LogGate>,
+    pub enrich: Option<HookPlan>,
+    pub dedupe: Option<HookPlan>,
+    pub stats: RuleStats,
+    pub strikes: Strikes,
+    /// `1.2.0@sha256:..`, as rows carry it.
+    pub version_on_rows: Text,
+}
+
+impl Rule {
+    /// Binds a module to options and tables and tries it: `describe`, the checks, then `init` in a scratch instance.
+    pub fn bind(compiled: Arc<Compiled>, wanted_name: Option<&str>, options: RuleOptions, tables: &HashMap<Text, Arc<Table>>) -> Result<Rule, Refusal> {
+        compiled.interface.check_grants(&options)?;
+        let (info, checked) = compiled.info(&options.limits)?;
+        if let Some(wanted) = wanted_name.filter(|wanted| *wanted != info.name) {
+            return Err(Refusal::NameDiffers { wanted: wanted.to_owned(), found: info.name.to_string() });
+        }
+        if let Some((hook, _)) = compiled.interface.hooks.iter().find(|(hook, _)| matches!(hook, Hook::Normalize | Hook::EnrichAlert)) {
+            return Err(Refusal::HookUnsupported(hook.name()));
+        }
+        let granted = |name: &String| match tables.get(name.as_str()) {
+            None => Err(Refusal::TableMissing(name.clone())),
+            Some(table) => Ok((name.clone(), table.clone())),
+        };
+        let granted: GrantedTables = info.tables.iter().map(granted).collect::<Result<_, _>>()?;
+        let log = Arc::new(LogGate::new(info.name.clone(), info.version.clone(), options.limits.log_bytes_per_second));
+        let rule = Rule {
+            version_on_rows: Text::from(format!("{}@sha256:{}", info.version, info.digest)),
+            config: options.config_text(),
+            tables: Arc::new(granted),
+            enrich: checked.enrich,
+            dedupe: checked.dedupe,
+            stats: RuleStats::default(),
+            strikes: Strikes::default(),
+            compiled,
+            info,
+            options,
+            log,
+        };
+        rule.try_init()?;
+        Ok(rule)
+    }
+
+    fn try_init(&self) -> Result<(), Refusal> {
+        let limits = self.limits();
+        let mut warm = self.compiled.start(limits, self.host())?;
+        match warm.init(&self.config, limits.init_ms) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(Refusal::InitFailed(crate::log::one_line(&why))),
+            Err(failure) if failure.kind == FailureKind::Deadline => Err(Refusal::InitTimeout { what: "init", limit_ms: limits.init_ms }),
+            Err(failure) => Err(Refusal::InitTrap(in_words(&failure))),
+        }
+    }
+
+    /// A ready instance for a worker.
+    pub fn start(&self) -> Result<Warm, CallFailure> {
+        self.stats.instance_made();
+        let failed = |why: String| CallFailure::new(FailureKind::Init, why);
+        let mut warm = self.compiled.start(self.limits(), self.host()).map_err(|refusal| failed(refusal.to_string()))?;
+        match warm.init(&self.config, self.limits().init_ms) {
+            Ok(Ok(())) => Ok(warm),
+            Ok(Err(why)) => Err(failed(format!("the rule refused its config: {why}"))),
+            Err(failure) => Err(failed(format!("init: {}", in_words(&failure)))),
+        }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    pub fn snapshot(&self, now: Instant) -> RuleStatsSnapshot {
+        RuleStatsSnapshot {
+            rule: self.info.name.clone(),
+            version: self.info.version.clone(),
+            digest: self.info.digest.clone(),
+            strikes: self.strikes.total(),
+            struck_out: self.strikes.is_out(now),
+            log_lines_dropped: self.log.dropped(),
+            ..self.stats.snapshot()
+        }
+    }
+
+    fn host(&self) -> Host {
+        let log = self.options.grants(Grant::Log).then(|| self.log.clone());
+        Host::new(&self.options.limits, self.tables.clone(), log)
+    }
+}
+
+fn in_words(failure: &CallFailure) -> String {
+    format!("{} ({})", failure.message, failure.kind.as_str())
+}
+
+/// SHA-256, 64 hex digits.
+pub(crate) fn digest_of(bytes: &[u8]) -> Text {
+    use std::fmt::Write;
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Text::from(hex)
+}

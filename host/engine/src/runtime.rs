@@ -1,0 +1,73 @@
+//! The one wasmtime engine of the process and its configuration.
+
+use crate::host::{self, Host};
+use crate::limits::STACK_BYTES;
+use crate::ticker::Ticker;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+use wasmtime::component::Linker;
+use wasmtime::{Config, OptLevel, Strategy};
+
+/// Engine, clock and linker; one of each a process (two engines side by side have mixed up indices before:
+/// RUSTSEC-2026-0222).
+#[derive(Clone)]
+pub(crate) struct Runtime(Arc<Inner>);
+
+struct Inner {
+    engine: wasmtime::Engine,
+    ticker: Ticker,
+    linker: Linker<Host>,
+}
+
+static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+
+impl Runtime {
+    /// The runtime of this process; made at the first call.
+    pub fn get() -> Result<Runtime, String> {
+        RUNTIME.get_or_init(|| Runtime::make().map_err(|e| format!("{e:#}"))).clone()
+    }
+
+    fn make() -> wasmtime::Result<Runtime> {
+        let engine = wasmtime::Engine::new(&config())?;
+        let ticker = Ticker::start(engine.clone())?;
+        let linker = host::linker(&engine)?;
+        Ok(Runtime(Arc::new(Inner { engine, ticker, linker })))
+    }
+
+    pub fn engine(&self) -> &wasmtime::Engine {
+        &self.0.engine
+    }
+
+    pub fn ticker(&self) -> &Ticker {
+        &self.0.ticker
+    }
+
+    pub fn linker(&self) -> &Linker<Host> {
+        &self.0.linker
+    }
+}
+
+/// Few features, so that little of wasmtime can be reached; the same answer on every machine.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_nan_canonicalization(true)
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        .max_wasm_stack(STACK_BYTES)
+        .concurrency_support(false)
+        .wasm_component_model(true)
+        .wasm_bulk_memory(true)
+        .wasm_multi_value(true)
+        .wasm_simd(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(20));
+    config
+}
