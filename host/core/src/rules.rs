@@ -18,6 +18,8 @@ pub trait RuleChain: Send {
 /// Gives the chain of a generation. Before a generation's record is journaled its modules are in the data folder, so
 /// this never depends on what lies in `rules.d/` now.
 pub trait RuleSets: Send + Sync {
+    /// A record that begins this generation was read from the journal; `open` of it comes next.
+    fn begins(&self, _set: &crate::record::RuleSet) {}
     /// Opens a generation for one worker.
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable>;
 }

@@ -62,15 +62,16 @@ pub async fn prepare_half(
         };
         for piece in cut_at_generations(next) {
             let begins = piece.last().and_then(|journaled| match &journaled.record.body {
-                RecordBody::RuleSet(set) => Some(set.generation),
+                RecordBody::RuleSet(set) => Some(set.clone()),
                 _ => None,
             });
             let prepared = prepare(piece, generation, chain.as_mut(), config);
             if !out.hand_over(prepared).await {
                 return PortError::Fatal("the fold half has stopped".to_owned());
             }
-            if let Some(next) = begins {
-                generation = next;
+            if let Some(set) = begins {
+                generation = set.generation;
+                rule_sets.begins(&set);
                 chain = open_chain(rule_sets, generation, patience).await;
             }
         }
