@@ -10,7 +10,7 @@ mod world;
 
 pub use world::{Plant, Weather};
 
-use alertmill_core::decode::{ContentKind, decode_request};
+use alertmill_core::decode::{ContentKind, ITEMS_PER_REQUEST_MAX, decode_request};
 use alertmill_core::pipeline::conductor::{fold_half, prepare_half};
 use alertmill_core::pipeline::fold::{Fold, FoldConfig};
 use alertmill_core::ports::{Journal, Restored, RestoredAlert};
@@ -182,7 +182,7 @@ fn event(rng: &mut Rng, sender: u64, k: u64) -> String {
 
 /// What a door does with a request: decode, append, and only then say yes.
 async fn post(journal: &FakeJournal<'_>, body: &str) -> bool {
-    let Ok(decoded) = decode_request(Door::Events, body.as_bytes(), ContentKind::Json, "system") else { return false };
+    let Ok(decoded) = decode_request(Door::Events, body.as_bytes(), ContentKind::Json, "system", ITEMS_PER_REQUEST_MAX) else { return false };
     let spans = decoded.good.iter().map(|good| ItemSpan { bytes: good.bytes.start as u32..good.bytes.end as u32, request_index: good.index }).collect();
     let items = Items {
         tenant: "system".into(),
