@@ -1,0 +1,308 @@
+use super::*;
+use crate::telemetry::Sources;
+use alertmill_core::event::Status;
+use alertmill_core::identity::alert_id;
+use alertmill_core::ports::LedgerValue;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tower::ServiceExt;
+
+const ALERTS: u64 = 120;
+const T0: i64 = 1_763_800_000;
+
+/// 120 alerts; seq 1 is the oldest. Every third is closed, severity is seq mod 3 + 1.
+#[derive(Default)]
+struct Fake {
+    broken: AtomicBool,
+}
+
+fn row(seq: u64) -> AlertRow {
+    let begin = T0 + seq as i64;
+    let closed = seq % 3 == 0;
+    AlertRow {
+        seq,
+        id: alert_id(begin, seq).to_string(),
+        alert_name: format!("alert {seq}"),
+        severity: (seq % 3) as u8 + 1,
+        status: if closed { "CLOSED" } else { "ABNORMAL" },
+        event_count: seq,
+        rule_generation: 1,
+        revision: 2,
+        create_time: begin,
+        begin_time: begin,
+        latest_time: begin,
+        end_time: closed.then_some(begin + 10),
+        target: None,
+        document: Some(format!("{{\"id\":\"{}\",\"seq_id\":{seq},\"event_count\":{seq}}}", alert_id(begin, seq)).into_bytes()),
+    }
+}
+
+fn matches(row: &AlertRow, filter: &AlertFilter) -> bool {
+    (filter.statuses.is_empty() || filter.statuses.iter().any(|s: &Status| s.as_str() == row.status))
+        && (filter.severities.is_empty() || filter.severities.contains(&row.severity))
+        && filter.from_s.is_none_or(|from| row.end_time.is_none_or(|end| end >= from))
+        && filter.to_s.is_none_or(|to| row.begin_time <= to)
+}
+
+fn page<T>(all: impl Iterator<Item = (u64, T)>, limit: usize) -> Page<T> {
+    let mut rows: Vec<(u64, T)> = all.take(limit + 1).collect();
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().map(|(position, _)| *position).filter(|_| more);
+    Page { items: rows.into_iter().map(|(_, row)| row).collect(), next }
+}
+
+impl AlertReads for Fake {
+    fn list_alerts(&self, filter: &AlertFilter, after: Option<u64>, limit: usize, documents: bool) -> Result<Page<AlertRow>, ReadError> {
+        if self.broken.load(Relaxed) {
+            return Err(ReadError("disk I/O error".into()));
+        }
+        let all = (1..=ALERTS).rev().filter(|seq| after.is_none_or(|a| *seq < a)).map(row).filter(|row| matches(row, filter));
+        Ok(page(all.map(|row| (row.seq, AlertRow { document: row.document.filter(|_| documents), ..row })), limit))
+    }
+    fn count_alerts(&self, filter: &AlertFilter) -> Result<Option<u64>, ReadError> {
+        Ok(Some((1..=ALERTS).map(row).filter(|row| matches(row, filter)).count() as u64))
+    }
+    fn alert(&self, seq: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok((1..=ALERTS).contains(&seq).then(|| row(seq).document).flatten())
+    }
+    fn alert_events(&self, _: u64, after: Option<u64>, limit: usize) -> Result<Page<EventRow>, ReadError> {
+        let first = after.map_or(0, |a| a + 1);
+        let event = |i: u64| EventRow { role: "converged", folded_at_s: T0, document: (i != 1).then(|| format!("{{\"event_id\":\"e{i}\"}}").into_bytes()) };
+        Ok(page((first..5).map(|i| (i, event(i))), limit))
+    }
+    fn alert_logs(&self, _: u64, _: Option<u64>, _: usize) -> Result<Page<Vec<u8>>, ReadError> {
+        Ok(Page { items: vec![b"{\"op_type\":\"CREATE\"}".to_vec()], next: None })
+    }
+    fn dead_letters(&self, source: Option<&str>, code: Option<&str>, _: Option<u64>, _: usize) -> Result<Page<DeadLetterRow>, ReadError> {
+        let fits = |d: &DeadLetterRow| source.is_none_or(|s| s == d.source) && code.is_none_or(|c| c == d.code);
+        Ok(Page { items: [dead(1, b"{\"a\":1}"), dead(2, b"\xff{")].into_iter().filter(fits).collect(), next: None })
+    }
+    fn dead_letter(&self, id: u64) -> Result<Option<DeadLetterRow>, ReadError> {
+        Ok([dead(1, b"{\"a\":1}"), dead(2, b"\xff{")].into_iter().find(|d| d.id == id))
+    }
+    fn ledger(&self) -> Result<Vec<LedgerValue>, ReadError> {
+        let value = |scope, name: &str, counter: &str, value| LedgerValue { scope, name: name.into(), counter: counter.into(), value };
+        Ok(vec![
+            value("rule", "owner", "rows", 3),
+            value("source", "events", "folded", 2),
+            value("source", "events", "journaled", 3),
+            value("source", "events", "received", 3),
+        ])
+    }
+}
+
+fn dead(id: u64, item: &[u8]) -> DeadLetterRow {
+    DeadLetterRow {
+        id,
+        received_at_ms: T0 * 1_000,
+        tenant: "system".into(),
+        source: "events".into(),
+        code: if id == 1 { "clean-error" } else { "too-many-events" }.into(),
+        detail: "why".into(),
+        item: item.to_vec(),
+    }
+}
+
+impl RuleReads for Fake {
+    fn rules(&self) -> Vec<RuleRow> {
+        vec![RuleRow { name: "owner".into(), version: "1.0.0".into(), state: "active".into(), ..RuleRow::default() }]
+    }
+}
+
+impl Health for Fake {
+    fn dependencies(&self) -> Vec<Dependency> {
+        let ok = !self.broken.load(Relaxed);
+        vec![Dependency { name: "journal", ok, detail: if ok { "writes" } else { "a sync failed; restart" }.into() }]
+    }
+}
+
+async fn call(fake: &Arc<Fake>, method: &str, uri: &str) -> (StatusCode, HeaderMap, Value) {
+    let api = Api::new(fake.clone(), fake.clone(), fake.clone(), Arc::new(Metrics::new(Sources::default())));
+    let request = Request::builder().method(method).uri(uri).body(Body::empty()).expect("request");
+    let response = finish(router(api)).oneshot(request).await.expect("answer");
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.expect("body").to_bytes();
+    let value = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+    (parts.status, parts.headers, value)
+}
+
+async fn get(uri: &str) -> (StatusCode, HeaderMap, Value) {
+    call(&Arc::default(), "GET", uri).await
+}
+
+async fn problem(uri: &str) -> (u16, String, String) {
+    let (status, headers, body) = get(uri).await;
+    assert_eq!(headers["content-type"], "application/problem+json", "{uri}: {body}");
+    assert_eq!(body["status"], status.as_u16());
+    assert_eq!(body["type"], format!("/problems/{}", body["code"].as_str().expect("code")));
+    (status.as_u16(), body["code"].as_str().expect("code").to_owned(), body["detail"].as_str().expect("detail").to_owned())
+}
+
+#[tokio::test]
+async fn slim_rows_hold_the_fixed_fields() {
+    let (status, headers, body) = get("/api/v1/alerts?limit=1").await;
+    assert_eq!((status, headers["cache-control"].as_bytes()), (StatusCode::OK, &b"no-store"[..]));
+    let row = &body["items"][0];
+    assert_eq!(row["id"], format!("{}120", T0 + 120));
+    for field in ["alert_name", "severity", "status", "event_count", "rule_generation", "begin_time", "latest_time", "revision", "create_time"] {
+        assert!(!row[field].is_null(), "{field} in {row}");
+    }
+    assert_eq!(row["end_time"], T0 + 130);
+    assert_eq!(body["total"], serde_json::json!({"value": 120, "relation": "eq"}));
+    assert!(body["took_ms"].is_u64() && body["next_cursor"].is_string());
+    assert!(serde_json::to_string(row).expect("json").len() <= 500);
+}
+
+#[tokio::test]
+async fn the_cursor_walks_every_row_once() {
+    let (mut uri, mut ids) = ("/api/v1/alerts?limit=50&status=abnormal".to_owned(), Vec::new());
+    loop {
+        let (status, _, body) = get(&uri).await;
+        assert_eq!(status, StatusCode::OK);
+        ids.extend(body["items"].as_array().expect("items").iter().map(|r| r["id"].as_str().expect("id").to_owned()));
+        match body["next_cursor"].as_str() {
+            Some(cursor) => uri = format!("/api/v1/alerts?limit=7&status=ABNORMAL&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(ids.len(), 80);
+    assert!(ids.is_sorted_by(|a, b| a > b));
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_filter_or_a_changed_one_is_refused() {
+    let (_, _, body) = get("/api/v1/alerts?limit=5&severity=1").await;
+    let cursor = body["next_cursor"].as_str().expect("cursor").to_owned();
+    let expect = |uri: String, code: &'static str| async move {
+        let (status, found, _) = problem(&uri).await;
+        assert_eq!((status, found.as_str()), (400, code), "{uri}");
+    };
+    expect(format!("/api/v1/alerts?severity=2&cursor={cursor}"), "cursor-mismatch").await;
+    expect(format!("/api/v1/alerts?cursor={cursor}"), "cursor-mismatch").await;
+    expect(format!("/api/v1/alerts/{}1/events?cursor={cursor}", T0 + 1), "cursor-mismatch").await;
+    expect(format!("/api/v1/alerts?severity=1&cursor={}", cursor.to_lowercase()), "cursor-invalid").await;
+    expect("/api/v1/alerts?cursor=5".to_owned(), "cursor-invalid").await;
+}
+
+#[tokio::test]
+async fn filters_take_lists_and_repeats() {
+    for (query, count) in [
+        ("severity=1", 40),
+        ("severity=1,2", 80),
+        ("severity=1&severity=2", 80),
+        ("status=CLOSED&severity=1", 40),
+        ("status=CLOSED&severity=2", 0),
+        ("status=closed,abnormal", 120),
+        ("to=1763800010000", 10),
+        ("to=2025-11-22T08:26:50Z", 10),
+        ("from=1763800100000&status=CLOSED", 11),
+        ("from=now-1h&status=CLOSED", 0),
+        ("status=", 120),
+    ] {
+        let (status, _, body) = get(&format!("/api/v1/alerts?{query}")).await;
+        assert_eq!((status, body["total"]["value"].as_u64()), (StatusCode::OK, Some(count)), "{query}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_read_strictly() {
+    for (query, code, word) in [
+        ("stats=OPEN", "unknown-parameter", "did you mean `status`?"),
+        ("xyz=1", "unknown-parameter", "known here: `status`"),
+        ("status=OPEN", "bad-parameter", "ABNORMAL"),
+        ("severity=0", "bad-parameter", "1 (fatal)"),
+        ("limit=0", "bad-parameter", "1 to 1000"),
+        ("limit=1001", "bad-parameter", "1 to 1000"),
+        ("limit=5&limit=6", "bad-parameter", "given twice"),
+        ("from=yesterday", "bad-parameter", "RFC 3339"),
+        ("view=wide", "bad-parameter", "slim or full"),
+    ] {
+        let (status, found, detail) = problem(&format!("/api/v1/alerts?{query}")).await;
+        assert_eq!((status, found.as_str()), (400, code), "{query}");
+        assert!(detail.contains(word), "{query}: {detail}");
+    }
+    let (status, code, _) = problem("/api/v1/rules?x=1").await;
+    assert_eq!((status, code.as_str()), (400, "unknown-parameter"));
+}
+
+#[tokio::test]
+async fn full_view_and_one_alert_are_the_documents() {
+    let (_, _, body) = get("/api/v1/alerts?view=full&limit=2").await;
+    assert_eq!(body["items"][1]["seq_id"], 119);
+    let id = alert_id(T0 + 7, 7);
+    let (status, _, body) = get(&format!("/api/v1/alerts/{id}")).await;
+    assert_eq!((status, body["seq_id"].as_u64()), (StatusCode::OK, Some(7)));
+    for wrong in [alert_id(T0 + 8, 7).to_string(), alert_id(T0, 999).to_string(), "x".into(), "0".into()] {
+        for part in ["", "/events", "/logs"] {
+            let (status, code, _) = problem(&format!("/api/v1/alerts/{wrong}{part}")).await;
+            assert_eq!((status, code.as_str()), (404, "alert-not-found"), "{wrong}{part}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_and_logs_of_an_alert() {
+    let id = alert_id(T0 + 7, 7);
+    let (_, _, first) = get(&format!("/api/v1/alerts/{id}/events?limit=3")).await;
+    assert_eq!(first["items"][0]["event"]["event_id"], "e0");
+    assert!(first["items"][1]["event"].is_null());
+    let cursor = first["next_cursor"].as_str().expect("more");
+    let (_, _, second) = get(&format!("/api/v1/alerts/{id}/events?cursor={cursor}")).await;
+    assert_eq!((second["items"][0]["event"]["event_id"].as_str(), second["next_cursor"].is_null()), (Some("e3"), true));
+    let (_, _, logs) = get(&format!("/api/v1/alerts/{id}/logs")).await;
+    assert_eq!(logs["items"][0]["op_type"], "CREATE");
+}
+
+#[tokio::test]
+async fn dead_letters_ledger_and_rules() {
+    let (_, _, list) = get("/api/v1/dead-letters?code=clean-error").await;
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!((list["items"][0]["id"].as_str(), list["items"][0]["item"].is_null()), (Some("1"), true));
+    assert_eq!(get("/api/v1/dead-letters/1").await.2["item"]["a"], 1);
+    assert_eq!(get("/api/v1/dead-letters/2").await.2["item_text"], "\u{fffd}{");
+    assert_eq!(problem("/api/v1/dead-letters/3").await.1, "dead-letter-not-found");
+    let (_, _, ledger) = get("/api/v1/pipeline/ledger").await;
+    assert_eq!((&ledger["balanced"], &ledger["sources"][0]["imbalance"]), (&false.into(), &serde_json::json!({"door": 0, "fold": 1})));
+    assert_eq!(ledger["rules"][0]["counters"]["rows"], 3);
+    assert_eq!(get("/api/v1/rules").await.2["items"][0]["name"], "owner");
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems() {
+    for path in ["/", "/nothing", "/api/v1/", "/api/v1/alert", "/ui/x", "/am/alertmanager/api/v2/status"] {
+        assert_eq!(problem(path).await.1, "not-found", "{path}");
+    }
+    let (status, headers, body) = call(&Arc::default(), "DELETE", "/api/v1/alerts").await;
+    assert_eq!((status, body["code"].as_str()), (StatusCode::METHOD_NOT_ALLOWED, Some("method-not-allowed")));
+    assert!(headers["allow"].to_str().expect("text").contains("GET"));
+    assert_eq!(call(&Arc::default(), "HEAD", "/api/v1/alerts").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn every_answer_has_the_security_headers_and_an_id() {
+    for path in ["/healthz", "/nothing", "/metrics", "/version", "/api", "/readyz"] {
+        let (_, headers, _) = get(path).await;
+        for name in ["x-request-id", "content-security-policy", "x-frame-options", "referrer-policy", "cross-origin-opener-policy"] {
+            assert!(headers.contains_key(name), "{path}: {name}");
+        }
+        assert_eq!((&headers["x-content-type-options"], &headers["cache-control"]), (&"nosniff".parse().expect("value"), &"no-store".parse().expect("value")));
+        assert!(!headers.contains_key("access-control-allow-origin"));
+    }
+}
+
+#[tokio::test]
+async fn a_broken_store_is_503_and_not_ready() {
+    let fake = Arc::new(Fake::default());
+    assert_eq!(call(&fake, "GET", "/readyz").await.2["ready"], true);
+    fake.broken.store(true, Relaxed);
+    let (status, headers, body) = call(&fake, "GET", "/api/v1/alerts").await;
+    assert_eq!((status, body["code"].as_str(), body["retryable"].as_bool()), (StatusCode::SERVICE_UNAVAILABLE, Some("store-unavailable"), Some(true)));
+    assert_eq!(headers["retry-after"], "1");
+    let (status, _, body) = call(&fake, "GET", "/readyz").await;
+    assert_eq!((status, body["dependencies"][0]["name"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("journal")));
+    assert_eq!(call(&fake, "GET", "/healthz").await.0, StatusCode::OK);
+}

@@ -1,0 +1,210 @@
+use super::types::{ByteSize, FingerprintAlgorithm};
+use super::{Config, Place, Problem, from_text, reference};
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "alertmill.toml";
+
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    from_text(text, Path::new(FILE), environment).map_err(|problems| problems.0)
+}
+
+fn problems(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    load(text, environment).expect_err("a mistake").iter().map(Problem::to_string).collect()
+}
+
+#[test]
+fn nothing_gives_the_defaults() {
+    let config = load("", &[("PATH", "/bin"), ("ALERTMILL_SERVER", "http://example")]).expect("defaults");
+    assert_eq!(config, Config::default());
+    assert_eq!(config.server.listen, "127.0.0.1:9280");
+    assert_eq!(config.alerts.third_party_close_after_s, 3_600);
+}
+
+#[test]
+fn every_mistake_has_file_line_key_and_remedy() {
+    let text = "[server]\nlistn = \"127.0.0.1:1\"\n\n[limits]\nitems = \"many\"\nbody = \"5 MB\"\n[alert]\nfingerprint = \"keyed\"\n";
+    assert_eq!(
+        problems(text, &[]),
+        [
+            "alertmill.toml:7: alert: unknown section; did you mean `[alerts]`?",
+            "alertmill.toml:6: limits.body: \"5 MB\" is no size; write a number and B, KiB, MiB or GiB, such as \"64 MiB\"; the default is \"16 MiB\"",
+            "alertmill.toml:5: limits.items: expected whole number, found text \"many\"; the default is 100000",
+            "alertmill.toml:2: server.listn: unknown key; did you mean `listen`?",
+        ]
+    );
+}
+
+#[test]
+fn keys_outside_their_section_are_named() {
+    assert_eq!(problems("\nlisten = \"127.0.0.1:1\"\n", &[]), ["alertmill.toml:2: listen: this key belongs to a section; write it below `[server]`"]);
+    assert_eq!(problems("server = 5\n", &[]), ["alertmill.toml:1: server: a section is expected here; write `[server]`, and its keys below it"]);
+    let unknown = problems("[doors.kafka]\n", &[]);
+    assert!(unknown[0].starts_with("alertmill.toml:1: doors.kafka: unknown section; "), "{unknown:?}");
+}
+
+#[test]
+fn text_that_is_not_toml_has_its_line() {
+    let found = problems("[server]\nlisten = \n", &[]);
+    assert!(found[0].starts_with("alertmill.toml:2: this is not TOML: "), "{found:?}");
+    let twice = problems("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", &[]);
+    assert!(twice[0].starts_with("alertmill.toml:3: this is not TOML: duplicate key"), "{twice:?}");
+}
+
+#[test]
+fn environment_overrides_the_file_with_toml_types() {
+    let config = load(
+        "[server]\nlisten = \"127.0.0.1:1\"\n[pipeline]\nworkers = 1\n",
+        &[
+            ("ALERTMILL__SERVER__LISTEN", "127.0.0.1:9300"),
+            ("ALERTMILL__SERVER__ALLOWED_HOSTS", "[\"a.example\", \"b.example\"]"),
+            ("ALERTMILL__PIPELINE__WORKERS", "3"),
+            ("ALERTMILL__DOORS__EVENTS__ENABLED", "false"),
+            ("ALERTMILL__LIMITS__BODY", "32 MiB"),
+            ("ALERTMILL__ALERTS__FINGERPRINT", "bk-monitor"),
+            ("ALERTMILL__DATA__DIR", "123"),
+            ("ALERTMILL__LOG__LEVEL", "\"warn\""),
+        ],
+    )
+    .expect("good");
+    assert_eq!(config.server.listen, "127.0.0.1:9300");
+    assert_eq!(config.server.allowed_hosts, ["a.example", "b.example"]);
+    assert_eq!(config.pipeline.workers, 3);
+    assert!(!config.doors.events.enabled);
+    assert_eq!(config.limits.body, ByteSize::mib(32));
+    assert_eq!(config.alerts.fingerprint, FingerprintAlgorithm::BkMonitor);
+    assert_eq!(config.data.dir, PathBuf::from("123"));
+    assert_eq!(config.log.level, "warn");
+    let commas = load("", &[("ALERTMILL__SERVER__ALLOWED_HOSTS", "a.example, 10.0.0.1")]).expect("good");
+    assert_eq!(commas.server.allowed_hosts, ["a.example", "10.0.0.1"]);
+}
+
+#[test]
+fn mistakes_of_the_environment_name_the_variable() {
+    assert_eq!(
+        problems("", &[("ALERTMILL__SERVER__LISTN", "x"), ("ALERTMILL__PIPELINE__WORKERS", "many")]),
+        [
+            "environment ALERTMILL__PIPELINE__WORKERS: pipeline.workers: expected whole number, found text \"many\"; the default is 0",
+            "environment ALERTMILL__SERVER__LISTN: server.listn: unknown key; did you mean `listen`?",
+        ]
+    );
+    let bad = load("", &[("ALERTMILL__SERVER__LISTEN", "nowhere")]).expect_err("bad");
+    assert_eq!(bad[0].place, Place::Environment("ALERTMILL__SERVER__LISTEN".into()));
+}
+
+#[test]
+fn a_foreign_address_is_refused_unless_asked_for() {
+    let found = problems("[server]\nlisten = \"0.0.0.0:9280\"\n", &[]);
+    assert!(found[0].contains("neither TLS nor tokens") && found[0].contains("server.insecure_open = true"), "{found:?}");
+    assert!(load("[server]\nlisten = \"0.0.0.0:9280\"\ninsecure_open = true\n", &[]).is_ok());
+    assert!(load("[server]\nlisten = \"[::1]:0\"\n", &[]).is_ok());
+}
+
+#[test]
+fn services_that_are_not_built_are_refused_with_words() {
+    let text = "[elasticsearch]\nnodes = [\"http://localhost:9200\"]\n[redis]\nurl = \"redis://localhost\"\n";
+    assert_eq!(
+        problems(text, &[]),
+        [
+            "alertmill.toml:2: elasticsearch.nodes: Elasticsearch is not built in this version; remove the key; events, alerts and rules are kept in the data folder",
+            "alertmill.toml:4: redis.url: Redis is not built in this version; remove the key; events, alerts and rules are kept in the data folder",
+        ]
+    );
+    assert!(load("[elasticsearch]\nnodes = []\n[mysql]\n", &[]).is_ok());
+}
+
+#[test]
+fn secrets_come_from_files_and_never_show() {
+    let dir = tempfile::tempdir().expect("dir");
+    let file = dir.path().join("url");
+    std::fs::write(&file, "mysql://root:hunter2@localhost\n").expect("write");
+    let path = file.display();
+    let found = problems(&format!("[mysql]\nurl_file = \"{path}\"\n"), &[]);
+    assert!(found.len() == 1 && found[0].contains("mysql.url: MySQL is not built"), "{found:?}");
+    let both = problems(&format!("[redis]\nurl = \"x\"\nurl_file = \"{path}\"\n"), &[]);
+    assert!(both[0].contains("redis.url_file: `redis.url` is given too"), "{both:?}");
+    let missing = problems("[redis]\nurl_file = \"/nonexistent/secret\"\n", &[]);
+    assert!(missing[0].starts_with("alertmill.toml:2: redis.url_file: /nonexistent/secret cannot be read"), "{missing:?}");
+    assert!([found, both, missing].iter().flatten().all(|text| !text.contains("hunter2")));
+}
+
+#[test]
+fn tables_are_named_sections() {
+    let dir = tempfile::tempdir().expect("dir");
+    let file = dir.path().join("owners.csv");
+    std::fs::write(&file, "key,owner\n").expect("write");
+    let config = load(&format!("[tables.owners]\nfile = \"{}\"\nkey = \"host\"\n", file.display()), &[]).expect("good");
+    assert_eq!((config.tables["owners"].file.clone(), config.tables["owners"].key.as_str()), (file.clone(), "host"));
+    let by_environment = load("", &[("ALERTMILL__TABLES__OWNERS__FILE", &file.display().to_string())]).expect("good");
+    assert_eq!(by_environment.tables["owners"].file, file);
+    assert_eq!(problems("\n[tables.owners]\n", &[]), ["alertmill.toml:2: tables.owners.file: the table has no file; write `file = \"path\"`"]);
+    let found = problems("[tables.owners]\nfile = \"x\"\nformt = \"csv\"\n", &[]);
+    assert!(found[0].contains(":3: tables.owners.formt: unknown key; did you mean `format`?") && found[1].contains(":2: tables.owners.file: x cannot be read"), "{found:?}");
+}
+
+#[test]
+fn bounds_and_levels_are_checked() {
+    for (text, word) in [
+        ("[limits]\nbody = 10\n", "limits.body: 10 B is out of bounds; write between 1 KiB"),
+        ("[limits]\nbody = \"32 MiB\"\nbody_decoded = \"16 MiB\"\n", "limits.body_decoded"),
+        ("[pipeline]\nbatch_rows = 0\n", "pipeline.batch_rows: 0 is too small"),
+        ("[log]\nlevel = \"loud\"\n", "log.level: \"loud\" is no level"),
+        ("[doors.events]\nsource = \"a b\"\n", "doors.events.source: \"a b\" is no name"),
+        ("[server]\nallowed_hosts = [\"http://x/\"]\n", "server.allowed_hosts"),
+        ("[data]\ndir = \"\"\n", "data.dir"),
+        ("[retention]\nalerts_days = -1\n", "retention.alerts_days"),
+    ] {
+        let found = problems(text, &[]);
+        assert!(found.len() == 1 && found[0].contains(word), "{text} -> {found:?}");
+    }
+}
+
+#[test]
+fn every_key_is_documented_and_its_default_reads_back() {
+    for section in Config::sections() {
+        assert!(!section.doc.is_empty(), "{}", section.path);
+        for key in &section.keys {
+            assert!(!key.doc.is_empty() && !key.default.is_empty(), "{}.{}", section.path, key.name);
+        }
+    }
+    let file = reference::default_file();
+    let (named, rest): (Vec<&str>, Vec<&str>) = file.split("\n\n").partition(|part| part.contains("NAME"));
+    assert_eq!(named.len(), 1);
+    assert_eq!(load(&rest.join("\n\n"), &[]).expect("the defaults are good"), Config::default());
+}
+
+#[test]
+fn the_reference_has_exactly_the_keys_of_the_structs() {
+    let mut config = Config::default();
+    config.tables.insert("NAME".into(), super::Table::default());
+    let mut keys = Vec::new();
+    leaves("", &toml::Value::try_from(&config).expect("toml"), &mut keys);
+    let mut documented: Vec<String> =
+        Config::sections().iter().flat_map(|s| s.keys.iter().map(|k| format!("{}.{}", s.path, k.name)).collect::<Vec<_>>()).collect();
+    keys.sort();
+    documented.sort();
+    assert_eq!(keys, documented);
+}
+
+fn leaves(path: &str, value: &toml::Value, out: &mut Vec<String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (name, value) in table {
+                leaves(&if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, value, out);
+            }
+        }
+        _ => out.push(path.to_owned()),
+    }
+}
+
+/// `UPDATE=1` writes the page.
+#[test]
+fn config_reference() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
+        std::fs::write(&path, reference::markdown()).expect("write");
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == reference::markdown(), "docs/config.md is out of step: UPDATE=1 cargo test -p alertmill config_reference");
+}

@@ -30,7 +30,7 @@ impl Histogram {
 
     /// The present counts.
     pub fn snapshot(&self) -> HistogramSnapshot {
-        let bounds = self.bounds.iter().map(|bound| *bound as f64).chain([f64::MAX]);
+        let bounds = self.bounds.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
         HistogramSnapshot {
             buckets: bounds.zip(self.counts.iter().map(|count| count.load(Relaxed))).collect(),
             sum: self.sum.load(Relaxed) as f64,
@@ -41,7 +41,7 @@ impl Histogram {
 /// The counts at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistogramSnapshot {
-    /// Upper bound and how many values lie in this bucket alone. The last bound is `f64::MAX`: everything above.
+    /// Upper bound and how many values lie in this bucket alone. The last bound is `f64::INFINITY`: everything above.
     pub buckets: Vec<(f64, u64)>,
     /// Sum of all values.
     pub sum: f64,

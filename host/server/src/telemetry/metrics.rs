@@ -110,7 +110,7 @@ impl Writer<'_> {
 
     fn histogram(&mut self, name: &str, help: &str, value: &HistogramSnapshot) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        let top = [(f64::MAX, 0)];
+        let top = [(f64::INFINITY, 0)];
         let buckets = if value.buckets.is_empty() { &top[..] } else { &value.buckets };
         metric.encode_histogram::<NoLabelSet>(value.sum, value.count(), buckets, None)
     }

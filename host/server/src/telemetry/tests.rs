@@ -1,0 +1,117 @@
+use super::histogram::{MILLISECONDS, ROWS};
+use super::log::parse_level;
+use super::*;
+use alertmill_core::ports::LedgerValue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+fn value(scope: &'static str, name: &str, counter: &str, value: u64) -> LedgerValue {
+    LedgerValue { scope, name: name.into(), counter: counter.into(), value }
+}
+
+fn balanced() -> Vec<LedgerValue> {
+    vec![
+        value("source", "events", "received", 10),
+        value("source", "events", "refused", 1),
+        value("source", "events", "duplicates_in_request", 1),
+        value("source", "events", "journaled", 8),
+        value("source", "events", "duplicates", 2),
+        value("source", "events", "dead_letters", 1),
+        value("source", "events", "stored_only.expired", 1),
+        value("source", "events", "folded", 4),
+        value("rule", "owner", "rows", 6),
+    ]
+}
+
+#[test]
+fn the_ledger_is_shown_per_source_with_its_imbalance() {
+    let text = Metrics::new(Sources { ledger: handle(balanced), ..Sources::default() }).text().expect("text");
+    for line in [
+        "alertmill_events_received_total{source=\"events\"} 10",
+        "alertmill_events_refused_total{source=\"events\"} 1",
+        "alertmill_events_journaled_total{source=\"events\"} 8",
+        "alertmill_events_duplicates_total{source=\"events\"} 2",
+        "alertmill_events_dead_letters_total{source=\"events\",code=\"any\"} 1",
+        "alertmill_events_stored_only_total{source=\"events\",reason=\"expired\"} 1",
+        "alertmill_events_folded_total{source=\"events\"} 4",
+        "alertmill_rule_event_rows_total{rule=\"owner\"} 6",
+        "alertmill_ledger_imbalance{half=\"door\"} 0.0",
+        "alertmill_ledger_imbalance{half=\"fold\"} 0.0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    let mut lost = balanced();
+    lost.pop();
+    lost.pop();
+    assert_eq!(imbalance(&lost), (0, 4));
+}
+
+#[test]
+fn numbers_are_read_when_asked() {
+    let fsyncs = Arc::new(AtomicU64::new(0));
+    let seen = fsyncs.clone();
+    let journal = handle(move || JournalSnapshot { fdatasyncs: seen.load(Relaxed), ..Default::default() });
+    let metrics = Metrics::new(Sources { journal, ..Sources::default() });
+    assert!(metrics.text().expect("text").contains("alertmill_journal_fdatasyncs_total 0\n"));
+    fsyncs.store(7, Relaxed);
+    assert!(metrics.text().expect("text").contains("alertmill_journal_fdatasyncs_total 7\n"));
+}
+
+#[test]
+fn every_family_is_there_even_when_nothing_happened() {
+    let text = Metrics::new(Sources::default()).text().expect("text");
+    for name in [
+        "events_in_flight", "items_total", "item_parses_total", "prepare_batch_rows_count", "fold_batch_rows_count", "lag_milliseconds_count",
+        "engine_batch_rows_count", "engine_batch_rows_mean", "journal_groups_total", "journal_records_total", "journal_bytes_total",
+        "journal_queue_bytes", "journal_failed", "open_alerts", "known_uids", "rule_generation", "build_info",
+    ] {
+        assert!(text.contains(&format!("\nalertmill_{name}")), "{name} is not in\n{text}");
+    }
+    if cfg!(target_os = "linux") {
+        assert!(text.contains("alertmill_process_resident_bytes") && text.contains("alertmill_process_open_files"));
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn labels_are_bounded_and_escaped() {
+    let rules = || -> Vec<RuleSnapshot> {
+        let mut rules: Vec<_> = (0..300).map(|i| RuleSnapshot { rule: format!("r{i}"), calls: 1, ..Default::default() }).collect();
+        rules[0].rule = "a\"b\\c\nd".into();
+        rules
+    };
+    let engine = handle(move || EngineSnapshot { rules: rules(), ..Default::default() });
+    let text = Metrics::new(Sources { engine, ..Sources::default() }).text().expect("text");
+    let calls: Vec<&str> = text.lines().filter(|l| l.starts_with("alertmill_rule_calls_total")).collect();
+    assert_eq!(calls.len(), 257);
+    assert_eq!(calls[0], r#"alertmill_rule_calls_total{rule="a\"b\\c\nd"} 1"#);
+    assert_eq!(calls[256], "alertmill_rule_calls_total{rule=\"other\"} 44");
+}
+
+#[test]
+fn histograms_count_into_the_right_bucket() {
+    let histogram = Histogram::new(ROWS);
+    for rows in [0, 1, 2, 3, 256, 4_096, 5_000] {
+        histogram.observe(rows);
+    }
+    let snapshot = histogram.snapshot();
+    let at = |bound: f64| snapshot.buckets.iter().find(|(b, _)| *b == bound).map(|(_, n)| *n);
+    assert_eq!((at(1.0), at(2.0), at(4.0), at(256.0), at(4_096.0), at(f64::INFINITY)), (Some(2), Some(1), Some(1), Some(1), Some(1), Some(1)));
+    assert_eq!((snapshot.count(), snapshot.sum), (7, 9_358.0));
+    assert_eq!(HistogramSnapshot::default().mean(), 0.0);
+    let engine = handle(move || EngineSnapshot { batch_rows: histogram.snapshot(), ..Default::default() });
+    let text = Metrics::new(Sources { engine, ..Sources::default() }).text().expect("text");
+    assert!(text.contains("alertmill_engine_batch_rows_bucket{le=\"2.0\"} 3\n"), "{text}");
+    assert!(text.contains("alertmill_engine_batch_rows_bucket{le=\"+Inf\"} 7\n"), "{text}");
+    assert!(MILLISECONDS.is_sorted() && ROWS.is_sorted());
+}
+
+#[test]
+fn levels() {
+    for good in ["info", "warn", "info,alertmill_engine=debug", "off"] {
+        assert!(parse_level(good).is_ok(), "{good}");
+    }
+    for bad in ["loud", "info,loud", "alertmill=loud"] {
+        assert!(parse_level(bad).is_err(), "{bad}");
+    }
+}
