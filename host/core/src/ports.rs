@@ -130,7 +130,7 @@ pub struct AlertWrite {
     pub end_time: Option<i64>,
     /// Distinct events that opened, updated, converged into or ended it.
     pub event_count: u64,
-    /// Rises by one with every change; external version of the document.
+    /// Rises with every change, wherever commits begin and end; external version of the document.
     pub revision: u64,
     /// Generation of its last folded event.
     pub rule_generation: u64,

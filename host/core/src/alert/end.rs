@@ -39,6 +39,7 @@ impl Alert {
         };
         if self.is_open() {
             self.timed_out = matches!(reason, EndReason::TimeOut(..));
+            self.revision += 1;
             self.status = status;
             self.end_time = Some(end_time);
             self.next_status = None;

@@ -89,7 +89,7 @@ pub struct Alert {
     pub timed_out: bool,
     /// Distinct events that opened, updated, converged into or ended it.
     pub event_count: u64,
-    /// Rises with every commit that changes it.
+    /// Rises with every change, wherever commits begin and end; external version of the document.
     pub revision: u64,
     /// Rule-set generation of its last folded event.
     pub rule_generation: u64,

@@ -57,7 +57,7 @@ impl Alert {
             lasting,
             timed_out: false,
             event_count: 1,
-            revision: 0,
+            revision: 1,
             rule_generation: generation,
             event,
         };

@@ -21,6 +21,7 @@ impl Alert {
     pub fn update(&mut self, row: Row, now_s: i64, generation: u64, config: &LifecycleConfig) -> Updated {
         self.update_time = now_s;
         self.event_count += 1;
+        self.revision += 1;
         self.rule_generation = generation;
         let time = row.event.time_s();
         let status = row.event.status;
@@ -68,6 +69,7 @@ impl Alert {
 
     /// A re-send of an episode that the alert has absorbed: only its time-outs move.
     pub fn refresh(&mut self, ends_at: Option<i64>, now_s: i64, config: &LifecycleConfig) {
+        self.revision += 1;
         if let Some(lasting) = &mut self.lasting {
             lasting.ends_at = ends_at.max(lasting.ends_at);
         }

@@ -349,9 +349,9 @@ impl Fold {
         let Batch { mut commit, touched, .. } = batch;
         for (_, touched) in touched {
             match touched {
-                Touched::Ended(mut alert) => commit.alerts.push(write_alert(&mut alert)),
+                Touched::Ended(alert) => commit.alerts.push(write_alert(&alert)),
                 Touched::Open(fingerprint) => {
-                    if let Some(Slot::Open(alert)) = self.slot_mut(&fingerprint) {
+                    if let Some(Slot::Open(alert)) = self.slot(&fingerprint) {
                         commit.alerts.push(write_alert(alert));
                     }
                 }
@@ -414,8 +414,7 @@ fn remember(alert: &Alert) -> EndedAlert {
     EndedAlert { seq: alert.seq, end_time, starts_at: alert.lasting.map(|l| l.starts_at), timed_out: alert.timed_out }
 }
 
-fn write_alert(alert: &mut Alert) -> AlertWrite {
-    alert.revision += 1;
+fn write_alert(alert: &Alert) -> AlertWrite {
     let mut document = Vec::with_capacity(2048);
     alert.write_document(&mut document);
     AlertWrite {
