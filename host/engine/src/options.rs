@@ -52,7 +52,7 @@ pub struct RuleOptions {
     pub grants: Vec<Grant>,
     /// Its failure policy.
     pub on_failure: OnFailure,
-    /// Its own configuration, handed to `init` as JSON; an object.
+    /// Its own configuration, an object; handed to `init` as JSON, as the empty text when there is none.
     pub config: serde_json::Value,
     /// Its limits.
     pub limits: Limits,
@@ -64,7 +64,7 @@ impl Default for RuleOptions {
             enabled: true,
             grants: Vec::new(),
             on_failure: OnFailure::PassThrough,
-            config: serde_json::Value::Object(serde_json::Map::new()),
+            config: serde_json::Value::Null,
             limits: Limits::default(),
         }
     }
@@ -113,7 +113,7 @@ impl RuleOptions {
 
     /// What `init` gets.
     pub fn config_text(&self) -> String {
-        self.config.to_string()
+        if self.config.is_null() { String::new() } else { self.config.to_string() }
     }
 
     /// Whether an import is granted.
@@ -123,7 +123,7 @@ impl RuleOptions {
 
     fn check(&self) -> Result<(), Refusal> {
         self.limits.check().map_err(Refusal::Options)?;
-        if !self.config.is_object() {
+        if !self.config.is_object() && !self.config.is_null() {
             return Err(Refusal::Options("config has to be a table (a JSON object)".to_owned()));
         }
         let later = match self.on_failure {
