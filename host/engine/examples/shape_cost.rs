@@ -1,7 +1,7 @@
 //! What crossing into a component costs: the bench rules R1 (enrich) and R2 (dedupe) through the engine and natively, in
 //! turns in one process, batches of 256, one thread.
 //!
-//! `cargo run --release -p alertmill-engine --example shape_cost [seconds]`
+//! `cargo run --release -p alertmill-engine --example shape_cost [SECONDS] [FOLDER OF MODULES]`
 
 use alertmill_core::event::{Event, Tag};
 use alertmill_core::fields::write_tag;
@@ -27,10 +27,7 @@ fn main() {
     let mut chain = chain(&table);
 
     let native_enrich = |batch: &mut [Row]| batch.iter_mut().for_each(|row| r1(row, &native_table));
-    let native_dedupe = |batch: &mut [Row]| {
-        let mut key = String::new();
-        batch.iter_mut().for_each(|row| r2(row, &mut key));
-    };
+    let native_dedupe = |batch: &mut [Row]| batch.iter_mut().for_each(r2);
     same(&rows, &mut *chain, native_enrich, native_dedupe);
 
     let half = Duration::from_secs(seconds) / 2;
@@ -54,7 +51,7 @@ fn chain(table: &[(String, [String; 5])]) -> Box<dyn RuleChain> {
         files.insert(digest.clone(), bytes);
         digest
     };
-    let dist = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/dist");
+    let dist = std::env::args().nth(2).unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/dist").to_owned());
     let modules: Vec<Vec<u8>> = ["r1-enrich", "r2-dedupe"].iter().map(|name| std::fs::read(format!("{dist}/{name}.wasm")).expect("rules/dist is built")).collect();
     modules.iter().for_each(|bytes| drop(keep(bytes.clone())));
     let table_digest = keep(csv.into_bytes());
@@ -112,11 +109,10 @@ fn r1(row: &mut Row, table: &HashMap<String, [String; 5]>) {
     }
 }
 
-fn r2(row: &mut Row, key: &mut String) {
-    key.clear();
+fn r2(row: &mut Row) {
     let (host, service) = (row.event.tag("host"), row.event.tag("service"));
-    r2_key(row.event.alert_name.as_text().unwrap_or(""), host.and_then(Value::as_text), service.and_then(Value::as_text), key);
-    row.dedupe = DedupeAnswer::Key(Text::new(&key));
+    let key = r2_key(row.event.alert_name.as_text().unwrap_or(""), host.and_then(Value::as_text), service.and_then(Value::as_text));
+    row.dedupe = DedupeAnswer::Key(Text::from(key));
 }
 
 /// Both ways have to give the same rows, or the figures mean nothing.

@@ -17,6 +17,31 @@ pub(crate) struct TextColumnRef<'a> {
     pub heap: &'a [u8],
 }
 
+/// A text column that a host function returns.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct TableColumn {
+    pub ends: Vec<u32>,
+    pub missing: Vec<u32>,
+    pub heap: Vec<u8>,
+}
+
+impl TableColumn {
+    pub fn with_rows(rows: usize) -> TableColumn {
+        TableColumn { ends: Vec::with_capacity(rows), missing: Vec::new(), heap: Vec::with_capacity(rows * 16) }
+    }
+
+    pub fn push(&mut self, text: &str) {
+        self.heap.extend_from_slice(text.as_bytes());
+        self.ends.push(self.heap.len() as u32);
+    }
+
+    pub fn push_missing(&mut self) {
+        self.missing.push(self.ends.len() as u32);
+        self.ends.push(self.heap.len() as u32);
+    }
+}
+
 #[derive(ComponentType, Lower, Clone, Copy)]
 #[component(record)]
 pub(crate) struct IntegerColumnRef<'a> {

@@ -1,10 +1,10 @@
 //! What a rule can call: `log` and `tables`, and nothing else. State of one instance.
 
-use crate::contract::LogLevel;
+use crate::contract::{LogLevel, TableColumn};
 use crate::failure::Budget;
 use crate::limits::{Growth, Limits};
 use crate::log::LogGate;
-use crate::tables::{KEY_BYTES_MAX, Table, View, ViewRow};
+use crate::tables::{KEY_BYTES_MAX, Table, View};
 use std::collections::HashMap;
 use std::sync::Arc;
 use wasmtime::StoreContextMut;
@@ -27,7 +27,7 @@ pub(crate) struct Host {
 
 struct Handle {
     table: Arc<Table>,
-    view: Arc<View>,
+    view: View,
 }
 
 /// Marks the resource type; its number is a place in `Host::handles`.
@@ -102,12 +102,24 @@ impl Host {
 }
 
 impl Handle {
-    fn get(&self, key: &str) -> wasmtime::Result<Option<ViewRow>> {
-        if key.len() > KEY_BYTES_MAX {
-            return Err(wasmtime::Error::from(Budget::Key(key.len())));
-        }
-        Ok(self.table.get(&self.view, key).cloned())
+    fn get(&self, key: &str) -> wasmtime::Result<Option<Vec<String>>> {
+        check_key(key)?;
+        Ok(self.table.get(&self.view, key).map(|cells| cells.map(str::to_owned).collect()))
     }
+
+    /// Adds one entry to each column.
+    fn add(&self, key: &str, columns: &mut [TableColumn]) -> wasmtime::Result<()> {
+        check_key(key)?;
+        match self.table.get(&self.view, key) {
+            Some(cells) => columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell)),
+            None => columns.iter_mut().for_each(TableColumn::push_missing),
+        }
+        Ok(())
+    }
+}
+
+fn check_key(key: &str) -> wasmtime::Result<()> {
+    if key.len() <= KEY_BYTES_MAX { Ok(()) } else { Err(wasmtime::Error::from(Budget::Key(key.len()))) }
 }
 
 /// The linker that every rule is bound by. What a rule may not have is refused before, by name.
@@ -134,15 +146,28 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
         let key = key.to_str(&cx)?;
         Ok((cx.data().handle(&table)?.get(&key)?,))
     })?;
-    tables.func_wrap(
-        "[method]table.get-many",
-        |mut cx: StoreContextMut<'_, Host>, (table, keys): (Resource<TableResource>, WasmList<WasmStr>)| {
-            cx.data_mut().spend(keys.len())?;
-            let keys = keys.iter(&mut cx)?.collect::<wasmtime::Result<Vec<WasmStr>>>()?;
-            let handle = cx.data().handle(&table)?;
-            let rows = keys.iter().map(|key| handle.get(&key.to_str(&cx)?)).collect::<wasmtime::Result<Vec<Option<ViewRow>>>>()?;
-            Ok((rows,))
-        },
-    )?;
+    tables.func_wrap("[method]table.get-many", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
+        let keys = taken(&mut cx, &keys)?;
+        let handle = cx.data().handle(&table)?;
+        let rows: wasmtime::Result<Vec<_>> = keys.iter().map(|key| handle.get(&key.to_str(&cx)?)).collect();
+        Ok((rows?,))
+    })?;
+    tables.func_wrap("[method]table.get-columns", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
+        let keys = taken(&mut cx, &keys)?;
+        let handle = cx.data().handle(&table)?;
+        let mut columns: Vec<TableColumn> = (0..handle.view.len()).map(|_| TableColumn::with_rows(keys.len())).collect();
+        for key in &keys {
+            handle.add(&key.to_str(&cx)?, &mut columns)?;
+        }
+        Ok((columns,))
+    })?;
     Ok(linker)
+}
+
+type Keys = (Resource<TableResource>, WasmList<WasmStr>);
+
+/// The keys of a look-up, paid for but still in the guest's memory.
+fn taken(cx: &mut StoreContextMut<'_, Host>, keys: &WasmList<WasmStr>) -> wasmtime::Result<Vec<WasmStr>> {
+    cx.data_mut().spend(keys.len())?;
+    keys.iter(cx)?.collect()
 }

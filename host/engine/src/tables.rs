@@ -1,29 +1,23 @@
 //! Look-up tables: read once from CSV or JSON, then one read-only copy for all instances of all workers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// One row of a view: the asked-for columns, in the order asked for.
-pub(crate) type ViewRow = Arc<[Arc<str>]>;
 
 const COLUMNS_MAX: usize = 256;
 /// Longest key that is looked up or stored, bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 1024;
-/// Column choices remembered per table; a rule opens one or two.
-const VIEWS_MAX: usize = 64;
 
-/// A table. Cells are texts; equal cells are stored once.
+/// A table. All cells are in one text, row by row, so that a look-up touches one place in memory.
 pub struct Table {
     columns: Vec<String>,
     index: HashMap<Box<str>, u32>,
-    cells: Vec<Arc<str>>,
-    views: Mutex<HashMap<Vec<usize>, Arc<View>>>,
+    /// End of each cell in `heap`.
+    ends: Vec<u32>,
+    heap: String,
 }
 
-/// A table seen through some of its columns.
-pub(crate) struct View {
-    rows: Vec<ViewRow>,
-}
+/// Some columns of a table, in the order asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View(Box<[u32]>);
 
 impl Table {
     /// Reads CSV with a header line, a JSON array of objects, or one JSON object a line. The key column is `key`, or the
@@ -50,8 +44,7 @@ impl Table {
             None => 0,
             Some(name) => columns.iter().position(|c| c == name).ok_or_else(|| format!("key column `{name}` is not among {}", columns.join(", ")))?,
         };
-        let mut table = Table { index: HashMap::with_capacity(records.len()), cells: Vec::new(), views: Mutex::default(), columns };
-        let mut known: HashMap<String, Arc<str>> = HashMap::new();
+        let mut table = Table { index: HashMap::with_capacity(records.len()), ends: Vec::new(), heap: String::new(), columns };
         for (at, record) in records.into_iter().enumerate() {
             let found = &record.cells[key];
             if found.is_empty() || found.len() > KEY_BYTES_MAX {
@@ -61,8 +54,8 @@ impl Table {
                 return Err(format!("line {}: key `{found}` is there twice", record.line));
             }
             for cell in record.cells {
-                let cell = known.entry(cell).or_insert_with_key(|text| Arc::from(text.as_str()));
-                table.cells.push(cell.clone());
+                table.heap.push_str(&cell);
+                table.ends.push(u32::try_from(table.heap.len()).map_err(|_| format!("line {}: the table is larger than 4 GiB", record.line))?);
             }
         }
         Ok(table)
@@ -83,31 +76,34 @@ impl Table {
         &self.columns
     }
 
-    /// The view of these columns, made once.
-    pub(crate) fn view(&self, columns: &[String]) -> Result<Arc<View>, String> {
-        if columns.len() > COLUMNS_MAX {
-            return Err(format!("{} columns asked for, at most {COLUMNS_MAX}", columns.len()));
+    /// The view of these columns.
+    pub(crate) fn view(&self, columns: &[String]) -> Result<View, String> {
+        if columns.is_empty() || columns.len() > COLUMNS_MAX {
+            return Err(format!("{} columns asked for; it may be 1 to {COLUMNS_MAX}", columns.len()));
         }
         let position = |name: &String| {
             let unknown = || format!("no column `{}`; there are {}", name.escape_debug(), self.columns.join(", "));
-            self.columns.iter().position(|c| c == name).ok_or_else(unknown)
+            self.columns.iter().position(|c| c == name).map(|at| at as u32).ok_or_else(unknown)
         };
-        let chosen: Vec<usize> = columns.iter().map(position).collect::<Result<_, _>>()?;
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(view) = views.get(&chosen) {
-            return Ok(view.clone());
-        }
-        let row = |cells: &[Arc<str>]| chosen.iter().map(|at| cells[*at].clone()).collect::<ViewRow>();
-        let view = Arc::new(View { rows: self.cells.chunks(self.columns.len()).map(row).collect() });
-        if views.len() < VIEWS_MAX {
-            views.insert(chosen, view.clone());
-        }
-        Ok(view)
+        columns.iter().map(position).collect::<Result<_, _>>().map(View)
     }
 
-    /// The row of a key, through a view of this table.
-    pub(crate) fn get<'a>(&self, view: &'a View, key: &str) -> Option<&'a ViewRow> {
-        view.rows.get(*self.index.get(key)? as usize)
+    /// The cells of a key's row, as a view orders them.
+    pub(crate) fn get<'a>(&'a self, view: &'a View, key: &str) -> Option<impl Iterator<Item = &'a str>> {
+        let first = *self.index.get(key)? as usize * self.columns.len();
+        Some(view.0.iter().map(move |column| self.cell(first + *column as usize)))
+    }
+
+    fn cell(&self, at: usize) -> &str {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.heap[start as usize..self.ends[at] as usize]
+    }
+}
+
+impl View {
+    /// Number of columns.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -225,7 +221,7 @@ mod tests {
     fn row(table: &Table, columns: &[&str], key: &str) -> Option<Vec<String>> {
         let columns: Vec<String> = columns.iter().map(|c| (*c).to_owned()).collect();
         let view = table.view(&columns).unwrap();
-        table.get(&view, key).map(|row| row.iter().map(|cell| cell.to_string()).collect())
+        table.get(&view, key).map(|row| row.map(str::to_owned).collect())
     }
 
     #[test]
