@@ -19,14 +19,19 @@ pub fn r1_severity(severity: i64, service: Option<&str>, tier: &str) -> Option<i
     (tier == "0" && severity > 1 && is_core).then_some(severity - 1)
 }
 
-/// R2: writes the dedupe key to the end of `key`.
+/// R2: the parts of the dedupe key, in order. The module writes them to the SDK's string, native code to one of its own.
 #[inline]
-pub fn r2_key(alert_name: &str, host: Option<&str>, service: Option<&str>, key: &mut String) {
-    key.push_str(alert_name);
-    key.push('|');
-    key.push_str(host.unwrap_or(""));
-    key.push('|');
-    key.push_str(service.unwrap_or(""));
+pub fn r2_parts<'a>(alert_name: &'a str, host: Option<&'a str>, service: Option<&'a str>) -> [&'a str; 5] {
+    [alert_name, "|", host.unwrap_or(""), "|", service.unwrap_or("")]
+}
+
+/// R2 natively: the dedupe key.
+#[inline]
+pub fn r2_key(alert_name: &str, host: Option<&str>, service: Option<&str>) -> String {
+    let parts = r2_parts(alert_name, host, service);
+    let mut key = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.into_iter().for_each(|part| key.push_str(part));
+    key
 }
 
 #[cfg(test)]
@@ -44,8 +49,6 @@ mod tests {
 
     #[test]
     fn key_keeps_its_parts_apart() {
-        let mut key = String::new();
-        r2_key("CPU", Some("h"), None, &mut key);
-        assert_eq!(key, "CPU|h|");
+        assert_eq!(r2_key("CPU", Some("h"), None), "CPU|h|");
     }
 }

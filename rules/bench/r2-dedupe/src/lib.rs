@@ -20,7 +20,8 @@ impl Dedupe for R2 {
     }
 
     fn key(&self, event: &Event, key: &mut String) -> Answer {
-        bench_logic::r2_key(event.alert_name.unwrap_or(""), event.host, event.service, key);
+        let parts = bench_logic::r2_parts(event.alert_name.unwrap_or(""), event.host, event.service);
+        parts.into_iter().for_each(|part| key.push_str(part));
         Answer::Key
     }
 }
