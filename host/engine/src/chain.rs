@@ -193,7 +193,7 @@ impl Runner {
         let name = &self.rule.info.name;
         match answer {
             Answer::Output(output) => {
-                patch::check(&runner.plan, chosen.len() as u32, &output)?;
+                let output = patch::check(&runner.plan, chosen.len() as u32, output)?;
                 Ok(patch::apply(&runner.plan, name, rows, chosen, output))
             }
             Answer::Keys(keys) => {

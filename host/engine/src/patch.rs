@@ -1,12 +1,12 @@
 //! What came back: checked as a whole first, so that nothing of a refused output is applied; then applied row by row, so
 //! that a value which its field cannot hold fails that row alone.
 
-use crate::contract::{Column, Output, Patches};
+use crate::contract::{Column, Output, Patches, RowError};
 use crate::failure::{CallFailure, FailureKind};
 use crate::limits::DROP_REASON_CHARS_MAX;
 use crate::log::one_line;
 use crate::manifest::HookPlan;
-use alertmill_core::fields::{ALERT_NAME_BYTES_MAX, Field, KnownField, RULE_TEXT_BYTES_MAX, TAGS_MAX, WriteError, remove_tag, write_tag};
+use alertmill_core::fields::{Field, KnownField, RULE_TEXT_BYTES_MAX, TAGS_MAX, WriteError, remove_tag, write_tag};
 use alertmill_core::row::{Dropped, Row};
 use alertmill_core::value::Text;
 
@@ -22,11 +22,26 @@ pub(crate) struct Applied {
     pub failed: Vec<(u32, CallFailure)>,
 }
 
+/// An output that may be applied.
+pub(crate) struct Checked {
+    rows: Vec<u32>,
+    columns: Vec<CheckedColumn>,
+    more_tags: Vec<(u32, String, String)>,
+    removed_tags: Vec<(u32, String)>,
+    drops: Vec<(u32, String)>,
+    errors: Vec<RowError>,
+}
+
+/// A column of the type that its field takes: ends are on characters of the heap, `missing` is in range and ascending.
+enum CheckedColumn {
+    Text { ends: Vec<u32>, missing: Vec<u32>, heap: String },
+    Integer { values: Vec<i64>, missing: Vec<u32> },
+}
+
 /// Checks an output of `rows` rows against what the hook declared.
-pub(crate) fn check(plan: &HookPlan, rows: u32, output: &Output) -> Result<(), CallFailure> {
-    let patches = &output.patches;
+pub(crate) fn check(plan: &HookPlan, rows: u32, output: Output) -> Result<Checked, CallFailure> {
+    let Output { patches, errors } = output;
     ascending(&patches.rows, rows, "patches.rows")?;
-    check_columns(plan, patches)?;
     if !plan.writes_tags && !patches.more_tags.is_empty() {
         return undeclared("it writes further tags, and `tags.*` is not in its `writes`");
     }
@@ -40,55 +55,68 @@ pub(crate) fn check(plan: &HookPlan, rows: u32, output: &Output) -> Result<(), C
     let tagged = patches.more_tags.iter().map(|(row, ..)| *row).chain(patches.removed_tags.iter().map(|(row, _)| *row));
     in_range(tagged, rows, "a tag")?;
     in_range(patches.drops.iter().map(|(row, _)| *row), rows, "a drop")?;
-    in_range(output.errors.iter().map(|e| e.row), rows, "an error")
+    in_range(errors.iter().map(|e| e.row), rows, "an error")?;
+    let Patches { rows, columns, more_tags, removed_tags, drops } = patches;
+    let columns = check_columns(plan, columns, rows.len())?;
+    Ok(Checked { rows, columns, more_tags, removed_tags, drops, errors })
 }
 
-fn check_columns(plan: &HookPlan, patches: &Patches) -> Result<(), CallFailure> {
-    if patches.rows.is_empty() && patches.columns.is_empty() {
-        return Ok(());
+fn check_columns(plan: &HookPlan, columns: Vec<Column>, patched: usize) -> Result<Vec<CheckedColumn>, CallFailure> {
+    if patched == 0 && columns.is_empty() {
+        return Ok(Vec::new());
     }
-    let (has, wanted) = (patches.columns.len(), plan.writes.len());
+    let (has, wanted) = (columns.len(), plan.writes.len());
     if has > wanted {
         return undeclared(&format!("it writes {has} columns, and its `writes` name {wanted}"));
     }
     if has < wanted {
         return output(format!("{has} columns for the {wanted} fields in its `writes`"));
     }
-    for (field, column) in plan.writes.iter().zip(&patches.columns) {
-        check_column(field, column, patches.rows.len()).or_else(|why| output(format!("column `{}`: {why}", field.name())))?;
-    }
-    Ok(())
+    let checked = plan.writes.iter().zip(columns).map(|(field, column)| {
+        check_column(field, column, patched).map_err(|why| CallFailure::new(FailureKind::Output, format!("column `{}`: {why}", field.name())))
+    });
+    checked.collect()
 }
 
-fn check_column(field: &Field, column: &Column, patched: usize) -> Result<(), String> {
-    let (len, missing) = match column {
+fn check_column(field: &Field, column: Column, patched: usize) -> Result<CheckedColumn, String> {
+    let (len, checked) = match column {
         Column::Text(text) if !HookPlan::is_integer(field) => {
-            check_heap(&text.ends, &text.heap)?;
-            (text.ends.len(), &text.missing)
+            let heap = check_heap(&text.ends, text.heap)?;
+            (text.ends.len(), CheckedColumn::Text { ends: text.ends, missing: text.missing, heap })
         }
-        Column::Integer(integers) if HookPlan::is_integer(field) => (integers.values.len(), &integers.missing),
+        Column::Integer(integers) if HookPlan::is_integer(field) => {
+            (integers.values.len(), CheckedColumn::Integer { values: integers.values, missing: integers.missing })
+        }
         other => {
             let wanted = if HookPlan::is_integer(field) { "integer" } else { "text" };
-            return Err(format!("{} values, the field takes {wanted}", kind_of(other)));
+            return Err(format!("{} values, the field takes {wanted}", kind_of(&other)));
         }
     };
     if len != patched {
         return Err(format!("{len} values for {patched} patched rows"));
     }
+    let missing = checked.missing();
     match missing.is_sorted_by(|a, b| a < b) && missing.last().is_none_or(|last| (*last as usize) < patched) {
-        true => Ok(()),
+        true => Ok(checked),
         false => Err("`missing` has to be ascending and within the patched rows".to_owned()),
     }
 }
 
-fn check_heap(ends: &[u32], heap: &[u8]) -> Result<(), String> {
+fn check_heap(ends: &[u32], heap: Vec<u8>) -> Result<String, String> {
     if ends.last().map_or(0, |end| *end as usize) != heap.len() || !ends.is_sorted() {
         return Err("`ends` have to rise to the end of the heap".to_owned());
     }
-    let text = std::str::from_utf8(heap).map_err(|e| format!("text is not UTF-8 at byte {} of the heap", e.valid_up_to()))?;
-    match ends.iter().all(|end| text.is_char_boundary(*end as usize)) {
-        true => Ok(()),
+    let heap = String::from_utf8(heap).map_err(|e| format!("text is not UTF-8 at byte {} of the heap", e.utf8_error().valid_up_to()))?;
+    match ends.iter().all(|end| heap.is_char_boundary(*end as usize)) {
+        true => Ok(heap),
         false => Err("an end is in the middle of a character".to_owned()),
+    }
+}
+
+impl CheckedColumn {
+    fn missing(&self) -> &[u32] {
+        let (CheckedColumn::Text { missing, .. } | CheckedColumn::Integer { missing, .. }) = self;
+        missing
     }
 }
 
@@ -116,11 +144,11 @@ fn in_range(mut rows: impl Iterator<Item = u32>, count: u32, what: &str) -> Resu
     }
 }
 
-fn undeclared(why: &str) -> Result<(), CallFailure> {
+fn undeclared<T>(why: &str) -> Result<T, CallFailure> {
     Err(CallFailure::new(FailureKind::UndeclaredWrite, why))
 }
 
-fn output(why: String) -> Result<(), CallFailure> {
+fn output<T>(why: String) -> Result<T, CallFailure> {
     Err(CallFailure::new(FailureKind::Output, why))
 }
 
@@ -129,19 +157,18 @@ fn shown(text: &str) -> String {
 }
 
 /// Applies a checked output to the rows that `chosen` names.
-pub(crate) fn apply(plan: &HookPlan, rule: &Text, rows: &mut [Row], chosen: &[u32], output: Output) -> Applied {
+pub(crate) fn apply(plan: &HookPlan, rule: &Text, rows: &mut [Row], chosen: &[u32], output: Checked) -> Applied {
     let mut applied = Applied::default();
-    let mut errors = output.errors;
+    let Checked { rows: patched, columns, more_tags, removed_tags, drops, mut errors } = output;
     errors.sort_by_key(|e| e.row);
     errors.dedup_by_key(|e| e.row);
     for error in &errors {
         let message = if error.message.is_empty() { "the rule gave no reason" } else { &error.message };
         applied.failed.push((error.row, CallFailure::new(FailureKind::RowError, message)));
     }
-    let mut more = Loose::new(output.patches);
-    let columns = Columns::new(plan, std::mem::take(&mut more.patches.columns), more.patches.rows.len());
+    let mut more = Loose::new(more_tags, removed_tags, drops);
+    let columns = Columns::new(plan, columns);
     let mut cursor = columns.cursor();
-    let patched = std::mem::take(&mut more.patches.rows);
     let mut patched = patched.iter().copied().enumerate().peekable();
     loop {
         // The next row in ascending order, of the columns or of the loose lists.
@@ -205,33 +232,34 @@ fn write_all(cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: 
 /// The write columns, with what is known of all their values.
 struct Columns<'a> {
     fields: &'a [Field],
-    columns: Vec<Column>,
+    columns: Vec<CheckedColumn>,
     tag_columns: usize,
     cannot_fail: bool,
 }
 
 impl<'a> Columns<'a> {
-    fn new(plan: &'a HookPlan, columns: Vec<Column>, patched: usize) -> Columns<'a> {
+    fn new(plan: &'a HookPlan, columns: Vec<CheckedColumn>) -> Columns<'a> {
         let fields = plan.writes.as_slice();
         let tag_columns = fields.iter().filter(|field| matches!(field, Field::Tag(_))).count();
-        let cannot_fail = patched == 0 || fields.iter().zip(&columns).all(|(field, column)| always_taken(field, column));
+        let cannot_fail = fields.iter().zip(&columns).all(|(field, column)| always_taken(field, column));
         Columns { fields, columns, tag_columns, cannot_fail }
     }
 
     fn cursor(&self) -> Cursor<'_> {
-        Cursor { columns: self, starts: vec![0; self.columns.len()], missing: vec![0; self.columns.len()], next: 0 }
+        let values = self.columns.iter().map(|column| ColumnCursor { column, start: 0, missing: column.missing() });
+        Cursor { fields: self.fields, values: values.collect(), next: 0 }
     }
 }
 
 /// Whether a field takes every value of this column, whatever the row.
-fn always_taken(field: &Field, column: &Column) -> bool {
+fn always_taken(field: &Field, column: &CheckedColumn) -> bool {
     match (field, column) {
-        (Field::Known(KnownField::Severity), Column::Integer(c)) => {
-            c.values.iter().enumerate().all(|(i, n)| (1..=3).contains(n) || c.missing.binary_search(&(i as u32)).is_ok())
+        (Field::Known(KnownField::Severity), CheckedColumn::Integer { values, missing }) => {
+            values.iter().enumerate().all(|(at, n)| (1..=3).contains(n) || missing.binary_search(&(at as u32)).is_ok())
         }
-        (Field::Known(KnownField::BkBizId), Column::Integer(_)) => true,
-        (Field::Known(KnownField::DedupeKeys | KnownField::AlertName), _) | (Field::Extra(_), _) => false,
-        (Field::Known(_) | Field::Tag(_), Column::Text(c)) => longest(&c.ends) <= RULE_TEXT_BYTES_MAX.min(ALERT_NAME_BYTES_MAX * 16),
+        (Field::Known(KnownField::BkBizId), CheckedColumn::Integer { .. }) => true,
+        (Field::Known(KnownField::DedupeKeys | KnownField::AlertName) | Field::Extra(_), _) => false,
+        (Field::Known(_) | Field::Tag(_), CheckedColumn::Text { ends, .. }) => longest(ends) <= RULE_TEXT_BYTES_MAX,
         _ => false,
     }
 }
@@ -243,17 +271,20 @@ fn longest(ends: &[u32]) -> usize {
 
 /// Reads the columns forward, one patched row after the other.
 struct Cursor<'a> {
-    columns: &'a Columns<'a>,
-    starts: Vec<u32>,
-    missing: Vec<usize>,
+    fields: &'a [Field],
+    values: Vec<ColumnCursor<'a>>,
     next: usize,
+}
+
+struct ColumnCursor<'a> {
+    column: &'a CheckedColumn,
+    start: usize,
+    missing: &'a [u32],
 }
 
 impl Cursor<'_> {
     fn skip(&mut self, place: usize) {
-        for at in 0..self.columns.columns.len() {
-            self.value(at, place);
-        }
+        self.values.iter_mut().for_each(|column| drop(column.next(place)));
         self.next = place + 1;
     }
 
@@ -261,10 +292,9 @@ impl Cursor<'_> {
         debug_assert_eq!(self.next, place, "rows are patched in order");
         self.next = place + 1;
         let mut result = Ok(());
-        for at in 0..self.columns.columns.len() {
-            let field = &self.columns.fields[at];
+        for (field, column) in self.fields.iter().zip(&mut self.values) {
             // After a refusal the cursor still has to pass the row's other values.
-            match self.value(at, place) {
+            match column.next(place) {
                 Some(Value::Text(text)) if result.is_ok() => result = field.write_text(row, text),
                 Some(Value::Integer(n)) if result.is_ok() => result = field.write_integer(row, n),
                 _ => {}
@@ -272,26 +302,25 @@ impl Cursor<'_> {
         }
         result
     }
+}
 
-    fn value(&mut self, at: usize, place: usize) -> Option<Value<'_>> {
-        let column = &self.columns.columns[at];
-        let missing = match column {
-            Column::Text(c) => &c.missing,
-            Column::Integer(c) => &c.missing,
-            _ => return None,
-        };
-        let is_missing = missing.get(self.missing[at]).is_some_and(|m| *m as usize == place);
-        self.missing[at] += usize::from(is_missing);
-        match column {
-            Column::Text(c) => {
-                let end = c.ends[place];
-                let start = std::mem::replace(&mut self.starts[at], end);
-                let bytes = &c.heap[start as usize..end as usize];
-                // `check` has seen that the heap is UTF-8 and that ends are between characters.
-                (!is_missing).then(|| Value::Text(std::str::from_utf8(bytes).unwrap_or_default()))
+impl<'a> ColumnCursor<'a> {
+    #[inline]
+    fn next(&mut self, place: usize) -> Option<Value<'a>> {
+        let is_missing = match self.missing {
+            [first, rest @ ..] if *first as usize == place => {
+                self.missing = rest;
+                true
             }
-            Column::Integer(c) => (!is_missing).then(|| Value::Integer(c.values[place])),
-            _ => None,
+            _ => false,
+        };
+        match self.column {
+            CheckedColumn::Text { ends, heap, .. } => {
+                let end = ends[place] as usize;
+                let start = std::mem::replace(&mut self.start, end);
+                (!is_missing).then(|| Value::Text(&heap[start..end]))
+            }
+            CheckedColumn::Integer { values, .. } => (!is_missing).then(|| Value::Integer(values[place])),
         }
     }
 }
@@ -303,7 +332,9 @@ enum Value<'a> {
 
 /// Tags and drops, each with its row; sorted by row, order kept within one.
 struct Loose {
-    patches: Patches,
+    more_tags: Vec<(u32, String, String)>,
+    removed_tags: Vec<(u32, String)>,
+    drops: Vec<(u32, String)>,
     at: [usize; 3],
 }
 
@@ -315,26 +346,24 @@ struct LooseRow<'a> {
 }
 
 impl Loose {
-    fn new(mut patches: Patches) -> Loose {
-        patches.more_tags.sort_by_key(|(row, ..)| *row);
-        patches.removed_tags.sort_by_key(|(row, _)| *row);
-        patches.drops.sort_by_key(|(row, _)| *row);
-        Loose { patches, at: [0; 3] }
+    fn new(mut more_tags: Vec<(u32, String, String)>, mut removed_tags: Vec<(u32, String)>, mut drops: Vec<(u32, String)>) -> Loose {
+        more_tags.sort_by_key(|(row, ..)| *row);
+        removed_tags.sort_by_key(|(row, _)| *row);
+        drops.sort_by_key(|(row, _)| *row);
+        Loose { more_tags, removed_tags, drops, at: [0; 3] }
     }
 
     fn next_row(&self) -> Option<u32> {
-        let p = &self.patches;
-        let more = p.more_tags.get(self.at[0]).map(|(row, ..)| *row);
-        let removed = p.removed_tags.get(self.at[1]).map(|(row, _)| *row);
-        let drops = p.drops.get(self.at[2]).map(|(row, _)| *row);
+        let more = self.more_tags.get(self.at[0]).map(|(row, ..)| *row);
+        let removed = self.removed_tags.get(self.at[1]).map(|(row, _)| *row);
+        let drops = self.drops.get(self.at[2]).map(|(row, _)| *row);
         more.into_iter().chain(removed).chain(drops).min()
     }
 
     fn take(&mut self, row: u32) -> LooseRow<'_> {
-        let p = &self.patches;
-        let more = &p.more_tags[self.at[0]..];
-        let removed = &p.removed_tags[self.at[1]..];
-        let drops = &p.drops[self.at[2]..];
+        let more = &self.more_tags[self.at[0]..];
+        let removed = &self.removed_tags[self.at[1]..];
+        let drops = &self.drops[self.at[2]..];
         let taken = LooseRow {
             more: &more[..more.iter().take_while(|(at, ..)| *at == row).count()],
             removed: &removed[..removed.iter().take_while(|(at, _)| *at == row).count()],

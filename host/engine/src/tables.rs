@@ -1,18 +1,26 @@
 //! Look-up tables: read once from CSV or JSON, then one read-only copy for all instances of all workers.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 const COLUMNS_MAX: usize = 256;
 /// Longest key that is looked up or stored, bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 1024;
 
-/// A table. All cells are in one text, row by row, so that a look-up touches one place in memory.
+/// A table. All cells are in one text, row by row, and the index holds row numbers only: what a look-up costs is misses of
+/// the cache, and this way there are three instead of one for each key, row and cell.
 pub struct Table {
     columns: Vec<String>,
-    index: HashMap<Box<str>, u32>,
+    key: usize,
+    index: Index,
     /// End of each cell in `heap`.
     ends: Vec<u32>,
     heap: String,
+}
+
+/// Open addressing, at most half full. A slot is half of the key's hash and the number of its row plus one.
+struct Index {
+    hasher: RandomState,
+    slots: Vec<(u32, u32)>,
 }
 
 /// Some columns of a table, in the order asked for.
@@ -44,15 +52,14 @@ impl Table {
             None => 0,
             Some(name) => columns.iter().position(|c| c == name).ok_or_else(|| format!("key column `{name}` is not among {}", columns.join(", ")))?,
         };
-        let mut table = Table { index: HashMap::with_capacity(records.len()), ends: Vec::new(), heap: String::new(), columns };
+        let mut table = Table { index: Index::for_rows(records.len()), key, ends: Vec::new(), heap: String::new(), columns };
         for (at, record) in records.into_iter().enumerate() {
             let found = &record.cells[key];
             if found.is_empty() || found.len() > KEY_BYTES_MAX {
                 return Err(format!("line {}: the key has {} bytes; it may have 1 to {KEY_BYTES_MAX}", record.line, found.len()));
             }
-            if table.index.insert(found.as_str().into(), at as u32).is_some() {
-                return Err(format!("line {}: key `{found}` is there twice", record.line));
-            }
+            let Err(slot) = table.find(found) else { return Err(format!("line {}: key `{found}` is there twice", record.line)) };
+            table.index.slots[slot] = (table.index.hash(found) as u32, at as u32 + 1);
             for cell in record.cells {
                 table.heap.push_str(&cell);
                 table.ends.push(u32::try_from(table.heap.len()).map_err(|_| format!("line {}: the table is larger than 4 GiB", record.line))?);
@@ -63,12 +70,12 @@ impl Table {
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.ends.len() / self.columns.len()
     }
 
     /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.ends.is_empty()
     }
 
     /// Names of its columns.
@@ -90,13 +97,38 @@ impl Table {
 
     /// The cells of a key's row, as a view orders them.
     pub(crate) fn get<'a>(&'a self, view: &'a View, key: &str) -> Option<impl Iterator<Item = &'a str>> {
-        let first = *self.index.get(key)? as usize * self.columns.len();
+        let first = self.find(key).ok()? * self.columns.len();
         Some(view.0.iter().map(move |column| self.cell(first + *column as usize)))
     }
 
+    /// The row of a key, or the free slot where it would be.
+    fn find(&self, key: &str) -> Result<usize, usize> {
+        let hash = self.index.hash(key);
+        let mask = self.index.slots.len() - 1;
+        let mut slot = (hash >> 32) as usize & mask;
+        loop {
+            match self.index.slots[slot] {
+                (_, 0) => return Err(slot),
+                (half, row) if half == hash as u32 && self.cell((row as usize - 1) * self.columns.len() + self.key) == key => return Ok(row as usize - 1),
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
+
+    #[inline]
     fn cell(&self, at: usize) -> &str {
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         &self.heap[start as usize..self.ends[at] as usize]
+    }
+}
+
+impl Index {
+    fn for_rows(rows: usize) -> Index {
+        Index { hasher: RandomState::new(), slots: vec![(0, 0); (rows * 2).next_power_of_two().max(2)] }
+    }
+
+    fn hash(&self, key: &str) -> u64 {
+        self.hasher.hash_one(key)
     }
 }
 
