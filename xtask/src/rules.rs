@@ -13,10 +13,8 @@ const TOOLCHAIN: &str = "1.95.0";
 /// Crates that become `dist/NAME.wasm`; the binary embeds the shipped ones, and `alertmill bench` the others.
 const RULES: &[&str] = &["owner-from-table", "severity-by-labels", "dedupe-by-tags", "r1-enrich", "r2-dedupe"];
 /// Sources in `misbehaving/src` that become `dist/test/NAME.wasm`.
-const MISBEHAVING: &[&str] = &[
-    "drops", "errors", "grows", "init-error", "lies", "no-lifecycle", "says", "says-b", "spins", "spins-init", "traps",
-    "traps-init", "undeclared-import",
-];
+const MISBEHAVING: &[&str] =
+    &["drops", "errors", "grows", "init-error", "lies", "no-lifecycle", "says", "says-b", "spins", "spins-init", "traps", "traps-init", "undeclared-import"];
 /// A version that no host offers, as long as the real one so that it can take its place in the bytes.
 const REAL_VERSION: &str = "@0.1.0";
 const WRONG_VERSION: &str = "@0.2.0";
@@ -106,7 +104,9 @@ fn wrap_all(rules: &Path, out: &Path) -> Result<Vec<PathBuf>, String> {
         wrap(rules, &built.join("examples").join(module_file(name)), &to, also)?;
         files.push(to);
     }
-    files.push(write_core_module(&built, &test)?);
+    let core_module = test.join("core-module.wasm");
+    run(tool_command(rules).arg("tidy").arg(built.join("examples/says.wasm")).arg(&core_module))?;
+    files.push(core_module);
     files.push(write_wrong_version(&test)?);
     files.sort();
     Ok(files)
@@ -118,12 +118,6 @@ fn module_file(name: &str) -> String {
 
 fn wrap(rules: &Path, module: &Path, to: &Path, also: &[&str]) -> Result<(), String> {
     run(tool_command(rules).arg("wrap").arg(module).arg(to).args(also))
-}
-
-fn write_core_module(built: &Path, test: &Path) -> Result<PathBuf, String> {
-    let to = test.join("core-module.wasm");
-    write(&to, &read(&built.join("examples/says.wasm"))?)?;
-    Ok(to)
 }
 
 fn write_wrong_version(test: &Path) -> Result<PathBuf, String> {
@@ -159,11 +153,7 @@ fn compare(rules: &Path, dist: &Path, built: &[PathBuf], sums: &str) -> Result<(
         .lines()
         .filter(|fact| !is.lines().any(|other| other == *fact))
         .map(|fact| format!("only in rules/dist: {fact}"))
-        .chain(
-            is.lines()
-                .filter(|fact| !was.lines().any(|other| other == *fact))
-                .map(|fact| format!("only in the sources: {fact}")),
-        )
+        .chain(is.lines().filter(|fact| !was.lines().any(|other| other == *fact)).map(|fact| format!("only in the sources: {fact}")))
         .collect();
     if !differences.is_empty() {
         return Err(format!("{}\nrun `cargo xtask rules` and commit rules/dist", differences.join("\n")));

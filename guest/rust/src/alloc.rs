@@ -29,8 +29,7 @@ struct Allocator(UnsafeCell<State>);
 unsafe impl Sync for Allocator {}
 
 #[global_allocator]
-static ALLOCATOR: Allocator =
-    Allocator(UnsafeCell::new(State { free: [ptr::null_mut(); usize::BITS as usize], unused: 0, end: 0 }));
+static ALLOCATOR: Allocator = Allocator(UnsafeCell::new(State { free: [ptr::null_mut(); usize::BITS as usize], unused: 0, end: 0 }));
 
 /// The exponent of the class: blocks of `1 << class` bytes, aligned to their size up to a page.
 #[inline]

@@ -4,19 +4,19 @@ use crate::Tag;
 use crate::bindings::alertmill::rules::types::{IntegerColumn, TextColumn};
 
 /// The positions without a value, in step with the rows.
-struct Missing<'a> {
+pub(crate) struct Missing<'a> {
     next: u32,
     rest: std::slice::Iter<'a, u32>,
 }
 
 impl<'a> Missing<'a> {
-    fn new(positions: &'a [u32]) -> Self {
+    pub(crate) fn new(positions: &'a [u32]) -> Self {
         let mut rest = positions.iter();
         Missing { next: rest.next().copied().unwrap_or(u32::MAX), rest }
     }
 
     #[inline]
-    fn contains(&mut self, row: u32) -> bool {
+    pub(crate) fn contains(&mut self, row: u32) -> bool {
         if self.next != row {
             return false;
         }

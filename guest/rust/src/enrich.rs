@@ -87,13 +87,8 @@ impl<'a, C: Change> Results<'a, C> {
     }
 
     pub(crate) fn finish(mut self) -> Output {
-        let mut patches = Patches {
-            rows: self.rows,
-            columns: Vec::with_capacity(C::FIELDS.len()),
-            more_tags: Vec::new(),
-            removed_tags: Vec::new(),
-            drops: Vec::new(),
-        };
+        let mut patches =
+            Patches { rows: self.rows, columns: Vec::with_capacity(C::FIELDS.len()), more_tags: Vec::new(), removed_tags: Vec::new(), drops: Vec::new() };
         self.change.take(&mut patches);
         Output { patches, errors: self.errors }
     }
@@ -102,7 +97,6 @@ impl<'a, C: Change> Results<'a, C> {
 /// No row could be judged: the host did not keep to the manifest.
 pub(crate) fn refuse(rows: u32, message: &str) -> Output {
     let errors = (0..rows).map(|row| RowError { row, message: message.to_string() }).collect();
-    let patches =
-        Patches { rows: vec![], columns: vec![], more_tags: vec![], removed_tags: vec![], drops: vec![] };
+    let patches = Patches { rows: vec![], columns: vec![], more_tags: vec![], removed_tags: vec![], drops: vec![] };
     Output { patches, errors }
 }

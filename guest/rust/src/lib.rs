@@ -80,9 +80,7 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod glue {
     pub use crate::bindings::alertmill::rules::types::{Batch, Column, Output, Patches};
-    pub use crate::bindings::exports::alertmill::rules::{
-        alert_rule, dedupe_rule, enrich_rule, lifecycle, normalize_rule,
-    };
+    pub use crate::bindings::exports::alertmill::rules::{alert_rule, dedupe_rule, enrich_rule, lifecycle, normalize_rule};
     pub use crate::dedupe::DedupeHook;
     pub use crate::enrich::EnrichHook;
     pub use crate::export::{Slot, sections};

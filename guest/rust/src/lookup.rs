@@ -2,7 +2,8 @@
 
 use crate::When;
 use crate::bindings::alertmill::rules::tables;
-use crate::bindings::alertmill::rules::types::{Batch, Output};
+use crate::bindings::alertmill::rules::types::{Batch, Output, TextColumn};
+use crate::columns::Missing;
 use crate::enrich::{Results, refuse};
 use crate::glue::lifecycle;
 use crate::manifest::Hook;
@@ -34,30 +35,25 @@ pub trait Lookup: Sized {
     fn key<'a>(&'a self, row: &Self::Row<'a>) -> Option<Cow<'a, str>>;
 
     /// Called for each row with what was found, as [`Enrich::enrich`](crate::Enrich::enrich).
-    fn enrich(
-        &self,
-        row: &Self::Row<'_>,
-        found: Option<Found<'_>>,
-        change: &mut Self::Change,
-    ) -> Result<(), String>;
+    fn enrich(&self, row: &Self::Row<'_>, found: Option<Found<'_>>, change: &mut Self::Change) -> Result<(), String>;
 }
 
 /// A row of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
-    values: &'a [String],
+    columns: &'a [TextColumn],
+    entry: usize,
 }
 
 impl<'a> Found<'a> {
-    /// A row for a unit test.
-    pub fn of(values: &'a [String]) -> Self {
-        Found { values }
-    }
-
     /// The value of a column, by its place in [`Lookup::columns`]; empty if the table has none.
     #[inline]
     pub fn get(&self, column: usize) -> &'a str {
-        self.values.get(column).map_or("", String::as_str)
+        let Some(column) = self.columns.get(column) else { return "" };
+        let start = self.entry.checked_sub(1).map_or(0, |before| column.ends[before]);
+        let bytes = &column.heap[start as usize..column.ends[self.entry] as usize];
+        // SAFETY: as for the columns of a batch, the host lowers its own strings.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
     }
 }
 
@@ -65,16 +61,16 @@ impl<'a> Found<'a> {
 pub trait Source: Sized {
     /// Opens a table for these columns.
     fn open(name: &str, columns: &[&str]) -> Result<Self, String>;
-    /// The rows of these keys, in order.
-    fn get_many(&self, keys: &[&str]) -> Vec<Option<Vec<String>>>;
+    /// One column for each of the opened ones, one entry for each key; a key that the table lacks is missing in each.
+    fn get_columns(&self, keys: &[&str]) -> Vec<TextColumn>;
 }
 
 impl Source for tables::Table {
     fn open(name: &str, columns: &[&str]) -> Result<Self, String> {
         tables::Table::open(name, columns)
     }
-    fn get_many(&self, keys: &[&str]) -> Vec<Option<Vec<String>>> {
-        tables::Table::get_many(self, keys)
+    fn get_columns(&self, keys: &[&str]) -> Vec<TextColumn> {
+        tables::Table::get_columns(self, keys)
     }
 }
 
@@ -116,13 +112,17 @@ impl<R: Lookup, S: Source> LookupHook<R, S> {
     fn judge<'a>(&'a self, rows: &[R::Row<'a>]) -> Output {
         let keys: Vec<Option<Cow<str>>> = rows.iter().map(|row| self.rule.key(row)).collect();
         let asked: Vec<&str> = keys.iter().flatten().map(Cow::as_ref).collect();
-        let found = if asked.is_empty() { Vec::new() } else { self.table.get_many(&asked) };
-        let mut found = found.iter();
+        let columns = if asked.is_empty() { Vec::new() } else { self.table.get_columns(&asked) };
+        let mut unknown = Missing::new(columns.first().map_or(&[], |column| &column.missing));
+        let mut entry = 0;
         let mut results = Results::new(rows.len() as u32, &self.change);
         for ((position, row), key) in rows.iter().enumerate().zip(&keys) {
-            let of_row = if key.is_some() { found.next().and_then(Option::as_deref) } else { None };
-            let of_row = of_row.map(Found::of);
-            results.add(position as u32, |change| self.rule.enrich(row, of_row, change));
+            let mut found = None;
+            if key.is_some() {
+                found = (!unknown.contains(entry as u32)).then_some(Found { columns: &columns, entry });
+                entry += 1;
+            }
+            results.add(position as u32, |change| self.rule.enrich(row, found, change));
         }
         results.finish()
     }

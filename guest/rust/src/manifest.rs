@@ -42,13 +42,7 @@ pub struct Hook {
 }
 
 impl Hook {
-    pub(crate) fn new(
-        hook: crate::glue::lifecycle::Hook,
-        reads: &[&str],
-        writes: &[&str],
-        when: &[When],
-        config_schema: &'static str,
-    ) -> Self {
+    pub(crate) fn new(hook: crate::glue::lifecycle::Hook, reads: &[&str], writes: &[&str], when: &[When], config_schema: &'static str) -> Self {
         let when = when.iter().map(When::condition).collect();
         // 0: the host knows better than the rule which batch size pays.
         let manifest = HookManifest { hook, reads: owned(reads), writes: owned(writes), when, max_batch: 0 };

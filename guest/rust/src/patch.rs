@@ -104,11 +104,7 @@ impl Field for Text {
     fn take(&mut self, patches: &mut Patches) {
         self.start = 0;
         self.set = false;
-        patches.columns.push(Column::Text(TextColumn {
-            ends: take_vec(&mut self.ends),
-            missing: take_vec(&mut self.missing),
-            heap: take_vec(&mut self.heap),
-        }));
+        patches.columns.push(Column::Text(TextColumn { ends: take_vec(&mut self.ends), missing: take_vec(&mut self.missing), heap: take_vec(&mut self.heap) }));
     }
 }
 
@@ -155,10 +151,7 @@ impl Field for Integer {
     }
     fn take(&mut self, patches: &mut Patches) {
         self.value = None;
-        patches.columns.push(Column::Integer(IntegerColumn {
-            values: take_vec(&mut self.values),
-            missing: take_vec(&mut self.missing),
-        }));
+        patches.columns.push(Column::Integer(IntegerColumn { values: take_vec(&mut self.values), missing: take_vec(&mut self.missing) }));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Rows that a rule reads: the macro [`reads!`](crate::reads) and what stands behind each kind of field.
 
+use crate::Tag;
 use crate::bindings::alertmill::rules::types::Column;
 use crate::columns::{IntegerReader, TagsReader, TextReader};
-use crate::Tag;
 
 /// One row of a batch, made by [`reads!`](crate::reads).
 pub trait Row<'a>: Sized {

@@ -23,10 +23,8 @@ pub type Fields = BTreeMap<String, Value>;
 pub type Rows = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Fields that cross as integers (section "Fields" of the rule author's guide); all others are text.
-const INTEGERS: &[&str] = &[
-    "severity", "time", "anomaly_time", "bk_ingest_time", "bk_clean_time", "create_time", "bk_biz_id", "received_at", "seed",
-    "event_count",
-];
+const INTEGERS: &[&str] =
+    &["severity", "time", "anomaly_time", "bk_ingest_time", "bk_clean_time", "create_time", "bk_biz_id", "received_at", "seed", "event_count"];
 
 /// Lowers rows as the host does: one column for each of `reads`.
 pub fn batch(reads: &[&str], rows: &[Fields]) -> Batch {
@@ -88,10 +86,21 @@ impl Source for MemoryTable {
         Ok(MemoryTable { rows, columns: columns.iter().map(|column| column.to_string()).collect() })
     }
 
-    fn get_many(&self, keys: &[&str]) -> Vec<Option<Vec<String>>> {
-        let values = |row: &BTreeMap<String, String>| {
-            self.columns.iter().map(|column| row.get(column).cloned().unwrap_or_default()).collect()
-        };
-        keys.iter().map(|key| self.rows.get(*key).map(values)).collect()
+    fn get_columns(&self, keys: &[&str]) -> Vec<TextColumn> {
+        self.columns.iter().map(|column| self.column(column, keys)).collect()
+    }
+}
+
+impl MemoryTable {
+    fn column(&self, column: &str, keys: &[&str]) -> TextColumn {
+        let mut heap = Vec::new();
+        let ends = keys.iter().map(|key| {
+            let value = self.rows.get(*key).and_then(|row| row.get(column));
+            heap.extend_from_slice(value.map_or("", String::as_str).as_bytes());
+            heap.len() as u32
+        });
+        let ends = ends.collect();
+        let unknown = (0u32..).zip(keys).filter(|(_, key)| !self.rows.contains_key(**key));
+        TextColumn { ends, missing: unknown.map(|(entry, _)| entry).collect(), heap }
     }
 }

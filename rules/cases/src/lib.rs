@@ -70,8 +70,7 @@ fn for_each(folder: &str, run: impl Fn(&Case) -> Result<Vec<Value>, String>) {
     for entry in fs::read_dir(folder).expect("the folder of cases") {
         let path = entry.expect("an entry of the folder").path();
         let text = fs::read_to_string(&path).expect("a file of cases");
-        let cases: Vec<Case> =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let cases: Vec<Case> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for case in &cases {
             check(case, run(case));
             count += 1;

@@ -52,11 +52,7 @@ fn write_sections(resolve: &Resolve, world: WorldId, out: &Path) -> Result<(), B
         };
         let name = resolve.interfaces[*id].name.clone().ok_or("an exported interface without a name")?;
         let mut single = resolve.clone();
-        let only = World {
-            name: format!("only-{name}"),
-            exports: [(key.clone(), item.clone())].into_iter().collect(),
-            ..single.worlds[world].clone()
-        };
+        let only = World { name: format!("only-{name}"), exports: [(key.clone(), item.clone())].into_iter().collect(), ..single.worlds[world].clone() };
         let only = single.worlds.alloc(only);
         let section = wit_component::metadata::encode(&single, only, StringEncoding::UTF8, None)?;
         fs::write(out.join(format!("{}.bin", name.replace('-', "_"))), section)?;

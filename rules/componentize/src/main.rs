@@ -2,10 +2,13 @@
 //!
 //! - `componentize wrap IN OUT [WIT_FILE WORLD]`: with a WIT file, that world is joined to what the module says of itself;
 //!   only test modules that import what no rule may need it.
+//! - `componentize tidy IN OUT`: only what `wrap` does first: function names as people write them, for a module that stays unwrapped.
 //! - `componentize facts FILE...`: what a file is, imports and exports, a line each: what `cargo xtask rules --check` compares.
 //! - `componentize sums FILE...`: SHA-256 in the form of `sha256sum`, with the file's folder if that is `test`.
 //!
 //! Imports that the code does not use are not in the component, so what is left is what the rule needs to be granted.
+
+mod names;
 
 use std::error::Error;
 use std::fs;
@@ -22,14 +25,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arguments.as_slice() {
         ["wrap", module, out] => wrap(module, out, None),
         ["wrap", module, out, wit, world] => wrap(module, out, Some((wit, world))),
+        ["tidy", module, out] => write(out, &names::tidy(&read(module)?)?),
         ["facts", files @ ..] => files.iter().try_for_each(|file| facts(file)),
         ["sums", files @ ..] => files.iter().try_for_each(|file| sum(file)),
-        _ => Err("usage: componentize wrap IN OUT [WIT_FILE WORLD] | facts FILE... | sums FILE...".into()),
+        _ => Err("usage: componentize wrap IN OUT [WIT_FILE WORLD] | tidy IN OUT | facts FILE... | sums FILE...".into()),
     }
 }
 
 fn wrap(module: &str, out: &str, also: Option<(&str, &str)>) -> Result<(), Box<dyn Error>> {
-    let mut bytes = fs::read(module).map_err(|error| format!("{module}: {error}"))?;
+    let mut bytes = names::tidy(&read(module)?)?;
     if let Some((wit, world)) = also {
         let mut resolve = Resolve::default();
         let package = resolve.push_file(wit)?;
@@ -37,11 +41,19 @@ fn wrap(module: &str, out: &str, also: Option<(&str, &str)>) -> Result<(), Box<d
         embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)?;
     }
     let component = ComponentEncoder::default().module(&bytes)?.validate(true).encode()?;
-    fs::write(out, component).map_err(|error| format!("{out}: {error}").into())
+    write(out, &component)
+}
+
+fn read(file: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    fs::read(file).map_err(|error| format!("{file}: {error}").into())
+}
+
+fn write(file: &str, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
+    fs::write(file, bytes).map_err(|error| format!("{file}: {error}").into())
 }
 
 fn facts(file: &str) -> Result<(), Box<dyn Error>> {
-    let bytes = fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+    let bytes = read(file)?;
     let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
     let mut depth = 0;
     for payload in Parser::new(0).parse_all(&bytes) {
@@ -70,7 +82,7 @@ fn facts(file: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn sum(file: &str) -> Result<(), Box<dyn Error>> {
-    let bytes = fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+    let bytes = read(file)?;
     let path = Path::new(file);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let in_test = path.parent().is_some_and(|folder| folder.ends_with("test"));

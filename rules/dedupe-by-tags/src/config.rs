@@ -62,12 +62,7 @@ impl Config {
             return Err(format!("config: `exact` names `{stray}`, which is not in `by`"));
         }
         let has = |kind| raw.normalise.contains(&kind);
-        let kinds = Kinds {
-            ids: has(Kind::Ids),
-            pods: has(Kind::Pods),
-            numbers: has(Kind::Numbers),
-            ips: has(Kind::Ips),
-        };
+        let kinds = Kinds { ids: has(Kind::Ids), pods: has(Kind::Pods), numbers: has(Kind::Numbers), ips: has(Kind::Ips) };
         let part = |name: &String| {
             let kinds = if raw.exact.contains(name) { Kinds::default() } else { kinds };
             Ok(Part { name: place_of(name)?, kinds })
@@ -78,7 +73,5 @@ impl Config {
 }
 
 fn place_of(name: &str) -> Result<usize, String> {
-    NAMES.iter().position(|known| *known == name).ok_or_else(|| {
-        format!("config: this build does not read `{name}`; it reads {}", NAMES.join(", "))
-    })
+    NAMES.iter().position(|known| *known == name).ok_or_else(|| format!("config: this build does not read `{name}`; it reads {}", NAMES.join(", ")))
 }

@@ -36,8 +36,23 @@ reads! {
 
 /// Names in a config, and with [`value_of`] the order of everything; the first [`FIELD_COUNT`] are no tags.
 const NAMES: [&str; 17] = [
-    "alert_name", "target", "app", "cluster", "container", "device", "env", "host", "instance", "ip", "job", "mountpoint",
-    "namespace", "node", "pod", "region", "service",
+    "alert_name",
+    "target",
+    "app",
+    "cluster",
+    "container",
+    "device",
+    "env",
+    "host",
+    "instance",
+    "ip",
+    "job",
+    "mountpoint",
+    "namespace",
+    "node",
+    "pod",
+    "region",
+    "service",
 ];
 const FIELD_COUNT: usize = 2;
 
@@ -45,8 +60,23 @@ const FIELD_COUNT: usize = 2;
 fn value_of<'a>(event: &Event<'a>, name: usize) -> Option<&'a str> {
     let e = event;
     let values = [
-        e.alert_name, e.target, e.app, e.cluster, e.container, e.device, e.env, e.host, e.instance, e.ip, e.job, e.mountpoint,
-        e.namespace, e.node, e.pod, e.region, e.service,
+        e.alert_name,
+        e.target,
+        e.app,
+        e.cluster,
+        e.container,
+        e.device,
+        e.env,
+        e.host,
+        e.instance,
+        e.ip,
+        e.job,
+        e.mountpoint,
+        e.namespace,
+        e.node,
+        e.pod,
+        e.region,
+        e.service,
     ];
     values[name]
 }

@@ -45,7 +45,9 @@ fn write_word(text: &str, kinds: Kinds, key: &mut String) -> usize {
         key.push('*');
         return 36;
     }
-    if (kinds.ips || kinds.numbers) && let Some(length) = ipv4_length(bytes) {
+    if (kinds.ips || kinds.numbers)
+        && let Some(length) = ipv4_length(bytes)
+    {
         key.push_str(if kinds.ips { "*" } else { &text[..length] });
         return length;
     }

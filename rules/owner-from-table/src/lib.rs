@@ -63,12 +63,7 @@ impl Lookup for OwnerFromTable {
 
     fn enrich(&self, event: &Event, found: Option<Found>, change: &mut Change) -> Result<(), String> {
         let Some(host) = found else { return Ok(()) };
-        let tags = [
-            (&mut change.owner, event.owner),
-            (&mut change.team, event.team),
-            (&mut change.service, event.service),
-            (&mut change.tier, event.tier),
-        ];
+        let tags = [(&mut change.owner, event.owner), (&mut change.team, event.team), (&mut change.service, event.service), (&mut change.tier, event.tier)];
         // Only columns with a name were asked for, so the answer has no place for the others.
         let wanted = tags.into_iter().zip(self.config.columns()).filter(|(_, column)| !column.is_empty());
         for (place, ((field, present), _)) in wanted.enumerate() {

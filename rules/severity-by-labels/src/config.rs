@@ -69,11 +69,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config {
-            labels: vec![Label::Severity, Label::Level, Label::Priority],
-            words: BTreeMap::new(),
-            exceptions: Vec::new(),
-        }
+        Config { labels: vec![Label::Severity, Label::Level, Label::Priority], words: BTreeMap::new(), exceptions: Vec::new() }
     }
 }
 

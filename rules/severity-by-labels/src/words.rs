@@ -1,14 +1,28 @@
 //! Words for severities, as they are in use.
 
-const FATAL: &[&str] = &[
-    "alert", "blocker", "crit", "critical", "disaster", "emerg", "emergency", "fatal", "p0", "p1", "page", "panic", "sev0",
-    "sev1", "urgent",
-];
-const WARNING: &[&str] =
-    &["average", "err", "error", "high", "major", "medium", "moderate", "p2", "sev2", "warn", "warning"];
+const FATAL: &[&str] =
+    &["alert", "blocker", "crit", "critical", "disaster", "emerg", "emergency", "fatal", "p0", "p1", "page", "panic", "sev0", "sev1", "urgent"];
+const WARNING: &[&str] = &["average", "err", "error", "high", "major", "medium", "moderate", "p2", "sev2", "warn", "warning"];
 const REMIND: &[&str] = &[
-    "debug", "info", "information", "informational", "low", "minor", "none", "notice", "notification", "ok", "p3", "p4",
-    "p5", "remind", "sev3", "sev4", "sev5", "trivial", "verbose",
+    "debug",
+    "info",
+    "information",
+    "informational",
+    "low",
+    "minor",
+    "none",
+    "notice",
+    "notification",
+    "ok",
+    "p3",
+    "p4",
+    "p5",
+    "remind",
+    "sev3",
+    "sev4",
+    "sev5",
+    "trivial",
+    "verbose",
 ];
 
 /// 1 fatal, 2 warning, 3 remind; `None` for a word that means nothing here. Bare numbers count as in bk-monitor, with

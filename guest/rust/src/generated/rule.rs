@@ -84,6 +84,158 @@ pub mod alertmill {
 
     }
 
+
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod types {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      /// 1 fatal, 2 warning, 3 remind.
+      pub type Severity = u8;
+      /// Unix seconds.
+      pub type Timestamp = u64;
+      #[derive(Clone)]
+      pub struct Tag {
+        pub key: _rt::String,
+        pub value: _rt::String,
+      }
+      impl ::core::fmt::Debug for Tag {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("Tag").field("key", &self.key).field("value", &self.value).finish()
+        }
+      }
+      /// Text of one field for all rows: one heap, so that a column costs three copies whatever the batch size.
+      #[derive(Clone)]
+      pub struct TextColumn {
+        /// End offset in `heap` of each entry's text; entry 0 starts at 0.
+        pub ends: _rt::Vec::<u32>,
+        /// Positions in this column without a value, ascending; such an entry still takes its place (empty text, 0, false).
+        pub missing: _rt::Vec::<u32>,
+        /// UTF-8, checked by whoever receives it.
+        pub heap: _rt::Vec::<u8>,
+      }
+      impl ::core::fmt::Debug for TextColumn {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("TextColumn").field("ends", &self.ends).field("missing", &self.missing).field("heap", &self.heap).finish()
+        }
+      }
+      #[derive(Clone)]
+      pub struct IntegerColumn {
+        pub values: _rt::Vec::<i64>,
+        pub missing: _rt::Vec::<u32>,
+      }
+      impl ::core::fmt::Debug for IntegerColumn {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("IntegerColumn").field("values", &self.values).field("missing", &self.missing).finish()
+        }
+      }
+      #[derive(Clone)]
+      pub struct FloatColumn {
+        pub values: _rt::Vec::<f64>,
+        pub missing: _rt::Vec::<u32>,
+      }
+      impl ::core::fmt::Debug for FloatColumn {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("FloatColumn").field("values", &self.values).field("missing", &self.missing).finish()
+        }
+      }
+      #[derive(Clone)]
+      pub struct BooleanColumn {
+        pub values: _rt::Vec::<bool>,
+        pub missing: _rt::Vec::<u32>,
+      }
+      impl ::core::fmt::Debug for BooleanColumn {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("BooleanColumn").field("values", &self.values).field("missing", &self.missing).finish()
+        }
+      }
+      #[derive(Clone)]
+      pub enum Column {
+        Text(TextColumn),
+        Integer(IntegerColumn),
+        Float(FloatColumn),
+        Boolean(BooleanColumn),
+        /// All tags of each row: only for the field `tags`, the expensive way when names are not known beforehand.
+        Tags(_rt::Vec::<_rt::Vec::<Tag>>),
+      }
+      impl ::core::fmt::Debug for Column {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Column::Text(e) => {
+              f.debug_tuple("Column::Text").field(e).finish()
+            }
+            Column::Integer(e) => {
+              f.debug_tuple("Column::Integer").field(e).finish()
+            }
+            Column::Float(e) => {
+              f.debug_tuple("Column::Float").field(e).finish()
+            }
+            Column::Boolean(e) => {
+              f.debug_tuple("Column::Boolean").field(e).finish()
+            }
+            Column::Tags(e) => {
+              f.debug_tuple("Column::Tags").field(e).finish()
+            }
+          }
+        }
+      }
+      /// Declared fields only: one column per entry of the hook's `reads`, in that order. `tags.*` and `extra_info.*` cross as
+      /// text (other values, and list fields, as JSON text); severity, time (s), received_at (ms), seed, bk_biz_id as integers.
+      #[derive(Clone)]
+      pub struct Batch {
+        pub rows: u32,
+        pub columns: _rt::Vec::<Column>,
+      }
+      impl ::core::fmt::Debug for Batch {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("Batch").field("rows", &self.rows).field("columns", &self.columns).finish()
+        }
+      }
+      /// Rows that change, ascending, none twice; all others stay as they are. `columns`: one per entry of the hook's `writes` that has a column, in
+      /// that order, with one entry per patched row; `missing` leaves the field alone.
+      #[derive(Clone)]
+      pub struct Patches {
+        pub rows: _rt::Vec::<u32>,
+        pub columns: _rt::Vec::<Column>,
+        /// Row, key, value: tags whose names were not known beforehand; allowed if `tags.*` is in `writes`.
+        pub more_tags: _rt::Vec::<(u32,_rt::String,_rt::String,)>,
+        /// Row, key; like a write, a removal concerns all tags of that key.
+        pub removed_tags: _rt::Vec::<(u32,_rt::String,)>,
+        /// Row, reason: the event is stored but makes no alert; enrich-event only, and if `drop` is in `writes`.
+        pub drops: _rt::Vec::<(u32,_rt::String,)>,
+      }
+      impl ::core::fmt::Debug for Patches {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("Patches").field("rows", &self.rows).field("columns", &self.columns).field("more-tags", &self.more_tags).field("removed-tags", &self.removed_tags).field("drops", &self.drops).finish()
+        }
+      }
+      /// The rule could not judge this row; the module's failure policy applies to it alone.
+      #[derive(Clone)]
+      pub struct RowError {
+        pub row: u32,
+        pub message: _rt::String,
+      }
+      impl ::core::fmt::Debug for RowError {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("RowError").field("row", &self.row).field("message", &self.message).finish()
+        }
+      }
+      #[derive(Clone)]
+      pub struct Output {
+        pub patches: Patches,
+        pub errors: _rt::Vec::<RowError>,
+      }
+      impl ::core::fmt::Debug for Output {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("Output").field("patches", &self.patches).field("errors", &self.errors).finish()
+        }
+      }
+
+    }
+
     /// Read-only tables, one copy for all instances, swapped whole when refreshed; fixed for the length of a batch.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod tables {
@@ -93,6 +245,7 @@ pub mod alertmill {
       super::super::super::__link_custom_section_describing_imports;
       
       use super::super::super::_rt;
+      pub type TextColumn = super::super::super::alertmill::rules::types::TextColumn;
 
       #[derive(Debug)]
       #[repr(transparent)]
@@ -263,7 +416,7 @@ pub mod alertmill {
       }
       impl Table {
         #[allow(unused_unsafe, clippy::all)]
-        /// One crossing for a batch: prefer this.
+        /// One crossing for a batch.
         #[allow(async_fn_in_trait)]
         pub fn get_many(&self,keys: &[&str],) -> _rt::Vec::<Option<_rt::Vec::<_rt::String>>>{
           unsafe {
@@ -344,156 +497,72 @@ pub mod alertmill {
           }
         }
       }
+      impl Table {
+        #[allow(unused_unsafe, clippy::all)]
+        /// The same as the batch itself crosses, at less than a third of the cost: one column for each of the opened ones, one entry for each
+        /// key; a key that the table lacks is missing in every column. Prefer this.
+        #[allow(async_fn_in_trait)]
+        pub fn get_columns(&self,keys: &[&str],) -> _rt::Vec::<TextColumn>{
+          unsafe {
 
-    }
+            #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+            #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+            struct RetArea([::core::mem::MaybeUninit::<u8>; 2*::core::mem::size_of::<*const u8>()]);
+            let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
+            let vec1 = keys;
+            let len1 = vec1.len();
+            let layout1 = _rt::alloc::Layout::from_size_align(vec1.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+            let (result1, _cleanup1) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout1);for (i, e) in vec1.into_iter().enumerate() {
+              let base = result1.add(i * (2*::core::mem::size_of::<*const u8>()));
+              {
+                let vec0 = e;
+                let ptr0 = vec0.as_ptr().cast::<u8>();
+                let len0 = vec0.len();
+                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len0;
+                *base.add(0).cast::<*mut u8>() = ptr0.cast_mut();
+              }
+            }
+            let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "alertmill:rules/tables@0.1.0")]
+            unsafe extern "C" {
+              #[link_name = "[method]table.get-columns"]
+              fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8, );
+            }
 
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+            wit_import3((self).handle() as i32, result1, len1, ptr2);
+            let l4 = *ptr2.add(0).cast::<*mut u8>();
+            let l5 = *ptr2.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+            let base15 = l4;
+            let len15 = l5;
+            let mut result15 = _rt::Vec::with_capacity(len15);
+            for i in 0..len15 {
+              let base = base15.add(i * (6*::core::mem::size_of::<*const u8>()));
+              let e15 = {
+                let l6 = *base.add(0).cast::<*mut u8>();
+                let l7 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len8 = l7;
+                let l9 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l10 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len11 = l10;
+                let l12 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l13 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len14 = l13;
 
-    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
-    pub mod types {
-      #[used]
-      #[doc(hidden)]
-      static __FORCE_SECTION_REF: fn() =
-      super::super::super::__link_custom_section_describing_imports;
-      
-      use super::super::super::_rt;
-      /// 1 fatal, 2 warning, 3 remind.
-      pub type Severity = u8;
-      /// Unix seconds.
-      pub type Timestamp = u64;
-      #[derive(Clone)]
-      pub struct Tag {
-        pub key: _rt::String,
-        pub value: _rt::String,
-      }
-      impl ::core::fmt::Debug for Tag {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("Tag").field("key", &self.key).field("value", &self.value).finish()
-        }
-      }
-      /// Text of one field for all rows: one heap, so that a column costs three copies whatever the batch size.
-      #[derive(Clone)]
-      pub struct TextColumn {
-        /// End offset in `heap` of each entry's text; entry 0 starts at 0.
-        pub ends: _rt::Vec::<u32>,
-        /// Positions in this column without a value, ascending; such an entry still takes its place (empty text, 0, false).
-        pub missing: _rt::Vec::<u32>,
-        /// UTF-8, checked by whoever receives it.
-        pub heap: _rt::Vec::<u8>,
-      }
-      impl ::core::fmt::Debug for TextColumn {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("TextColumn").field("ends", &self.ends).field("missing", &self.missing).field("heap", &self.heap).finish()
-        }
-      }
-      #[derive(Clone)]
-      pub struct IntegerColumn {
-        pub values: _rt::Vec::<i64>,
-        pub missing: _rt::Vec::<u32>,
-      }
-      impl ::core::fmt::Debug for IntegerColumn {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("IntegerColumn").field("values", &self.values).field("missing", &self.missing).finish()
-        }
-      }
-      #[derive(Clone)]
-      pub struct FloatColumn {
-        pub values: _rt::Vec::<f64>,
-        pub missing: _rt::Vec::<u32>,
-      }
-      impl ::core::fmt::Debug for FloatColumn {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("FloatColumn").field("values", &self.values).field("missing", &self.missing).finish()
-        }
-      }
-      #[derive(Clone)]
-      pub struct BooleanColumn {
-        pub values: _rt::Vec::<bool>,
-        pub missing: _rt::Vec::<u32>,
-      }
-      impl ::core::fmt::Debug for BooleanColumn {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("BooleanColumn").field("values", &self.values).field("missing", &self.missing).finish()
-        }
-      }
-      #[derive(Clone)]
-      pub enum Column {
-        Text(TextColumn),
-        Integer(IntegerColumn),
-        Float(FloatColumn),
-        Boolean(BooleanColumn),
-        /// All tags of each row: only for the field `tags`, the expensive way when names are not known beforehand.
-        Tags(_rt::Vec::<_rt::Vec::<Tag>>),
-      }
-      impl ::core::fmt::Debug for Column {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          match self {
-            Column::Text(e) => {
-              f.debug_tuple("Column::Text").field(e).finish()
+                super::super::super::alertmill::rules::types::TextColumn{
+                  ends: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l6.cast(), len8, len8)),
+                  missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l9.cast(), len11, len11)),
+                  heap: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l12.cast(), len14, len14)),
+                }
+              };
+              result15.push(e15);
             }
-            Column::Integer(e) => {
-              f.debug_tuple("Column::Integer").field(e).finish()
-            }
-            Column::Float(e) => {
-              f.debug_tuple("Column::Float").field(e).finish()
-            }
-            Column::Boolean(e) => {
-              f.debug_tuple("Column::Boolean").field(e).finish()
-            }
-            Column::Tags(e) => {
-              f.debug_tuple("Column::Tags").field(e).finish()
-            }
+            _rt::cabi_dealloc(base15, len15 * (6*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+            let result16 = result15;
+            result16
           }
-        }
-      }
-      /// Declared fields only: one column per entry of the hook's `reads`, in that order. `tags.*` and `extra_info.*` cross as
-      /// text (other values, and list fields, as JSON text); severity, time (s), received_at (ms), seed, bk_biz_id as integers.
-      #[derive(Clone)]
-      pub struct Batch {
-        pub rows: u32,
-        pub columns: _rt::Vec::<Column>,
-      }
-      impl ::core::fmt::Debug for Batch {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("Batch").field("rows", &self.rows).field("columns", &self.columns).finish()
-        }
-      }
-      /// Rows that change, ascending, none twice; all others stay as they are. `columns`: one per entry of the hook's `writes` that has a column, in
-      /// that order, with one entry per patched row; `missing` leaves the field alone.
-      #[derive(Clone)]
-      pub struct Patches {
-        pub rows: _rt::Vec::<u32>,
-        pub columns: _rt::Vec::<Column>,
-        /// Row, key, value: tags whose names were not known beforehand; allowed if `tags.*` is in `writes`.
-        pub more_tags: _rt::Vec::<(u32,_rt::String,_rt::String,)>,
-        /// Row, key; like a write, a removal concerns all tags of that key.
-        pub removed_tags: _rt::Vec::<(u32,_rt::String,)>,
-        /// Row, reason: the event is stored but makes no alert; enrich-event only, and if `drop` is in `writes`.
-        pub drops: _rt::Vec::<(u32,_rt::String,)>,
-      }
-      impl ::core::fmt::Debug for Patches {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("Patches").field("rows", &self.rows).field("columns", &self.columns).field("more-tags", &self.more_tags).field("removed-tags", &self.removed_tags).field("drops", &self.drops).finish()
-        }
-      }
-      /// The rule could not judge this row; the module's failure policy applies to it alone.
-      #[derive(Clone)]
-      pub struct RowError {
-        pub row: u32,
-        pub message: _rt::String,
-      }
-      impl ::core::fmt::Debug for RowError {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("RowError").field("row", &self.row).field("message", &self.message).finish()
-        }
-      }
-      #[derive(Clone)]
-      pub struct Output {
-        pub patches: Patches,
-        pub errors: _rt::Vec::<RowError>,
-      }
-      impl ::core::fmt::Debug for Output {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-          f.debug_struct("Output").field("patches", &self.patches).field("errors", &self.errors).finish()
         }
       }
 
@@ -2909,6 +2978,8 @@ static mut _RET_AREA: _RetArea = _RetArea([::core::mem::MaybeUninit::uninit(); 1
 }
 mod _rt {
   #![allow(dead_code, unused_imports, clippy::all)]
+  pub use alloc_crate::string::String;
+  pub use alloc_crate::vec::Vec;
 
 
   use core::fmt;
@@ -3005,9 +3076,7 @@ mod _rt {
       }
     }
   }
-  pub use alloc_crate::string::String;
   pub use alloc_crate::alloc;
-  pub use alloc_crate::vec::Vec;
   pub unsafe fn string_lift(bytes: Vec<u8>) -> String {
     if cfg!(debug_assertions) {
       String::from_utf8(bytes).unwrap()
@@ -3181,58 +3250,60 @@ macro_rules! __export_rule_impl {
     #[unsafe(link_section = "component-type:wit-bindgen:0.60.0:alertmill:rules@0.1.0:rule:imports and exports")]
     #[doc(hidden)]
     #[allow(clippy::octal_escapes)]
-    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2190] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x93\x10\x01A\x02\x01\
-A\x16\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\
+    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2278] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xeb\x10\x01A\x02\x01\
+A\x17\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x19alertmi\
-ll:rules/log@0.1.0\x05\0\x01B\x0d\x04\0\x05table\x03\x01\x01ps\x01i\0\x01j\x01\x02\
-\x01s\x01@\x02\x04names\x07columns\x01\0\x03\x04\0\x12[static]table.open\x01\x04\
-\x01h\0\x01k\x01\x01@\x02\x04self\x05\x03keys\0\x06\x04\0\x11[method]table.get\x01\
-\x07\x01p\x06\x01@\x02\x04self\x05\x04keys\x01\0\x08\x04\0\x16[method]table.get-\
-many\x01\x09\x03\0\x1calertmill:rules/tables@0.1.0\x05\x01\x01B%\x01}\x04\0\x08s\
-everity\x03\0\0\x01w\x04\0\x09timestamp\x03\0\x02\x01r\x02\x03keys\x05values\x04\
-\0\x03tag\x03\0\x04\x01py\x01p}\x01r\x03\x04ends\x06\x07missing\x06\x04heap\x07\x04\
-\0\x0btext-column\x03\0\x08\x01px\x01r\x02\x06values\x0a\x07missing\x06\x04\0\x0e\
-integer-column\x03\0\x0b\x01pu\x01r\x02\x06values\x0d\x07missing\x06\x04\0\x0cfl\
-oat-column\x03\0\x0e\x01p\x7f\x01r\x02\x06values\x10\x07missing\x06\x04\0\x0eboo\
-lean-column\x03\0\x11\x01p\x05\x01p\x13\x01q\x05\x04text\x01\x09\0\x07integer\x01\
-\x0c\0\x05float\x01\x0f\0\x07boolean\x01\x12\0\x04tags\x01\x14\0\x04\0\x06column\
-\x03\0\x15\x01p\x16\x01r\x02\x04rowsy\x07columns\x17\x04\0\x05batch\x03\0\x18\x01\
-o\x03yss\x01p\x1a\x01o\x02ys\x01p\x1c\x01r\x05\x04rows\x06\x07columns\x17\x09mor\
-e-tags\x1b\x0cremoved-tags\x1d\x05drops\x1d\x04\0\x07patches\x03\0\x1e\x01r\x02\x03\
-rowy\x07messages\x04\0\x09row-error\x03\0\x20\x01p!\x01r\x02\x07patches\x1f\x06e\
-rrors\"\x04\0\x06output\x03\0#\x03\0\x1balertmill:rules/types@0.1.0\x05\x02\x01B\
-\x12\x01m\x06\x06equals\x0anot-equals\x06any-of\x06prefix\x08contains\x06exists\x04\
-\0\x02op\x03\0\0\x01ps\x01r\x03\x05fields\x02op\x01\x06values\x02\x04\0\x09condi\
-tion\x03\0\x03\x01m\x04\x09normalize\x0cenrich-event\x06dedupe\x0cenrich-alert\x04\
-\0\x04hook\x03\0\x05\x01p\x04\x01r\x05\x04hook\x06\x05reads\x02\x06writes\x02\x04\
-when\x07\x09max-batchy\x04\0\x0dhook-manifest\x03\0\x08\x01p\x09\x01r\x05\x04nam\
-es\x07versions\x05hooks\x0a\x06tables\x02\x0dconfig-schemas\x04\0\x08manifest\x03\
-\0\x0b\x01@\0\0\x0c\x04\0\x08describe\x01\x0d\x01j\0\x01s\x01@\x01\x06configs\0\x0e\
-\x04\0\x04init\x01\x0f\x04\0\x1falertmill:rules/lifecycle@0.1.0\x05\x03\x02\x03\0\
-\x02\x09timestamp\x02\x03\0\x02\x08severity\x02\x03\0\x02\x03tag\x02\x03\0\x02\x09\
-row-error\x01B\x1c\x02\x03\x02\x01\x04\x04\0\x09timestamp\x03\0\0\x02\x03\x02\x01\
-\x05\x04\0\x08severity\x03\0\x02\x02\x03\x02\x01\x06\x04\0\x03tag\x03\0\x04\x02\x03\
-\x02\x01\x07\x04\0\x09row-error\x03\0\x06\x01o\x02ss\x01p\x08\x01p}\x01r\x05\x06\
-sources\x0ccontent-types\x07headers\x09\x0ereceived-at-msw\x04body\x0a\x04\0\x07\
-payload\x03\0\x0b\x01ks\x01k\x01\x01k\x03\x01kx\x01ps\x01p\x05\x01r\x10\x03rowy\x08\
-event-id\x0d\x09plugin-id\x0d\x0aalert-names\x0bdescriptions\x06status\x0d\x04ti\
-me\x0e\x08severity\x0f\x08category\x0d\x0btarget-type\x0d\x06target\x0d\x09bk-bi\
-z-id\x10\x06metric\x11\x04tags\x12\x0bdedupe-keys\x11\x05extra\x0d\x04\0\x09new-\
-event\x03\0\x13\x01p\x14\x01p\x07\x01r\x02\x06events\x15\x06errors\x16\x04\0\x0a\
-normalized\x03\0\x17\x01p\x0c\x01@\x01\x08payloads\x19\0\x18\x04\0\x09normalize\x01\
-\x1a\x04\0$alertmill:rules/normalize-rule@0.1.0\x05\x08\x02\x03\0\x02\x05batch\x02\
-\x03\0\x02\x06output\x01B\x06\x02\x03\x02\x01\x09\x04\0\x05batch\x03\0\0\x02\x03\
-\x02\x01\x0a\x04\0\x06output\x03\0\x02\x01@\x01\x06events\x01\0\x03\x04\0\x06enr\
-ich\x01\x04\x04\0!alertmill:rules/enrich-rule@0.1.0\x05\x0b\x01B\x07\x02\x03\x02\
-\x01\x09\x04\0\x05batch\x03\0\0\x01q\x03\x07default\0\0\x03key\x01s\0\x06unique\0\
-\0\x04\0\x0adedupe-key\x03\0\x02\x01p\x03\x01@\x01\x06events\x01\0\x04\x04\0\x06\
-dedupe\x01\x05\x04\0!alertmill:rules/dedupe-rule@0.1.0\x05\x0c\x01B\x06\x02\x03\x02\
-\x01\x09\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x0a\x04\0\x06output\x03\0\x02\x01\
-@\x01\x06alerts\x01\0\x03\x04\0\x0denrich-alerts\x01\x04\x04\0\x20alertmill:rule\
-s/alert-rule@0.1.0\x05\x0d\x04\0\x1aalertmill:rules/rule@0.1.0\x04\0\x0b\x0a\x01\
-\0\x04rule\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070\
-.254.0\x10wit-bindgen-rust\x060.60.0";
+ll:rules/log@0.1.0\x05\0\x01B%\x01}\x04\0\x08severity\x03\0\0\x01w\x04\0\x09time\
+stamp\x03\0\x02\x01r\x02\x03keys\x05values\x04\0\x03tag\x03\0\x04\x01py\x01p}\x01\
+r\x03\x04ends\x06\x07missing\x06\x04heap\x07\x04\0\x0btext-column\x03\0\x08\x01p\
+x\x01r\x02\x06values\x0a\x07missing\x06\x04\0\x0einteger-column\x03\0\x0b\x01pu\x01\
+r\x02\x06values\x0d\x07missing\x06\x04\0\x0cfloat-column\x03\0\x0e\x01p\x7f\x01r\
+\x02\x06values\x10\x07missing\x06\x04\0\x0eboolean-column\x03\0\x11\x01p\x05\x01\
+p\x13\x01q\x05\x04text\x01\x09\0\x07integer\x01\x0c\0\x05float\x01\x0f\0\x07bool\
+ean\x01\x12\0\x04tags\x01\x14\0\x04\0\x06column\x03\0\x15\x01p\x16\x01r\x02\x04r\
+owsy\x07columns\x17\x04\0\x05batch\x03\0\x18\x01o\x03yss\x01p\x1a\x01o\x02ys\x01\
+p\x1c\x01r\x05\x04rows\x06\x07columns\x17\x09more-tags\x1b\x0cremoved-tags\x1d\x05\
+drops\x1d\x04\0\x07patches\x03\0\x1e\x01r\x02\x03rowy\x07messages\x04\0\x09row-e\
+rror\x03\0\x20\x01p!\x01r\x02\x07patches\x1f\x06errors\"\x04\0\x06output\x03\0#\x03\
+\0\x1balertmill:rules/types@0.1.0\x05\x01\x02\x03\0\x01\x0btext-column\x01B\x12\x02\
+\x03\x02\x01\x02\x04\0\x0btext-column\x03\0\0\x04\0\x05table\x03\x01\x01ps\x01i\x02\
+\x01j\x01\x04\x01s\x01@\x02\x04names\x07columns\x03\0\x05\x04\0\x12[static]table\
+.open\x01\x06\x01h\x02\x01k\x03\x01@\x02\x04self\x07\x03keys\0\x08\x04\0\x11[met\
+hod]table.get\x01\x09\x01p\x08\x01@\x02\x04self\x07\x04keys\x03\0\x0a\x04\0\x16[\
+method]table.get-many\x01\x0b\x01p\x01\x01@\x02\x04self\x07\x04keys\x03\0\x0c\x04\
+\0\x19[method]table.get-columns\x01\x0d\x03\0\x1calertmill:rules/tables@0.1.0\x05\
+\x03\x01B\x12\x01m\x06\x06equals\x0anot-equals\x06any-of\x06prefix\x08contains\x06\
+exists\x04\0\x02op\x03\0\0\x01ps\x01r\x03\x05fields\x02op\x01\x06values\x02\x04\0\
+\x09condition\x03\0\x03\x01m\x04\x09normalize\x0cenrich-event\x06dedupe\x0cenric\
+h-alert\x04\0\x04hook\x03\0\x05\x01p\x04\x01r\x05\x04hook\x06\x05reads\x02\x06wr\
+ites\x02\x04when\x07\x09max-batchy\x04\0\x0dhook-manifest\x03\0\x08\x01p\x09\x01\
+r\x05\x04names\x07versions\x05hooks\x0a\x06tables\x02\x0dconfig-schemas\x04\0\x08\
+manifest\x03\0\x0b\x01@\0\0\x0c\x04\0\x08describe\x01\x0d\x01j\0\x01s\x01@\x01\x06\
+configs\0\x0e\x04\0\x04init\x01\x0f\x04\0\x1falertmill:rules/lifecycle@0.1.0\x05\
+\x04\x02\x03\0\x01\x09timestamp\x02\x03\0\x01\x08severity\x02\x03\0\x01\x03tag\x02\
+\x03\0\x01\x09row-error\x01B\x1c\x02\x03\x02\x01\x05\x04\0\x09timestamp\x03\0\0\x02\
+\x03\x02\x01\x06\x04\0\x08severity\x03\0\x02\x02\x03\x02\x01\x07\x04\0\x03tag\x03\
+\0\x04\x02\x03\x02\x01\x08\x04\0\x09row-error\x03\0\x06\x01o\x02ss\x01p\x08\x01p\
+}\x01r\x05\x06sources\x0ccontent-types\x07headers\x09\x0ereceived-at-msw\x04body\
+\x0a\x04\0\x07payload\x03\0\x0b\x01ks\x01k\x01\x01k\x03\x01kx\x01ps\x01p\x05\x01\
+r\x10\x03rowy\x08event-id\x0d\x09plugin-id\x0d\x0aalert-names\x0bdescriptions\x06\
+status\x0d\x04time\x0e\x08severity\x0f\x08category\x0d\x0btarget-type\x0d\x06tar\
+get\x0d\x09bk-biz-id\x10\x06metric\x11\x04tags\x12\x0bdedupe-keys\x11\x05extra\x0d\
+\x04\0\x09new-event\x03\0\x13\x01p\x14\x01p\x07\x01r\x02\x06events\x15\x06errors\
+\x16\x04\0\x0anormalized\x03\0\x17\x01p\x0c\x01@\x01\x08payloads\x19\0\x18\x04\0\
+\x09normalize\x01\x1a\x04\0$alertmill:rules/normalize-rule@0.1.0\x05\x09\x02\x03\
+\0\x01\x05batch\x02\x03\0\x01\x06output\x01B\x06\x02\x03\x02\x01\x0a\x04\0\x05ba\
+tch\x03\0\0\x02\x03\x02\x01\x0b\x04\0\x06output\x03\0\x02\x01@\x01\x06events\x01\
+\0\x03\x04\0\x06enrich\x01\x04\x04\0!alertmill:rules/enrich-rule@0.1.0\x05\x0c\x01\
+B\x07\x02\x03\x02\x01\x0a\x04\0\x05batch\x03\0\0\x01q\x03\x07default\0\0\x03key\x01\
+s\0\x06unique\0\0\x04\0\x0adedupe-key\x03\0\x02\x01p\x03\x01@\x01\x06events\x01\0\
+\x04\x04\0\x06dedupe\x01\x05\x04\0!alertmill:rules/dedupe-rule@0.1.0\x05\x0d\x01\
+B\x06\x02\x03\x02\x01\x0a\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x0b\x04\0\x06ou\
+tput\x03\0\x02\x01@\x01\x06alerts\x01\0\x03\x04\0\x0denrich-alerts\x01\x04\x04\0\
+\x20alertmill:rules/alert-rule@0.1.0\x05\x0e\x04\0\x1aalertmill:rules/rule@0.1.0\
+\x04\0\x0b\x0a\x01\0\x04rule\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.254.0\x10wit-bindgen-rust\x060.60.0";
   };
   )
 }
@@ -3243,30 +3314,32 @@ pub use __export_rule_impl as export;
 #[unsafe(link_section = "component-type:wit-bindgen:0.60.0:alertmill:rules@0.1.0:rule-with-all-of-its-exports-removed:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1029] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xea\x06\x01A\x02\x01\
-A\x06\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1117] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc2\x07\x01A\x02\x01\
+A\x07\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x19alertmi\
-ll:rules/log@0.1.0\x05\0\x01B\x0d\x04\0\x05table\x03\x01\x01ps\x01i\0\x01j\x01\x02\
-\x01s\x01@\x02\x04names\x07columns\x01\0\x03\x04\0\x12[static]table.open\x01\x04\
-\x01h\0\x01k\x01\x01@\x02\x04self\x05\x03keys\0\x06\x04\0\x11[method]table.get\x01\
-\x07\x01p\x06\x01@\x02\x04self\x05\x04keys\x01\0\x08\x04\0\x16[method]table.get-\
-many\x01\x09\x03\0\x1calertmill:rules/tables@0.1.0\x05\x01\x01B%\x01}\x04\0\x08s\
-everity\x03\0\0\x01w\x04\0\x09timestamp\x03\0\x02\x01r\x02\x03keys\x05values\x04\
-\0\x03tag\x03\0\x04\x01py\x01p}\x01r\x03\x04ends\x06\x07missing\x06\x04heap\x07\x04\
-\0\x0btext-column\x03\0\x08\x01px\x01r\x02\x06values\x0a\x07missing\x06\x04\0\x0e\
-integer-column\x03\0\x0b\x01pu\x01r\x02\x06values\x0d\x07missing\x06\x04\0\x0cfl\
-oat-column\x03\0\x0e\x01p\x7f\x01r\x02\x06values\x10\x07missing\x06\x04\0\x0eboo\
-lean-column\x03\0\x11\x01p\x05\x01p\x13\x01q\x05\x04text\x01\x09\0\x07integer\x01\
-\x0c\0\x05float\x01\x0f\0\x07boolean\x01\x12\0\x04tags\x01\x14\0\x04\0\x06column\
-\x03\0\x15\x01p\x16\x01r\x02\x04rowsy\x07columns\x17\x04\0\x05batch\x03\0\x18\x01\
-o\x03yss\x01p\x1a\x01o\x02ys\x01p\x1c\x01r\x05\x04rows\x06\x07columns\x17\x09mor\
-e-tags\x1b\x0cremoved-tags\x1d\x05drops\x1d\x04\0\x07patches\x03\0\x1e\x01r\x02\x03\
-rowy\x07messages\x04\0\x09row-error\x03\0\x20\x01p!\x01r\x02\x07patches\x1f\x06e\
-rrors\"\x04\0\x06output\x03\0#\x03\0\x1balertmill:rules/types@0.1.0\x05\x02\x04\0\
-:alertmill:rules/rule-with-all-of-its-exports-removed@0.1.0\x04\0\x0b*\x01\0$rul\
-e-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\
-\x0dwit-component\x070.254.0\x10wit-bindgen-rust\x060.60.0";
+ll:rules/log@0.1.0\x05\0\x01B%\x01}\x04\0\x08severity\x03\0\0\x01w\x04\0\x09time\
+stamp\x03\0\x02\x01r\x02\x03keys\x05values\x04\0\x03tag\x03\0\x04\x01py\x01p}\x01\
+r\x03\x04ends\x06\x07missing\x06\x04heap\x07\x04\0\x0btext-column\x03\0\x08\x01p\
+x\x01r\x02\x06values\x0a\x07missing\x06\x04\0\x0einteger-column\x03\0\x0b\x01pu\x01\
+r\x02\x06values\x0d\x07missing\x06\x04\0\x0cfloat-column\x03\0\x0e\x01p\x7f\x01r\
+\x02\x06values\x10\x07missing\x06\x04\0\x0eboolean-column\x03\0\x11\x01p\x05\x01\
+p\x13\x01q\x05\x04text\x01\x09\0\x07integer\x01\x0c\0\x05float\x01\x0f\0\x07bool\
+ean\x01\x12\0\x04tags\x01\x14\0\x04\0\x06column\x03\0\x15\x01p\x16\x01r\x02\x04r\
+owsy\x07columns\x17\x04\0\x05batch\x03\0\x18\x01o\x03yss\x01p\x1a\x01o\x02ys\x01\
+p\x1c\x01r\x05\x04rows\x06\x07columns\x17\x09more-tags\x1b\x0cremoved-tags\x1d\x05\
+drops\x1d\x04\0\x07patches\x03\0\x1e\x01r\x02\x03rowy\x07messages\x04\0\x09row-e\
+rror\x03\0\x20\x01p!\x01r\x02\x07patches\x1f\x06errors\"\x04\0\x06output\x03\0#\x03\
+\0\x1balertmill:rules/types@0.1.0\x05\x01\x02\x03\0\x01\x0btext-column\x01B\x12\x02\
+\x03\x02\x01\x02\x04\0\x0btext-column\x03\0\0\x04\0\x05table\x03\x01\x01ps\x01i\x02\
+\x01j\x01\x04\x01s\x01@\x02\x04names\x07columns\x03\0\x05\x04\0\x12[static]table\
+.open\x01\x06\x01h\x02\x01k\x03\x01@\x02\x04self\x07\x03keys\0\x08\x04\0\x11[met\
+hod]table.get\x01\x09\x01p\x08\x01@\x02\x04self\x07\x04keys\x03\0\x0a\x04\0\x16[\
+method]table.get-many\x01\x0b\x01p\x01\x01@\x02\x04self\x07\x04keys\x03\0\x0c\x04\
+\0\x19[method]table.get-columns\x01\x0d\x03\0\x1calertmill:rules/tables@0.1.0\x05\
+\x03\x04\0:alertmill:rules/rule-with-all-of-its-exports-removed@0.1.0\x04\0\x0b*\
+\x01\0$rule-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cproce\
+ssed-by\x02\x0dwit-component\x070.254.0\x10wit-bindgen-rust\x060.60.0";
 
 #[inline(never)]
 #[doc(hidden)]

@@ -40,20 +40,8 @@ const NAMES: [&str; 8] = [
     "Custom event: deploy failed",
     "Trace p99 latency high",
 ];
-const OTHER_TAGS: [&str; 12] = [
-    "bcs_cluster_id",
-    "namespace",
-    "pod",
-    "container",
-    "device",
-    "region",
-    "env",
-    "app",
-    "version",
-    "zone",
-    "bk_cloud_id",
-    "instance",
-];
+const OTHER_TAGS: [&str; 12] =
+    ["bcs_cluster_id", "namespace", "pod", "container", "device", "region", "env", "app", "version", "zone", "bk_cloud_id", "instance"];
 
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);
@@ -116,10 +104,7 @@ fn event(random: &mut Random, i: u64) -> Sample {
         time: 1_790_000_000 + i,
         severity: 1 + random.below(3) as i64,
         target: format!("{ip}|0"),
-        metric: vec![
-            format!("bk_monitor.system.cpu_{}.usage", random.below(30)),
-            "bk_monitor.system.load.load5".to_string(),
-        ],
+        metric: vec![format!("bk_monitor.system.cpu_{}.usage", random.below(30)), "bk_monitor.system.load.load5".to_string()],
         category: random.pick(&["os", "host_process", "service_module", "apm"]),
         ip,
         bk_biz_id: 2 + random.below(100) as i64,
