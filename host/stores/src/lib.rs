@@ -1,1 +1,25 @@
-//! Being built.
+//! Stores behind the ports of `alertmill-core`: what is written down, and when it is safe to say so.
+//!
+//! - [`journal`]: records, durable before anyone is answered;
+//! - [`event_segments`]: event documents, durable before a commit names them;
+//! - [`known_uids`]: which events were counted, flat in cost at tens of millions;
+//! - [`embedded`]: SQLite, the state and everything that is searched;
+//! - [`modules`]: rule modules and tables by digest;
+//! - [`folder`]: all of them in one data folder.
+//!
+//! No tokio here: the journal has one thread of its own, and answers through plain futures.
+
+pub mod durable;
+pub mod embedded;
+pub mod event_segments;
+pub mod folder;
+pub mod journal;
+pub mod known_uids;
+pub mod modules;
+#[cfg(feature = "test-suite")]
+pub mod port_suite;
+
+pub use durable::StoreError;
+pub use embedded::{EmbeddedReader, EmbeddedStore, SyncedPosition};
+pub use folder::{DataFolder, FolderOptions, OpenFolder};
+pub use journal::{JournalDir, JournalHandle, JournalReader};

@@ -1,0 +1,177 @@
+//! Durable file operations: what must be synced in which order so that a file is there after power loss, and the error
+//! that says what failed, on which path, and what to do. Everything in this crate that touches a path goes through here.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A store that cannot be opened or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused a file operation.
+    #[error("cannot {what} {}: {source}; {}", path.display(), remedy_of(source))]
+    Io {
+        /// The operation, such as `create`.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Another process works in the folder.
+    #[error("{} is in use by another process (its lock is held); stop that process, or give this one its own data folder", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A file holds what it cannot hold.
+    #[error("{} is damaged: {what}; {remedy}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the place.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A newer version wrote the file.
+    #[error("{} has format {found}, this version knows up to {known}; run the newer version, or restore a copy from before it", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The last one known here.
+        known: u32,
+    },
+    /// SQLite refused a statement.
+    #[error("{}: cannot {what}: {source}", path.display())]
+    Sqlite {
+        /// The operation.
+        what: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// SQLite's words.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_path_buf();
+        move |source| StoreError::Io { what, path, source }
+    }
+}
+
+fn remedy_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on that disk",
+        io::ErrorKind::PermissionDenied => "let the user of this process own the data folder",
+        io::ErrorKind::ReadOnlyFilesystem => "mount that file system for writing",
+        _ => "check the disk and the kernel log",
+    }
+}
+
+/// Makes a folder of mode 0700 with its parents, if it is not there, and syncs the parent.
+pub(crate) fn make_dir(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StoreError::io("create folder", path))?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
+/// Syncs a folder, so that names made or removed in it stay so.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync folder", path))
+}
+
+/// Makes a file of mode 0600 that must not be there yet. Its name is durable after [`sync_dir`].
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Replaces a file as a whole: after a crash it holds the old or the new content, never a mixture.
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    let temporary = dir.join(name);
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(StoreError::io("write", path))?;
+    sync_dir(dir)
+}
+
+/// Removes files, then syncs their folder once.
+pub(crate) fn remove_files(dir: &Path, paths: &[PathBuf]) -> Result<(), StoreError> {
+    for path in paths {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", path)(error)),
+            _ => {}
+        }
+    }
+    if paths.is_empty() { Ok(()) } else { sync_dir(dir) }
+}
+
+/// Gives a file its blocks, so that later writes need not wait for the file system to find them. Where the file system
+/// cannot, the file only becomes that long.
+pub(crate) fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
+        other => other.map_err(io::Error::from),
+    }
+}
+
+/// Names in a folder that end in `suffix`, sorted; a folder that is not there has none.
+pub(crate) fn names_with_suffix(dir: &Path, suffix: &str) -> Result<Vec<String>, StoreError> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(StoreError::io("list", dir))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(StoreError::io("list", dir))?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.ends_with(suffix)) {
+            names.push(name.to_string());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], StoreError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; N];
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(StoreError::io("read", path))?;
+    Ok(bytes)
+}
+
+/// A folder held by this process; let go when dropped, and by the kernel when the process dies.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    /// Takes the lock file at `path`, or says at once that another process has it.
+    pub fn take(path: &Path) -> Result<FolderLock, StoreError> {
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = open.map_err(StoreError::io("open lock", path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock { _file: file }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_path_buf() }),
+            Err(std::fs::TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
+        }
+    }
+}

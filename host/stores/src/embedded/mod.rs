@@ -1,0 +1,261 @@
+//! The state in SQLite: alerts, positions, logs, event lists, dead letters, ledger, rule sets. One transaction a commit.
+//!
+//! Write-ahead log with `synchronous=NORMAL`: after kill -9 the last commit is there; after power loss an earlier one may
+//! be, and the journal holds everything since, because it is released only behind a [`SyncedPosition`]. The fold writes
+//! through [`EmbeddedStore`]; everyone else reads through [`EmbeddedReader`], on connections that cannot write.
+
+mod checkpoint;
+mod commit;
+mod event_list;
+mod logs;
+mod outbox;
+mod read;
+mod retention;
+mod rule_sets;
+#[cfg(test)]
+mod tests;
+
+pub use checkpoint::{Checkpointer, SyncedPosition};
+pub use logs::AlertLog;
+pub use read::{
+    AlertCount, AlertEvent, AlertFilter, AlertRow, DeadLetterRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert,
+};
+
+use crate::durable::{self, StoreError};
+use crate::event_segments::{self, EventPlace, EventReader, EventSegments};
+use crate::known_uids::{KnownUidsHandle, UidIndex, UidOptions};
+use alertmill_core::event::{Status, Uid};
+use alertmill_core::ports::{KnownUids, PortError, Restored, RestoredAlert};
+use alertmill_core::value::Text;
+use checkpoint::CheckpointThread;
+use rusqlite::{Connection, params};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+const SCHEMA: &str = include_str!("schema.sql");
+const SCHEMA_VERSION: u32 = 1;
+const PAGE_BYTES: u64 = 4096;
+
+/// How an embedded store is opened.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    /// Bytes of an event file.
+    pub event_segment_bytes: u32,
+    /// Dead letters kept for one source; older ones go.
+    pub dead_letters_per_source_max: u64,
+    /// Whether alerts are noted for services; off when none is configured.
+    pub outbox: bool,
+    /// Bytes of SQLite's write-ahead log from which on its pages are moved into the database.
+    pub wal_bytes: u64,
+    /// Bytes of SQLite's page cache of the writing connection.
+    pub cache_bytes: u64,
+    /// The index of known uids.
+    pub uids: UidOptions,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> EmbeddedOptions {
+        EmbeddedOptions {
+            event_segment_bytes: event_segments::SEGMENT_BYTES,
+            dead_letters_per_source_max: 10_000,
+            outbox: true,
+            wal_bytes: 16 << 20,
+            cache_bytes: 64 << 20,
+            uids: UidOptions::default(),
+        }
+    }
+}
+
+/// What was found when a store was opened, beside the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EmbeddedReport {
+    /// The event files end before the state says: events since then cannot be shown, their alerts are right.
+    pub event_rows_missing: bool,
+    /// Uids read again from event files.
+    pub uids_read_again: u64,
+    /// Uids in files.
+    pub uids_in_files: u64,
+    /// Event files with damage; uids behind it are forgotten.
+    pub damaged_event_files: usize,
+}
+
+/// The writer of the state. One per process.
+pub struct EmbeddedStore {
+    path: PathBuf,
+    connection: Connection,
+    events: EventSegments,
+    uids: KnownUidsHandle,
+    checkpointer: Checkpointer,
+    position: u64,
+    dead_letters_per_source_max: u64,
+    outbox: bool,
+    reader: EmbeddedReader,
+    report: EmbeddedReport,
+    _thread: CheckpointThread,
+}
+
+impl EmbeddedStore {
+    /// Opens the state in `dir` (`state.sqlite`, `events/`, `uids/`) with the default options, or makes it.
+    pub fn open(dir: &Path) -> Result<(EmbeddedStore, Restored), StoreError> {
+        EmbeddedStore::open_with(dir, EmbeddedOptions::default())
+    }
+
+    /// Opens with options. Fails when the database is damaged or of a newer version; the error names file and remedy.
+    pub fn open_with(dir: &Path, options: EmbeddedOptions) -> Result<(EmbeddedStore, Restored), StoreError> {
+        durable::make_dir(dir)?;
+        let path = dir.join("state.sqlite");
+        let connection = open_database(&path, options.cache_bytes)?;
+        let (restored, end) = restore(&connection).map_err(sqlite_error("read", &path))?;
+        let (events, whole) = EventSegments::open(&dir.join("events"), end, options.event_segment_bytes)?;
+        let event_reader = EventReader::new(&dir.join("events"));
+        let now_s = restored.received_at_ms.div_euclid(1_000);
+        let (uids, uid_report) = UidIndex::open(&dir.join("uids"), options.uids, &event_reader, end, now_s)?;
+        let pages = (options.wal_bytes / PAGE_BYTES).max(1);
+        let (checkpointer, thread) = Checkpointer::start(&path, restored.position, end, pages)?;
+        let report = EmbeddedReport {
+            event_rows_missing: !whole,
+            uids_read_again: uid_report.read_again,
+            uids_in_files: uid_report.in_files,
+            damaged_event_files: uid_report.damaged_event_files,
+        };
+        let store = EmbeddedStore {
+            reader: EmbeddedReader::new(&path, event_reader),
+            path,
+            connection,
+            events,
+            uids: KnownUidsHandle::new(uids),
+            checkpointer,
+            position: restored.position,
+            dead_letters_per_source_max: options.dead_letters_per_source_max,
+            outbox: options.outbox,
+            report,
+            _thread: thread,
+        };
+        Ok((store, restored))
+    }
+
+    /// What was found when it was opened.
+    pub fn report(&self) -> &EmbeddedReport {
+        &self.report
+    }
+
+    /// The last committed position.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// A reader for the API; make more by cloning it.
+    pub fn reader(&self) -> EmbeddedReader {
+        self.reader.clone()
+    }
+
+    /// The same index of uids that this store answers from, as a value of its own.
+    pub fn known_uids(&self) -> KnownUidsHandle {
+        self.uids.clone()
+    }
+
+    /// Tells how far the state is synced, and syncs on demand; may be used from any thread.
+    pub fn checkpointer(&self) -> Checkpointer {
+        self.checkpointer.clone()
+    }
+
+    /// Syncs the state; gives the position that survives power loss from then on.
+    pub fn checkpoint(&self) -> Result<SyncedPosition, StoreError> {
+        self.checkpointer.checkpoint()
+    }
+}
+
+impl KnownUids for EmbeddedStore {
+    fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
+        self.uids.known(uids)
+    }
+}
+
+pub(crate) fn sqlite_error(what: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => StoreError::Damaged {
+            path,
+            what: source.to_string(),
+            remedy: "restore a copy of the data folder, or move this file and its -wal away: the state then begins anew from what the journal still holds",
+        },
+        _ => StoreError::Sqlite { what, path, source },
+    }
+}
+
+pub(crate) const STATUSES: [Status; 3] = [Status::Abnormal, Status::Recovered, Status::Closed];
+
+pub(crate) fn status_number(status: Status) -> u8 {
+    match status {
+        Status::Abnormal => 0,
+        Status::Recovered => 1,
+        Status::Closed => 2,
+    }
+}
+
+fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(path).map_err(sqlite_error("open", path))?;
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, private).map_err(StoreError::io("protect", path))?;
+    let prepare = |connection: &mut Connection| -> rusqlite::Result<u32> {
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.pragma_update(None, "cache_size", -((cache_bytes / 1024) as i64))?;
+        connection.pragma_update(None, "foreign_keys", false)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version == 0 {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            transaction.commit()?;
+        }
+        connection.pragma_query_value(None, "user_version", |row| row.get(0))
+    };
+    let found = prepare(&mut connection).map_err(sqlite_error("prepare", path))?;
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::Newer { path: path.to_path_buf(), found, known: SCHEMA_VERSION });
+    }
+    // Everything that the last process left in the log goes into the database and is synced there: its own sync of the
+    // log may have failed without a second error. A write makes sure that the log's file exists.
+    let settle = |connection: &Connection| -> rusqlite::Result<()> {
+        connection.execute("UPDATE position SET one = 1", [])?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    };
+    settle(&connection).map_err(sqlite_error("settle the log of", path))?;
+    Ok(connection)
+}
+
+fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace)> {
+    let mut restored = Restored::default();
+    let end = connection.query_row("SELECT ordinal, received_at_ms, event_segment, event_offset FROM position", [], |row| {
+        restored.position = row.get(0)?;
+        restored.received_at_ms = row.get(1)?;
+        Ok(EventPlace { segment: row.get(2)?, offset: row.get(3)? })
+    })?;
+    let since_s = restored.received_at_ms.div_euclid(1_000) - 86_400;
+    // The small index finds the few that count among all that ever were.
+    let mut wanted = connection.prepare(
+        "SELECT seq, document, state, revision FROM alerts WHERE seq IN
+         (SELECT seq FROM alerts INDEXED BY alerts_by_status WHERE status = ?1 OR end_time >= ?2) ORDER BY seq",
+    )?;
+    let alert = |row: &rusqlite::Row<'_>| {
+        Ok(RestoredAlert { seq: row.get(0)?, document: row.get(1)?, state: row.get(2)?, revision: row.get(3)? })
+    };
+    restored.alerts = wanted.query_map(params![status_number(Status::Abnormal), since_s], alert)?.collect::<Result<_, _>>()?;
+    let text = |row: &rusqlite::Row<'_>, i| Ok::<Text, rusqlite::Error>(Text::new(row.get_ref(i)?.as_str()?));
+    let mut ledger = connection.prepare("SELECT scope, name, counter, value FROM ledger")?;
+    let line = |row: &rusqlite::Row<'_>| Ok((text(row, 0)?, text(row, 1)?, text(row, 2)?, row.get(3)?));
+    restored.ledger = ledger.query_map([], line)?.collect::<Result<_, _>>()?;
+    let mut newest = connection.prepare("SELECT generation, content FROM rule_sets ORDER BY generation DESC LIMIT 1")?;
+    let mut rows = newest.query([])?;
+    if let Some(row) = rows.next()? {
+        let content: String = row.get(1)?;
+        restored.rule_set = rule_sets::from_json(row.get(0)?, &content)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error)))?;
+    }
+    Ok((restored, end))
+}

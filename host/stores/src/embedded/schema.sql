@@ -1,0 +1,91 @@
+-- The embedded state, version 1. One row of `position` says how far all the other tables are.
+
+CREATE TABLE position (
+    one             INTEGER PRIMARY KEY CHECK (one = 1),
+    ordinal         INTEGER NOT NULL,
+    received_at_ms  INTEGER NOT NULL,
+    event_segment   INTEGER NOT NULL,
+    event_offset    INTEGER NOT NULL,
+    next_due_ms     INTEGER
+) STRICT;
+INSERT INTO position VALUES (1, 0, 0, 0, 0, NULL);
+
+CREATE TABLE alerts (
+    seq             INTEGER PRIMARY KEY,
+    id              TEXT NOT NULL,
+    tenant          TEXT NOT NULL,
+    status          INTEGER NOT NULL,
+    severity        INTEGER NOT NULL,
+    alert_name      TEXT NOT NULL,
+    fingerprint     BLOB NOT NULL,
+    create_time     INTEGER NOT NULL,
+    begin_time      INTEGER NOT NULL,
+    latest_time     INTEGER NOT NULL,
+    end_time        INTEGER,
+    event_count     INTEGER NOT NULL,
+    revision        INTEGER NOT NULL,
+    rule_generation INTEGER NOT NULL,
+    state           BLOB NOT NULL,
+    document        BLOB NOT NULL
+) STRICT;
+-- Serves lists, counts and the start. Nothing in it changes while an alert only absorbs events.
+CREATE INDEX alerts_by_status ON alerts (tenant, status, severity, seq, begin_time, end_time);
+
+CREATE TABLE logs (
+    seq             INTEGER NOT NULL,
+    position        INTEGER NOT NULL,
+    number          INTEGER NOT NULL,
+    create_time     INTEGER NOT NULL,
+    op_type         TEXT NOT NULL,
+    document        BLOB NOT NULL,
+    PRIMARY KEY (seq, position, number)
+) STRICT, WITHOUT ROWID;
+
+-- `refs` holds 9 bytes an event: segment u32, offset u32, role u8 (embedded/event_list.rs).
+CREATE TABLE alert_events (
+    seq             INTEGER NOT NULL,
+    position        INTEGER NOT NULL,
+    refs            BLOB NOT NULL,
+    PRIMARY KEY (seq, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE dead_letters (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    ordinal         INTEGER NOT NULL,
+    item_index      INTEGER NOT NULL,
+    received_at_ms  INTEGER NOT NULL,
+    tenant          TEXT NOT NULL,
+    source          TEXT NOT NULL,
+    code            TEXT NOT NULL,
+    detail          TEXT NOT NULL,
+    item            BLOB NOT NULL
+) STRICT;
+CREATE INDEX dead_letters_by_source ON dead_letters (source, id);
+
+-- Dead letters of a source: how many are kept, how many had to go for newer ones.
+CREATE TABLE dead_letter_counts (
+    source          TEXT PRIMARY KEY,
+    kept            INTEGER NOT NULL,
+    dropped         INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Alert documents that services do not have yet; the newest revision only.
+CREATE TABLE outbox (
+    seq             INTEGER PRIMARY KEY,
+    revision        INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE ledger (
+    scope           TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    counter         TEXT NOT NULL,
+    value           INTEGER NOT NULL,
+    PRIMARY KEY (scope, name, counter)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rule_sets (
+    generation      INTEGER PRIMARY KEY,
+    ordinal         INTEGER NOT NULL,
+    received_at_ms  INTEGER NOT NULL,
+    content         TEXT NOT NULL
+) STRICT;

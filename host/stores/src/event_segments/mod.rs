@@ -1,0 +1,224 @@
+//! Event documents in append-only files, durable before any commit names them.
+//!
+//! One writer, inside the store: it appends a commit's documents, syncs, and only then the state's transaction runs. So
+//! a commit never names bytes that are not there, and what lies behind the end that the state names is garbage of a commit
+//! that never was: it is cut when the files are opened. A row is found by its place, never by search.
+//!
+//! File `NNNNNNNNNN.events`, little endian: magic, format u32, number u32; then rows: length u32, crc u32, uid, seconds
+//! until which the uid is known i64, index time i64 (s), document.
+
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use read::{EventRead, EventReader, EventRow};
+
+use crate::durable::{self, StoreError};
+use alertmill_core::ports::StoredEvent;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+const MAGIC: &[u8; 8] = b"ALRTEVNT";
+const FORMAT: u32 = 1;
+pub(crate) const HEADER_BYTES: u32 = 16;
+pub(crate) const ROW_HEAD_BYTES: usize = 40;
+const SUFFIX: &str = ".events";
+
+/// Where a row lies, or where rows end. Orders as they were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventPlace {
+    /// Number of the file, from 1.
+    pub segment: u32,
+    /// Byte in it.
+    pub offset: u32,
+}
+
+/// How large a file gets; a commit is never split, so a file may be one commit larger.
+pub const SEGMENT_BYTES: u32 = 128 << 20;
+
+/// The writer.
+pub struct EventSegments {
+    dir: PathBuf,
+    segment_bytes: u32,
+    end: EventPlace,
+    day: i64,
+    active: Option<File>,
+    buffer: Vec<u8>,
+    /// fdatasyncs that failed; each ended its file.
+    pub failed_syncs: u64,
+}
+
+impl EventSegments {
+    /// Opens the files of `dir` whose rows end at `committed`, as the state says; cuts what lies behind it. The second
+    /// answer is false when the files end before that: rows that the state names are gone.
+    pub fn open(dir: &Path, committed: EventPlace, segment_bytes: u32) -> Result<(EventSegments, bool), StoreError> {
+        durable::make_dir(dir)?;
+        let behind: Vec<PathBuf> = numbers(dir)?.into_iter().filter(|n| *n > committed.segment).map(|n| path_of(dir, n)).collect();
+        durable::remove_files(dir, &behind)?;
+        let mut segments = EventSegments {
+            dir: dir.to_path_buf(),
+            segment_bytes,
+            end: committed,
+            day: -1,
+            active: None,
+            buffer: Vec::new(),
+            failed_syncs: 0,
+        };
+        if committed.segment == 0 {
+            return Ok((segments, true));
+        }
+        let whole = segments.reopen(committed)?;
+        Ok((segments, whole))
+    }
+
+    fn reopen(&mut self, committed: EventPlace) -> Result<bool, StoreError> {
+        let path = path_of(&self.dir, committed.segment);
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StoreError::io("open", &path)(error)),
+        };
+        let length = file.metadata().map_err(StoreError::io("look at", &path))?.len();
+        if length < u64::from(committed.offset) {
+            // The next rows begin a new file, so that no place is ever used twice.
+            return Ok(false);
+        }
+        let again = file.set_len(committed.offset.into()).and_then(|()| durable::preallocate(&file, self.segment_bytes.into()));
+        again.map_err(StoreError::io("cut", &path))?;
+        self.active = Some(file);
+        Ok(true)
+    }
+
+    /// Where committed rows end once the caller's commit succeeds.
+    pub fn end(&self) -> EventPlace {
+        self.end
+    }
+
+    /// Takes back what was appended behind `end`, because its commit failed.
+    pub fn rewind(&mut self, end: EventPlace) {
+        if self.end.segment == end.segment {
+            self.end = end;
+        }
+        // In a newer file the rows stay as garbage: the state never names them.
+    }
+
+    /// Appends the documents and syncs them. Gives the place of each. `received_at_s` decides the day of the file.
+    pub fn append(&mut self, events: &[StoredEvent], heap: &[u8], received_at_s: i64) -> Result<Vec<EventPlace>, StoreError> {
+        let mut offsets = Vec::with_capacity(events.len());
+        self.buffer.clear();
+        for event in events {
+            offsets.push(self.buffer.len() as u32);
+            let document = &heap[event.document.start as usize..event.document.end as usize];
+            encode_row(&mut self.buffer, event, document);
+        }
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let day = received_at_s.div_euclid(86_400);
+        let full = u64::from(self.end.offset) + self.buffer.len() as u64 > u64::from(self.segment_bytes);
+        if self.active.is_none() || (full && self.end.offset > HEADER_BYTES) || (self.day != -1 && self.day != day) {
+            self.begin_segment()?;
+        }
+        self.day = day;
+        if let Err(error) = self.write_and_sync() {
+            // Never sync that file again: the kernel may have dropped the pages that failed.
+            self.failed_syncs += 1;
+            tracing::error!("{}: {error}; its last rows are written again into a new file", path_of(&self.dir, self.end.segment).display());
+            self.active = None;
+            self.begin_segment()?;
+            self.write_and_sync().map_err(StoreError::io("write", &path_of(&self.dir, self.end.segment)))?;
+        }
+        let EventPlace { segment, offset } = self.end;
+        self.end.offset += self.buffer.len() as u32;
+        Ok(offsets.into_iter().map(|at| EventPlace { segment, offset: offset + at }).collect())
+    }
+
+    fn write_and_sync(&self) -> io::Result<()> {
+        let Some(file) = &self.active else { return Err(io::Error::other("no file")) };
+        file.write_all_at(&self.buffer, self.end.offset.into())?;
+        file.sync_data()
+    }
+
+    fn begin_segment(&mut self) -> Result<(), StoreError> {
+        if let Some(old) = self.active.take() {
+            // Only gives back the blocks behind its rows.
+            let _ = old.set_len(self.end.offset.into());
+        }
+        let number = self.end.segment + 1;
+        let path = path_of(&self.dir, number);
+        durable::remove_files(&self.dir, std::slice::from_ref(&path))?;
+        let begin = || -> io::Result<File> {
+            let file = durable::create_new(&path)?;
+            durable::preallocate(&file, self.segment_bytes.into())?;
+            file.write_all_at(&header(number), 0)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let file = begin().map_err(StoreError::io("create", &path))?;
+        durable::sync_dir(&self.dir)?;
+        self.active = Some(file);
+        self.end = EventPlace { segment: number, offset: HEADER_BYTES };
+        Ok(())
+    }
+
+    /// Removes the oldest whole files while all together are over `bytes_max`, and those last written before
+    /// `older_than_s` (seconds since 1970). Never the one being written, nor `keep_from` and newer. Gives their number;
+    /// rows in them read as [`EventRead::Gone`] from then on.
+    pub fn retire(&mut self, bytes_max: u64, older_than_s: i64, keep_from: u32) -> Result<usize, StoreError> {
+        let keep_from = keep_from.min(self.end.segment);
+        let mut files = Vec::new();
+        for number in numbers(&self.dir)? {
+            let path = path_of(&self.dir, number);
+            let metadata = path.metadata().map_err(StoreError::io("look at", &path))?;
+            let modified = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or(Duration::MAX);
+            files.push((number, path, metadata.len(), i64::try_from(modified.as_secs()).unwrap_or(i64::MAX)));
+        }
+        let mut total: u64 = files.iter().map(|file| file.2).sum();
+        let mut gone = Vec::new();
+        for (number, path, bytes, written_s) in files {
+            if number >= keep_from || (total <= bytes_max && written_s >= older_than_s) {
+                break;
+            }
+            total -= bytes;
+            gone.push(path);
+        }
+        durable::remove_files(&self.dir, &gone)?;
+        Ok(gone.len())
+    }
+}
+
+fn header(number: u32) -> [u8; HEADER_BYTES as usize] {
+    let mut header = [0; HEADER_BYTES as usize];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    header[12..].copy_from_slice(&number.to_le_bytes());
+    header
+}
+
+fn encode_row(out: &mut Vec<u8>, event: &StoredEvent, document: &[u8]) {
+    let at = out.len();
+    out.extend_from_slice(&(document.len() as u32).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&event.uid.0);
+    out.extend_from_slice(&event.known_until_s.to_le_bytes());
+    out.extend_from_slice(&event.index_time_s.to_le_bytes());
+    out.extend_from_slice(document);
+    let crc = row_crc(&out[at..]);
+    out[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn row_crc(row: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&row[..4]), &row[8..])
+}
+
+fn path_of(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:010}{SUFFIX}"))
+}
+
+fn numbers(dir: &Path) -> Result<Vec<u32>, StoreError> {
+    let names = durable::names_with_suffix(dir, SUFFIX)?;
+    Ok(names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok()).collect())
+}

@@ -1,0 +1,142 @@
+//! Reading event rows: one by its place, for pages of an alert; all of a stretch, to rebuild what is known of uids.
+
+use super::{EventPlace, HEADER_BYTES, ROW_HEAD_BYTES, numbers, path_of, row_crc};
+use crate::durable::StoreError;
+use alertmill_core::event::Uid;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A stored event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    /// Its uid.
+    pub uid: Uid,
+    /// Seconds until which a retry of it must be recognised.
+    pub known_until_s: i64,
+    /// Seconds that choose its day index.
+    pub index_time_s: i64,
+    /// JSON.
+    pub document: Vec<u8>,
+}
+
+/// What lies at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventRead {
+    /// The row.
+    Found(EventRow),
+    /// Its file was removed by retention.
+    Gone,
+}
+
+const OPEN_FILES_MAX: usize = 16;
+
+/// Reads rows; clones share open files.
+#[derive(Clone)]
+pub struct EventReader {
+    dir: PathBuf,
+    files: Arc<Mutex<Vec<(u32, Arc<File>)>>>,
+}
+
+impl EventReader {
+    /// A reader of the files in `dir`.
+    pub fn new(dir: &Path) -> EventReader {
+        EventReader { dir: dir.to_path_buf(), files: Arc::default() }
+    }
+
+    /// Reads the row at a place that a commit named.
+    pub fn read(&self, place: EventPlace) -> Result<EventRead, StoreError> {
+        let path = path_of(&self.dir, place.segment);
+        let Some(file) = self.file(place.segment, &path)? else { return Ok(EventRead::Gone) };
+        let damaged = |what: String| StoreError::Damaged {
+            path: path.clone(),
+            what: format!("{what} at byte {}", place.offset),
+            remedy: "other events are not affected; remove the file to give up all of its events",
+        };
+        let mut head = [0; ROW_HEAD_BYTES];
+        file.read_exact_at(&mut head, place.offset.into()).map_err(|error| damaged(error.to_string()))?;
+        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        // A damaged length must not ask for memory that the file cannot fill.
+        let left = file.metadata().map_err(StoreError::io("look at", &path))?.len().saturating_sub(place.offset.into());
+        if (length + ROW_HEAD_BYTES) as u64 > left {
+            return Err(damaged("a row longer than the file".into()));
+        }
+        let mut row = head.to_vec();
+        row.resize(ROW_HEAD_BYTES + length, 0);
+        let document = file.read_exact_at(&mut row[ROW_HEAD_BYTES..], u64::from(place.offset) + ROW_HEAD_BYTES as u64);
+        document.map_err(|error| damaged(error.to_string()))?;
+        match decode(&row) {
+            Some(row) => Ok(EventRead::Found(row)),
+            None => Err(damaged("a row with a wrong checksum".into())),
+        }
+    }
+
+    fn file(&self, number: u32, path: &Path) -> Result<Option<Arc<File>>, StoreError> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = files.iter().position(|(n, _)| *n == number) {
+            let found = files.remove(at);
+            let file = found.1.clone();
+            files.push(found);
+            return Ok(Some(file));
+        }
+        let file = match File::open(path) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("open", path)(error)),
+        };
+        if files.len() == OPEN_FILES_MAX {
+            files.remove(0);
+        }
+        files.push((number, file.clone()));
+        Ok(Some(file))
+    }
+
+    /// Lets go of open files of segments that retention removed, so that their blocks come free.
+    pub fn forget_removed(&self) {
+        let exists = |number: u32| path_of(&self.dir, number).exists();
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(|(number, _)| exists(*number));
+    }
+
+    /// Calls `take` with uid, known-until second and end of every row in `from..to`. Where a row is damaged, the rest of its
+    /// file is left out; gives how many files that happened to.
+    pub fn scan(&self, from: EventPlace, to: EventPlace, mut take: impl FnMut(Uid, i64, EventPlace)) -> Result<usize, StoreError> {
+        let mut damaged = 0;
+        for number in numbers(&self.dir)?.into_iter().filter(|n| (from.segment..=to.segment).contains(n)) {
+            let path = path_of(&self.dir, number);
+            let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
+            let mut at = if number == from.segment { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES } as usize;
+            let end = if number == to.segment { (to.offset as usize).min(bytes.len()) } else { bytes.len() };
+            while at + ROW_HEAD_BYTES <= end {
+                let length = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
+                // Documents are never empty: zeros are the blocks behind the last row.
+                let row = bytes.get(at..at + ROW_HEAD_BYTES + length).filter(|_| length > 0);
+                let Some(row) = row.and_then(decode_head) else {
+                    let is_end = number != to.segment && bytes[at..at + ROW_HEAD_BYTES].iter().all(|byte| *byte == 0);
+                    if !is_end {
+                        damaged += 1;
+                        tracing::error!("{} is damaged at byte {at}; uids behind it are not known any more", path.display());
+                    }
+                    break;
+                };
+                at += ROW_HEAD_BYTES + length;
+                take(row.0, row.1, EventPlace { segment: number, offset: at as u32 });
+            }
+        }
+        Ok(damaged)
+    }
+}
+
+fn decode_head(row: &[u8]) -> Option<(Uid, i64, i64)> {
+    if row[4..8] != row_crc(row).to_le_bytes() {
+        return None;
+    }
+    let uid = Uid(row[8..24].try_into().ok()?);
+    Some((uid, i64::from_le_bytes(row[24..32].try_into().ok()?), i64::from_le_bytes(row[32..40].try_into().ok()?)))
+}
+
+fn decode(row: &[u8]) -> Option<EventRow> {
+    let (uid, known_until_s, index_time_s) = decode_head(row)?;
+    Some(EventRow { uid, known_until_s, index_time_s, document: row[ROW_HEAD_BYTES..].to_vec() })
+}

@@ -1,0 +1,70 @@
+//! The data folder: which store lies where in it, and opening all of them in the only right order. The state comes first:
+//! it says behind which position the journal is to be replayed.
+
+use crate::durable::{self, FolderLock, StoreError};
+use crate::embedded::{EmbeddedOptions, EmbeddedReport, EmbeddedStore};
+use crate::journal::{JournalDir, JournalHandle, JournalOptions, JournalReader, JournalReport};
+use crate::modules::ModuleFiles;
+use alertmill_core::ports::Restored;
+use std::path::{Path, PathBuf};
+
+/// Names in a data folder.
+pub struct DataFolder;
+
+impl DataFolder {
+    /// Segment files of the journal, `identity` and `quarantine/`.
+    pub const JOURNAL: &str = "journal";
+    /// Event documents.
+    pub const EVENTS: &str = "events";
+    /// Known uids.
+    pub const UIDS: &str = "uids";
+    /// The state.
+    pub const STATE: &str = "state.sqlite";
+    /// Rule modules and tables, by digest.
+    pub const MODULES: &str = "modules";
+    /// Held by the process that works here.
+    pub const LOCK: &str = "lock";
+
+    /// Opens everything in `dir`, or makes it (folders 0700, files 0600). Fails when another process works there.
+    pub fn open(dir: &Path, options: FolderOptions) -> Result<OpenFolder, StoreError> {
+        durable::make_dir(dir)?;
+        let lock = FolderLock::take(&dir.join(DataFolder::LOCK))?;
+        let modules = ModuleFiles::open(&dir.join(DataFolder::MODULES))?;
+        let (store, restored) = EmbeddedStore::open_with(dir, options.embedded)?;
+        let journal = JournalOptions { position: restored.position, position_ms: restored.received_at_ms, ..options.journal };
+        let (journal, records, journal_report) = JournalDir::open(&dir.join(DataFolder::JOURNAL), journal)?;
+        let store_report = store.report().clone();
+        Ok(OpenFolder { dir: dir.to_path_buf(), journal, records, journal_report, store, restored, store_report, modules, lock })
+    }
+}
+
+/// How a data folder is opened; position and time of the journal options come from the state.
+#[derive(Default)]
+pub struct FolderOptions {
+    /// The journal.
+    pub journal: JournalOptions,
+    /// The state, event files and uids.
+    pub embedded: EmbeddedOptions,
+}
+
+/// All stores of a data folder.
+pub struct OpenFolder {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Appends.
+    pub journal: JournalHandle,
+    /// Records behind the state's position, then new ones.
+    pub records: JournalReader,
+    /// What was found in the journal.
+    pub journal_report: JournalReport,
+    /// The state.
+    pub store: EmbeddedStore,
+    /// What the fold goes on from.
+    pub restored: Restored,
+    /// What was found beside the state.
+    pub store_report: EmbeddedReport,
+    /// Modules and tables.
+    pub modules: ModuleFiles,
+    /// Keep it as long as any of them is used.
+    pub lock: FolderLock,
+}

@@ -1,0 +1,60 @@
+//! The few file operations of the writer behind a trait, so that tests can let each of them fail.
+
+use crate::durable;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Makes segment files.
+pub(super) trait Disk: Send {
+    /// Makes a preallocated file that begins with `content`. The name appears only when all of it is durable: a segment
+    /// replaces what segments before it hold of the same ordinals, so it must never be seen without its records.
+    fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>>;
+}
+
+/// A segment that is being written.
+pub(super) trait SegmentFile: Send {
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    fn sync_data(&self) -> io::Result<()>;
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+}
+
+/// Extension of a segment that does not count yet.
+pub(super) const UNFINISHED: &str = "unfinished";
+
+pub(super) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
+        let unfinished = path.with_extension(UNFINISHED);
+        let file = durable::create_new(&unfinished)?;
+        let fill = || {
+            durable::preallocate(&file, bytes)?;
+            FileExt::write_all_at(&file, content, 0)?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, path)?;
+            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        };
+        match fill() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(error) => {
+                // Its records are with whoever asked; left here it would only take space from the next attempt.
+                let _ = std::fs::remove_file(&unfinished);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl SegmentFile for File {
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, at)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        File::set_len(self, bytes)
+    }
+}

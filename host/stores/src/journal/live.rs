@@ -1,0 +1,114 @@
+//! The way from the writer to the reader that needs no disk: durable records with what the door parsed. It is bounded in
+//! bytes; what does not fit is left out and the reader takes it from the files, so a slow prepare half costs no memory.
+
+use alertmill_core::record::Journaled;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+#[derive(Default)]
+pub(super) struct Live {
+    queue: VecDeque<Journaled>,
+    bytes: usize,
+    /// The ordinal that the reader needs next.
+    pub reader_next: u64,
+    /// The last durable ordinal: so far files may be read.
+    pub durable: u64,
+    /// No further record will come, and why.
+    pub ended: Option<String>,
+    pub waker: Option<Waker>,
+}
+
+pub(super) struct LiveQueue {
+    live: Mutex<Live>,
+    changed: Condvar,
+    bytes_max: usize,
+}
+
+impl LiveQueue {
+    pub fn new(bytes_max: usize, durable: u64) -> LiveQueue {
+        let live = Live { durable, ..Live::default() };
+        LiveQueue { live: Mutex::new(live), changed: Condvar::new(), bytes_max }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn wait<'a>(&self, live: MutexGuard<'a, Live>) -> MutexGuard<'a, Live> {
+        self.changed.wait(live).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over a group that is durable now. Gives the bytes that the queue holds afterwards.
+    pub fn push(&self, group: Vec<Journaled>) -> usize {
+        let mut live = self.lock();
+        for record in group {
+            let ordinal = record.record.ordinal;
+            live.durable = ordinal;
+            // Only an unbroken run up to the newest record is of use: a reader that is behind it reads files first.
+            let follows = match live.queue.back() {
+                Some(back) => back.record.ordinal + 1 == ordinal,
+                None => live.reader_next == ordinal,
+            };
+            let size = record.size_bytes();
+            if follows && live.bytes + size <= self.bytes_max {
+                live.bytes += size;
+                live.queue.push_back(record);
+            }
+        }
+        let bytes = live.bytes;
+        self.wake(live);
+        bytes
+    }
+
+    pub fn end(&self, why: String) {
+        let mut live = self.lock();
+        live.ended.get_or_insert(why);
+        self.wake(live);
+    }
+
+    fn wake(&self, mut live: MutexGuard<'_, Live>) {
+        let waker = live.waker.take();
+        drop(live);
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Live {
+    /// The first ordinal that waits in memory.
+    pub fn front(&self) -> Option<u64> {
+        self.queue.front().map(|front| front.record.ordinal)
+    }
+
+    /// Takes records while their items fit in `rows_max`, at least one.
+    pub fn take(&mut self, rows_max: usize) -> Vec<Journaled> {
+        let mut taken = Vec::new();
+        let mut rows = 0;
+        while let Some(front) = self.queue.front() {
+            rows += rows_of(front);
+            if rows > rows_max && !taken.is_empty() {
+                break;
+            }
+            self.bytes -= front.size_bytes();
+            self.reader_next = front.record.ordinal + 1;
+            taken.extend(self.queue.pop_front());
+        }
+        taken
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Items of a record; others count as one row, so that a batch of them ends too.
+pub(super) fn rows_of(record: &Journaled) -> usize {
+    use alertmill_core::record::RecordBody;
+    match &record.record.body {
+        RecordBody::Items(items) => items.spans.len().max(1),
+        _ => 1,
+    }
+}

@@ -1,0 +1,185 @@
+//! The prepare half's side: durable records in order, from the files while it is behind, from memory when it has caught
+//! up. Which of the two is decided record by record, so falling behind and catching up need no mode.
+
+use super::segment::{self, Frame, Gap, Piece};
+use super::{Segment, Shared, live};
+use alertmill_core::ports::{PortError, Records};
+use alertmill_core::record::{Journaled, Record, RecordBody};
+use std::fs::File;
+use std::future::poll_fn;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+const READ_BYTES: usize = 1 << 20;
+
+/// The only reader of a journal. Reading of files happens in the call; it is short and from the page cache as a rule.
+pub struct JournalReader {
+    shared: Arc<Shared>,
+    next: u64,
+    last_ms: i64,
+    gaps: Vec<Gap>,
+    cursor: Option<Cursor>,
+}
+
+struct Cursor {
+    segment: Segment,
+    path: PathBuf,
+    file: File,
+    buffer: Vec<u8>,
+    /// Offset of `buffer` in the file.
+    offset: u64,
+    at: usize,
+}
+
+impl Records for JournalReader {
+    async fn next_records(&mut self, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
+        poll_fn(|context| self.poll_records(context, rows_max)).await
+    }
+}
+
+impl JournalReader {
+    pub(super) fn new(shared: Arc<Shared>, next: u64, last_ms: i64, gaps: Vec<Gap>) -> JournalReader {
+        shared.live.lock().reader_next = next;
+        JournalReader { shared, next, last_ms, gaps, cursor: None }
+    }
+
+    /// As `next_records`, blocking this thread.
+    pub fn next_blocking(&mut self, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
+        loop {
+            if let Some(records) = self.try_records(rows_max, None)? {
+                return Ok(records);
+            }
+            let live = self.shared.live.lock();
+            if live.front().is_none() && live.durable < self.next && live.ended.is_none() {
+                drop(self.shared.live.wait(live));
+            }
+        }
+    }
+
+    /// The ordinal that comes next.
+    pub fn next_ordinal(&self) -> u64 {
+        self.next
+    }
+
+    fn poll_records(&mut self, context: &mut Context<'_>, rows_max: usize) -> Poll<Result<Vec<Journaled>, PortError>> {
+        match self.try_records(rows_max, Some(context)) {
+            Ok(Some(records)) => Poll::Ready(Ok(records)),
+            Ok(None) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// What is there now; when nothing is, the waker is left behind under the same lock.
+    fn try_records(&mut self, rows_max: usize, context: Option<&mut Context<'_>>) -> Result<Option<Vec<Journaled>>, PortError> {
+        let shared = self.shared.clone();
+        let mut live = shared.live.lock();
+        let records = if live.front() == Some(self.next) {
+            let records = live.take(rows_max);
+            shared.counters.live_queue_bytes.store(live.bytes() as u64, Relaxed);
+            drop(live);
+            records
+        } else if self.next <= live.durable {
+            let until = live.front().map_or(live.durable, |front| front - 1);
+            drop(live);
+            self.read_files(until, rows_max)?
+        } else if let Some(why) = &live.ended {
+            return Err(PortError::Fatal(why.clone()));
+        } else {
+            live.waker = context.map(|context| context.waker().clone());
+            return Ok(None);
+        };
+        let Some(last) = records.last() else { return Ok(None) };
+        (self.next, self.last_ms) = (last.record.ordinal + 1, last.record.received_at_ms);
+        shared.live.lock().reader_next = self.next;
+        shared.counters.handed_over.store(self.next - 1, Relaxed);
+        Ok(Some(records))
+    }
+
+    fn read_files(&mut self, until: u64, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
+        let mut records: Vec<Journaled> = Vec::new();
+        let mut rows = 0;
+        let (mut next, mut last_ms) = (self.next, self.last_ms);
+        while next <= until && rows < rows_max.max(1) {
+            let record = if self.gaps.iter().any(|gap| (gap.first..=gap.last).contains(&next)) {
+                // A lost record keeps its place, so that nobody behind the reader meets a hole.
+                Record { ordinal: next, received_at_ms: last_ms, body: RecordBody::Clock }
+            } else {
+                self.read_one(next)?
+            };
+            let journaled = Journaled { record, parsed: None };
+            rows += live::rows_of(&journaled);
+            if rows > rows_max && !records.is_empty() {
+                break;
+            }
+            (next, last_ms) = (next + 1, journaled.record.received_at_ms);
+            records.push(journaled);
+        }
+        Ok(records)
+    }
+
+    fn read_one(&mut self, ordinal: u64) -> Result<Record, PortError> {
+        let fatal = |why: String| PortError::Fatal(format!("record {ordinal} cannot be read: {why}; restart, and the start will set damage aside"));
+        let segment = self.shared.segment_of(ordinal).ok_or_else(|| fatal("no segment holds it".into()))?;
+        if self.cursor.as_ref().is_none_or(|cursor| cursor.segment.id != segment.id) {
+            let path = self.shared.dir.join(segment.name());
+            let file = File::open(&path).map_err(|error| fatal(format!("{}: {error}", path.display())))?;
+            self.cursor = Some(Cursor { segment, path, file, buffer: Vec::new(), offset: segment::HEADER_BYTES as u64, at: 0 });
+        }
+        let Some(cursor) = self.cursor.as_mut() else { return Err(fatal("no file".into())) };
+        loop {
+            let frame = cursor.frame().map_err(|why| fatal(format!("{} at byte {}: {why}", cursor.path.display(), cursor.place())))?;
+            if frame.head.ordinal < ordinal {
+                cursor.at = frame.end;
+                continue;
+            }
+            if frame.head.ordinal > ordinal {
+                return Err(fatal(format!("{} goes on with {}", cursor.path.display(), frame.head.ordinal)));
+            }
+            let body = RecordBody::decode(&cursor.buffer[frame.payload.clone()]).map_err(|error| fatal(error.to_string()))?;
+            // The cursor is forgotten on errors of the body only by a restart: the same record would fail again.
+            cursor.at = frame.end;
+            return Ok(Record { ordinal, received_at_ms: frame.head.received_at_ms, body });
+        }
+    }
+}
+
+impl Cursor {
+    fn place(&self) -> u64 {
+        self.offset + self.at as u64
+    }
+
+    /// The frame at the cursor. What was buffered may be older than what is durable now, so a frame that cannot be read
+    /// from the buffer is read from the file once more.
+    fn frame(&mut self) -> Result<Frame, String> {
+        let mut want = READ_BYTES;
+        for fresh in [false, true, true] {
+            if fresh {
+                self.refill(want).map_err(|error| error.to_string())?;
+            }
+            match segment::piece_at(&self.buffer, self.at, self.segment.id) {
+                Piece::Frame(frame) => return Ok(frame),
+                Piece::Short(bytes) => want = want.max(segment::padded(bytes)),
+                Piece::Footer(_) | Piece::Nothing => {}
+            }
+        }
+        Err("no readable frame".into())
+    }
+
+    fn refill(&mut self, want: usize) -> std::io::Result<()> {
+        self.offset = self.place();
+        self.at = 0;
+        self.buffer.resize(want, 0);
+        let mut got = 0;
+        while got < want {
+            match self.file.read_at(&mut self.buffer[got..], self.offset + got as u64)? {
+                0 => break,
+                n => got += n,
+            }
+        }
+        self.buffer.truncate(got);
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! What a start makes of the files it finds: torn tails are cut, damage is fenced under `quarantine/` with the exact
+//! ordinals that are missing, and what the last process may not have synced is written again. Never needs a human, and
+//! finds the same things again after a crash at any point of its own work.
+
+use super::Segment;
+use super::disk::UNFINISHED;
+use super::segment::{self, Frame, Gap, Header, Scan};
+use super::writer::Again;
+use crate::durable::{self, StoreError};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// What was found when a journal was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalReport {
+    /// The last durable ordinal; 0 for a new journal.
+    pub last_ordinal: u64,
+    /// Records behind the given position, which the reader hands out first.
+    pub replay: u64,
+    /// Records of the last group, written again because the last process may not have synced it.
+    pub written_again: u64,
+    /// Bytes of an unfinished write that were cut; nothing of them was ever acknowledged.
+    pub torn_bytes: u64,
+    /// Files set aside in this start.
+    pub fenced: Vec<Fenced>,
+    /// Ordinals behind the given position that are missing although they were durable once. The reader hands out a
+    /// `Clock` record in the place of each, except for those before the oldest file.
+    pub gaps: Vec<Gap>,
+    /// The journal ends before the position of the state: it was deleted or an older copy of it restored. Ordinals go on
+    /// behind the state's.
+    pub behind_state: bool,
+    /// The key of the uids was missing or damaged and a new one was made: retries of earlier events count again.
+    pub identity_replaced: bool,
+}
+
+/// A damaged file that was set aside; what could be read of it stays in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// Where it is now.
+    pub quarantined: PathBuf,
+    /// What could not be read of it.
+    pub missing: Vec<Gap>,
+}
+
+pub(super) struct Recovered {
+    pub segments: Vec<Segment>,
+    pub again: Vec<Again>,
+    pub next_ordinal: u64,
+    pub next_id: u64,
+    pub last_ms: i64,
+    /// The last file when it was not sealed, and where its data end: its blocks behind that can go.
+    pub unsealed: Option<(PathBuf, u64)>,
+    pub report: JournalReport,
+}
+
+/// Reads the files of `dir` that hold ordinals behind `position`.
+pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Recovered, StoreError> {
+    let unfinished: Vec<PathBuf> = durable::names_with_suffix(dir, UNFINISHED)?.iter().map(|name| dir.join(name)).collect();
+    durable::remove_files(dir, &unfinished)?;
+    let mut found = list(dir)?;
+    let next_id = match found.iter().map(|segment| segment.id).max() {
+        Some(id) => id + 1,
+        None => u64::from_le_bytes(durable::random_bytes()?) >> 16,
+    };
+    // A segment whose successor begins at the same ordinal was written again there as a whole.
+    let superseded: Vec<PathBuf> = found.windows(2).filter(|w| w[1].first <= w[0].first).map(|w| dir.join(w[0].name())).collect();
+    let firsts: Vec<u64> = found.iter().map(|segment| segment.first).collect();
+    let mut i = 0;
+    found.retain(|_| {
+        i += 1;
+        firsts.get(i).is_none_or(|next| *next > firsts[i - 1])
+    });
+    durable::remove_files(dir, &superseded)?;
+    let mut recovered = Recovered {
+        segments: Vec::new(),
+        again: Vec::new(),
+        next_ordinal: 0,
+        next_id,
+        last_ms: position_ms,
+        unsealed: None,
+        report: JournalReport::default(),
+    };
+    // An empty or unreadable segment, too, says which ordinals were given before it.
+    recovered.report.last_ordinal = found.last().map_or(0, |segment| segment.first - 1);
+    let mut covered: Vec<Gap> = Vec::new();
+    for (i, segment) in found.iter().enumerate() {
+        let limit = found.get(i + 1).map(|next| next.first);
+        if limit.is_some_and(|limit| limit <= position + 1) {
+            recovered.segments.push(segment.clone());
+            continue;
+        }
+        recovered.read_segment(dir, segment, limit, &mut covered)?;
+    }
+    recovered.finish(position, &covered);
+    Ok(recovered)
+}
+
+fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
+    let mut found = Vec::new();
+    for name in durable::names_with_suffix(dir, Segment::SUFFIX)? {
+        let path = dir.join(&name);
+        if let Some((first, id)) = Segment::parse_name(&name) {
+            let bytes = path.metadata().map_err(StoreError::io("look at", &path))?.len();
+            found.push(Segment { first, id, bytes });
+        }
+    }
+    found.sort_by_key(|segment| (segment.first, segment.id));
+    Ok(found)
+}
+
+impl Recovered {
+    fn read_segment(&mut self, dir: &Path, segment: &Segment, limit: Option<u64>, covered: &mut Vec<Gap>) -> Result<(), StoreError> {
+        let path = dir.join(segment.name());
+        let bytes = read_what_is_readable(&path)?;
+        let header_good = match segment::decode_header(&bytes) {
+            Header::Newer(found) => return Err(StoreError::Newer { path, found, known: segment::FORMAT }),
+            Header::Good { id, first } => (id, first) == (segment.id, segment.first),
+            Header::Damaged => false,
+        };
+        let scan = segment::scan(&bytes, segment.id, segment.first, limit);
+        for frame in &scan.frames {
+            self.last_ms = self.last_ms.max(frame.head.received_at_ms);
+            match covered.last_mut() {
+                Some(run) if run.last + 1 == frame.head.ordinal => run.last += 1,
+                _ => covered.push(Gap { first: frame.head.ordinal, last: frame.head.ordinal }),
+            }
+        }
+        if !header_good || !scan.gaps.is_empty() {
+            return self.fence(dir, segment, &bytes, scan);
+        }
+        self.report.torn_bytes += scan.torn_bytes;
+        self.segments.push(segment.clone());
+        if limit.is_none() && !scan.sealed {
+            let group_first = scan.frames.last().map_or(0, |frame| frame.head.group_first);
+            let last_group = scan.frames.iter().filter(|frame| frame.head.ordinal >= group_first);
+            self.again = last_group.map(|frame| Again { head: frame.head, payload: bytes[frame.payload.clone()].to_vec() }).collect();
+            self.unsealed = Some((path, scan.end as u64));
+        }
+        Ok(())
+    }
+
+    /// Sets a damaged file aside. First its good parts become segments of their own, then its name goes: a crash in
+    /// between leaves it in the journal and the next start does the same again.
+    fn fence(&mut self, dir: &Path, segment: &Segment, bytes: &[u8], scan: Scan) -> Result<(), StoreError> {
+        let quarantine = dir.join("quarantine");
+        durable::make_dir(&quarantine)?;
+        let (original, quarantined) = (dir.join(segment.name()), quarantine.join(segment.name()));
+        match std::fs::hard_link(&original, &quarantined) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::io("set aside", &original)(error));
+            }
+            _ => durable::sync_dir(&quarantine)?,
+        }
+        let mut parts: Vec<Vec<&Frame>> = Vec::new();
+        for frame in &scan.frames {
+            match parts.last_mut().filter(|part| part.last().is_some_and(|last| last.head.ordinal + 1 == frame.head.ordinal)) {
+                Some(part) => part.push(frame),
+                None => parts.push(vec![frame]),
+            }
+        }
+        for part in parts {
+            let written = self.write_part(dir, bytes, &part)?;
+            self.segments.push(written);
+        }
+        durable::remove_files(dir, &[original])?;
+        self.report.fenced.push(Fenced { quarantined, missing: scan.gaps });
+        Ok(())
+    }
+
+    fn write_part(&mut self, dir: &Path, bytes: &[u8], part: &[&Frame]) -> Result<Segment, StoreError> {
+        let (first, last) = (part[0].head, part[part.len() - 1].head);
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut content = segment::encode_header(id, first.ordinal).to_vec();
+        for frame in part {
+            segment::encode_frame(&mut content, id, frame.head, &bytes[frame.payload.clone()]);
+        }
+        content.extend(segment::encode_footer(id, last.ordinal, last.received_at_ms));
+        let segment = Segment { first: first.ordinal, id, bytes: content.len() as u64 };
+        let path = dir.join(segment.name());
+        let unfinished = path.with_extension(UNFINISHED);
+        let write = || -> io::Result<()> {
+            let mut file = durable::create_new(&unfinished)?;
+            file.write_all(&content)?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, &path)
+        };
+        write().map_err(StoreError::io("write", &path))?;
+        durable::sync_dir(dir)?;
+        Ok(segment)
+    }
+
+    fn finish(&mut self, position: u64, covered: &[Gap]) {
+        let mut next = position + 1;
+        for run in covered.iter().filter(|run| run.last > position) {
+            if run.first > next {
+                self.report.gaps.push(Gap { first: next, last: run.first - 1 });
+            }
+            self.report.replay += run.last - run.first.max(next) + 1;
+            next = run.last + 1;
+        }
+        let promised = covered.last().map_or(0, |run| run.last).max(self.report.last_ordinal);
+        self.report.behind_state = promised < position;
+        if promised >= next {
+            self.report.gaps.push(Gap { first: next, last: promised });
+        }
+        self.report.last_ordinal = promised.max(position);
+        self.report.written_again = self.again.len() as u64;
+        self.next_ordinal = self.report.last_ordinal + 1;
+    }
+}
+
+/// The file's bytes; blocks that the disk cannot read are zeros.
+fn read_what_is_readable(path: &Path) -> Result<Vec<u8>, StoreError> {
+    const BLOCK: usize = 4096;
+    if let Ok(bytes) = std::fs::read(path) {
+        return Ok(bytes);
+    }
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let length = file.metadata().map_err(StoreError::io("look at", path))?.len() as usize;
+    let mut bytes = vec![0; length];
+    for (i, block) in bytes.chunks_mut(BLOCK).enumerate() {
+        if file.read_exact_at(block, (i * BLOCK) as u64).is_err() {
+            block.fill(0);
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,254 @@
+//! The one thread that writes: it takes all requests that wait, gives them ordinals and a time, writes them with one
+//! write and one fdatasync, answers them, and only then hands them on. While one fdatasync runs the next group gathers.
+
+use super::answer::Promise;
+use super::clock::Ticking;
+use super::disk::{Disk, SegmentFile};
+use super::segment::{self, FrameHead};
+use super::{Segment, Shared};
+use alertmill_core::item::Item;
+use alertmill_core::ports::{Appended, PortError};
+use alertmill_core::record::{Journaled, Record, RecordBody};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+/// One append that waits.
+pub(super) struct Request {
+    pub payload: Vec<u8>,
+    pub body: RecordBody,
+    pub parsed: Option<Vec<Item>>,
+    pub promise: Promise,
+}
+
+/// The appends that wait.
+#[derive(Default)]
+pub(super) struct AppendQueue {
+    pub requests: VecDeque<Request>,
+    pub bytes: usize,
+    pub closed: bool,
+}
+
+struct Active {
+    file: Box<dyn SegmentFile>,
+    id: u64,
+    offset: u64,
+    capacity: u64,
+}
+
+/// A record that was durable before and must be written again into the first segment of this process.
+pub(super) struct Again {
+    pub head: FrameHead,
+    pub payload: Vec<u8>,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    disk: Box<dyn Disk>,
+    clock: Ticking,
+    active: Option<Active>,
+    next_ordinal: u64,
+    next_id: u64,
+    last_ms: i64,
+    buffer: Vec<u8>,
+}
+
+/// Why a group did not become durable.
+enum Failure {
+    /// Nothing was written; the next group may find it better.
+    NoSegment(String),
+    /// The group's bytes may or may not be on disk, and a second file failed as well.
+    Lost(String),
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, clock: Ticking, next_ordinal: u64, next_id: u64, last_ms: i64) -> Writer {
+        Writer { shared, disk, clock, active: None, next_ordinal, next_id, last_ms, buffer: Vec::new() }
+    }
+
+    /// Makes the first segment, with what the last process may not have synced.
+    pub fn begin(&mut self, again: &[Again]) -> Result<(), String> {
+        let heads: Vec<(FrameHead, &[u8])> = again.iter().map(|record| (record.head, record.payload.as_slice())).collect();
+        self.active = Some(self.new_segment(self.next_ordinal, &heads)?);
+        Ok(())
+    }
+
+    /// Runs until the journal is closed or has failed.
+    pub fn run(mut self) {
+        while let Some(group) = self.next_group() {
+            match self.make_durable(&group) {
+                Ok((first, received_at_ms)) => self.hand_over(group, first, received_at_ms),
+                Err(Failure::NoSegment(why)) => {
+                    tracing::error!("{why}");
+                    group.into_iter().for_each(|request| request.promise.keep(Err(PortError::Unavailable(why.clone()))));
+                }
+                Err(Failure::Lost(why)) => return self.fail(group, &why),
+            }
+        }
+        self.seal();
+        self.shared.live.end("the journal is closed".into());
+    }
+
+    fn next_group(&self) -> Option<Vec<Request>> {
+        let mut queue = self.shared.append.lock().unwrap_or_else(PoisonError::into_inner);
+        while queue.requests.is_empty() {
+            if queue.closed {
+                return None;
+            }
+            queue = self.shared.append_ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut group = Vec::with_capacity(queue.requests.len());
+        let mut bytes = 0;
+        while let Some(request) = queue.requests.front() {
+            bytes += request.payload.len();
+            if bytes > self.shared.group_bytes_max && !group.is_empty() {
+                break;
+            }
+            queue.bytes -= request.payload.len();
+            group.extend(queue.requests.pop_front());
+        }
+        self.shared.counters.append_queue_bytes.store(queue.bytes as u64, Relaxed);
+        Some(group)
+    }
+
+    /// Gives the group's first ordinal and its time, once it is durable.
+    fn make_durable(&mut self, group: &[Request]) -> Result<(u64, i64), Failure> {
+        let first = self.next_ordinal;
+        let received_at_ms = self.clock.now_ms();
+        let heads: Vec<(FrameHead, &[u8])> = group
+            .iter()
+            .enumerate()
+            .map(|(i, request)| {
+                (FrameHead { ordinal: first + i as u64, received_at_ms, group_first: first }, request.payload.as_slice())
+            })
+            .collect();
+        let began = Instant::now();
+        let need: usize = heads.iter().map(|(_, payload)| segment::frame_bytes(payload.len())).sum();
+        match self.active.as_mut().filter(|active| active.has_room(need)) {
+            Some(active) => {
+                if let Err(error) = active.write_group(&heads, &mut self.buffer) {
+                    self.rescue(&heads, &error)?;
+                }
+            }
+            None => {
+                self.room_for(need).map_err(Failure::NoSegment)?;
+                self.seal();
+                self.active = Some(self.new_segment(first, &heads).map_err(Failure::NoSegment)?);
+            }
+        }
+        self.shared.counters.group_of(group.len() as u64, need as u64, began.elapsed().as_nanos() as u64);
+        self.next_ordinal = first + group.len() as u64;
+        self.last_ms = received_at_ms;
+        Ok((first, received_at_ms))
+    }
+
+    fn hand_over(&mut self, group: Vec<Request>, first: u64, received_at_ms: i64) {
+        self.shared.counters.last_ordinal.store(self.next_ordinal - 1, Relaxed);
+        let mut records = Vec::with_capacity(group.len());
+        for (request, ordinal) in group.into_iter().zip(first..) {
+            request.promise.keep(Ok(Appended { ordinal, received_at_ms }));
+            let record = Record { ordinal, received_at_ms, body: request.body };
+            records.push(Journaled { record, parsed: request.parsed });
+        }
+        // One huge group must not hold its memory for ever.
+        self.buffer.shrink_to(2 * self.shared.group_bytes_max);
+        let bytes = self.shared.live.push(records);
+        self.shared.counters.live_queue_bytes.store(bytes as u64, Relaxed);
+    }
+
+    /// The active file failed. The kernel may have dropped its pages and would call the next fsync a success, so it is
+    /// never written or synced again; its group is still in memory and begins a new file.
+    fn rescue(&mut self, heads: &[(FrameHead, &[u8])], error: &io::Error) -> Result<(), Failure> {
+        self.shared.counters.failed_syncs.fetch_add(1, Relaxed);
+        let why = match self.active.take() {
+            Some(active) => self.shared.words("write", active.id, error),
+            None => error.to_string(),
+        };
+        tracing::error!("{why}; its last group is written again into a new segment");
+        let first = heads.first().map_or(self.next_ordinal, |(head, _)| head.ordinal);
+        let rescued = self.new_segment(first, heads);
+        self.active = Some(rescued.map_err(|second| Failure::Lost(format!("{why}; then {second}")))?);
+        Ok(())
+    }
+
+    fn room_for(&self, need: usize) -> Result<(), String> {
+        let taken = self.shared.counters.segment_bytes.load(Relaxed);
+        if taken + self.shared.segment_bytes.max(need as u64) <= self.shared.disk_bytes_max {
+            return Ok(());
+        }
+        let (dir, limit) = (self.shared.dir.display(), self.shared.disk_bytes_max);
+        Err(format!("journal {dir} is full: {taken} bytes wait to be folded and its limit is {limit}; wait, or raise the limit"))
+    }
+
+    /// A durable segment that begins with these records.
+    fn new_segment(&mut self, first: u64, heads: &[(FrameHead, &[u8])]) -> Result<Active, String> {
+        let id = self.next_id;
+        // Also a failed attempt uses up its id, so that no two files ever share one.
+        self.next_id += 1;
+        let first = heads.first().map_or(first, |(head, _)| head.ordinal);
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&segment::encode_header(id, first));
+        for (head, payload) in heads {
+            segment::encode_frame(&mut self.buffer, id, *head, payload);
+        }
+        let offset = self.buffer.len() as u64;
+        let capacity = self.shared.segment_bytes.max(offset + segment::FRAME_HEAD_BYTES as u64);
+        let segment = Segment { first, id, bytes: capacity };
+        let file = self.disk.create(&self.shared.dir.join(segment.name()), capacity, &self.buffer);
+        let file = file.map_err(|error| self.shared.words("create", id, &error))?;
+        self.shared.add_segment(segment);
+        Ok(Active { file, id, offset, capacity })
+    }
+
+    /// Ends the active segment. A footer only spares work at the next start, so its failure loses nothing.
+    fn seal(&mut self) {
+        let Some(active) = self.active.take() else { return };
+        let footer = segment::encode_footer(active.id, self.next_ordinal - 1, self.last_ms);
+        let end = active.offset + footer.len() as u64;
+        let sealed = active.file.write_all_at(&footer, active.offset).and_then(|()| active.file.set_len(end));
+        match sealed.and_then(|()| active.file.sync_data()) {
+            Ok(()) => self.shared.shrink_segment(active.id, end),
+            Err(error) => tracing::warn!("{}; its records are safe", self.shared.words("seal", active.id, &error)),
+        }
+    }
+
+    fn fail(self, group: Vec<Request>, why: &str) {
+        let why = format!("the journal stopped: {why}; check the disk, then restart: what was acknowledged is safe");
+        tracing::error!("{why}");
+        let _ = self.shared.failed.set(why.clone());
+        let mut queue = self.shared.append.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.closed = true;
+        let waiting = std::mem::take(&mut queue.requests);
+        queue.bytes = 0;
+        drop(queue);
+        for request in group.into_iter().chain(waiting) {
+            request.promise.keep(Err(PortError::Fatal(why.clone())));
+        }
+        self.shared.live.end(why);
+    }
+}
+
+impl Shared {
+    fn words(&self, what: &str, id: u64, error: &io::Error) -> String {
+        format!("cannot {what} segment {id:016x} in {}: {error}", self.dir.display())
+    }
+}
+
+impl Active {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.offset + (bytes + segment::FRAME_HEAD_BYTES) as u64 <= self.capacity
+    }
+
+    fn write_group(&mut self, records: &[(FrameHead, &[u8])], buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        for (head, payload) in records {
+            segment::encode_frame(buffer, self.id, *head, payload);
+        }
+        self.file.write_all_at(buffer, self.offset)?;
+        self.file.sync_data()?;
+        self.offset += buffer.len() as u64;
+        Ok(())
+    }
+}

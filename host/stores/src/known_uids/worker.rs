@@ -1,0 +1,222 @@
+//! The thread that writes uid files, so that a commit never waits for them: it sorts a full table into one file for each
+//! hour, merges files of like size, drops hours that are past, and only then names all that in the manifest.
+
+use super::Table;
+use super::run::Run;
+use crate::durable::{self, StoreError};
+use crate::event_segments::EventPlace;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// The uid files at one moment.
+#[derive(Clone, Default)]
+pub(super) struct Files {
+    /// Files by the second at which their hour ends.
+    pub hours: BTreeMap<i64, Vec<Arc<Run>>>,
+    /// All event rows before this place are in them.
+    pub mark: EventPlace,
+}
+
+pub(super) struct Job {
+    pub table: Arc<Table>,
+    pub mark: EventPlace,
+    pub now_s: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    segment: u32,
+    offset: u32,
+    files: Vec<(String, i64)>,
+}
+
+struct State {
+    files: Arc<Files>,
+    failed: Option<String>,
+    /// Jobs given minus jobs done or failed.
+    open_jobs: usize,
+}
+
+pub(super) struct Worker {
+    state: Arc<(Mutex<State>, Condvar)>,
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Opens the files that the manifest names, if it is whole and not ahead of the state.
+    pub fn open(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Worker, StoreError> {
+        durable::make_dir(dir)?;
+        let files = match open_files(dir, committed, now_s)? {
+            Some(files) => files,
+            None => Files::default(),
+        };
+        let named: Vec<&PathBuf> = files.hours.values().flatten().map(|run| &run.path).collect();
+        let strangers = durable::names_with_suffix(dir, SUFFIX)?.into_iter().map(|name| dir.join(name));
+        durable::remove_files(dir, &strangers.filter(|path| !named.contains(&path)).collect::<Vec<_>>())?;
+        let next_number = named.iter().filter_map(|path| number_of(path)).max().unwrap_or(0) + 1;
+        let state = State { files: Arc::new(files), failed: None, open_jobs: 0 };
+        let state = Arc::new((Mutex::new(state), Condvar::new()));
+        let (jobs, waiting) = channel();
+        let writer = Writer { dir: dir.to_path_buf(), next_number, state: state.clone() };
+        let thread = std::thread::Builder::new().name("known-uids".into()).spawn(move || writer.run(&waiting));
+        let thread = thread.map_err(StoreError::io("start the writer of", dir))?;
+        Ok(Worker { state, jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    pub fn give(&self, job: Job) {
+        lock(&self.state).open_jobs += 1;
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+    }
+
+    pub fn files(&self) -> Arc<Files> {
+        lock(&self.state).files.clone()
+    }
+
+    /// Why the last job could not be done, if so.
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.state).failed.clone()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        lock(&self.state).open_jobs == 0
+    }
+
+    /// Waits until all jobs given are done or have failed.
+    pub fn wait(&self) {
+        let state = lock(&self.state);
+        drop(self.state.1.wait_while(state, |state| state.open_jobs > 0));
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(state: &(Mutex<State>, Condvar)) -> MutexGuard<'_, State> {
+    state.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const SUFFIX: &str = ".uids";
+const MANIFEST: &str = "manifest.json";
+
+fn number_of(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Files>, StoreError> {
+    let path = dir.join(MANIFEST);
+    let Some(manifest) = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Manifest>(&text).ok()) else {
+        return Ok(None);
+    };
+    let mut files = Files { mark: EventPlace { segment: manifest.segment, offset: manifest.offset }, ..Files::default() };
+    if files.mark > committed {
+        tracing::warn!("{} is ahead of the state; uids are read again from the event files", path.display());
+        return Ok(None);
+    }
+    for (name, end_s) in manifest.files.into_iter().filter(|(_, end_s)| *end_s > now_s) {
+        let Some(run) = Run::open(&dir.join(&name), end_s)? else {
+            tracing::warn!("{} is damaged or missing; uids are read again from the event files", dir.join(name).display());
+            return Ok(None);
+        };
+        files.hours.entry(end_s).or_default().push(Arc::new(run));
+    }
+    Ok(Some(files))
+}
+
+struct Writer {
+    dir: PathBuf,
+    next_number: u64,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Writer {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            let before = lock(&self.state).files.clone();
+            let done = self.do_job(&job, &before);
+            let mut state = lock(&self.state);
+            state.open_jobs -= 1;
+            match done {
+                Ok(files) => (state.files, state.failed) = (Arc::new(files), None),
+                Err(error) => {
+                    tracing::error!("{error}; known uids stay in memory until it works");
+                    state.failed = Some(error.to_string());
+                }
+            }
+            drop(state);
+            self.state.1.notify_all();
+        }
+    }
+
+    fn do_job(&mut self, job: &Job, before: &Files) -> Result<Files, StoreError> {
+        if job.mark <= before.mark && !job.table.is_empty() {
+            return Ok(before.clone());
+        }
+        let mut files = before.clone();
+        files.mark = files.mark.max(job.mark);
+        files.hours.retain(|end_s, _| *end_s > job.now_s);
+        let mut by_hour: BTreeMap<i64, Vec<u128>> = BTreeMap::new();
+        for (key, end_s) in job.table.iter().filter(|(_, end_s)| **end_s > job.now_s) {
+            by_hour.entry(*end_s).or_default().push(*key);
+        }
+        for (end_s, mut keys) in by_hour {
+            keys.sort_unstable();
+            let run = Run::write(&self.next_path(), end_s, &keys)?;
+            let runs = files.hours.entry(end_s).or_default();
+            runs.push(Arc::new(run));
+            self.merge_like_sizes(end_s, runs)?;
+        }
+        self.name(&files, before)?;
+        Ok(files)
+    }
+
+    /// Each file stays more than twice as large as the next: a key is written again at most once per doubling of its
+    /// hour, and an hour has few files.
+    fn merge_like_sizes(&mut self, end_s: i64, runs: &mut Vec<Arc<Run>>) -> Result<(), StoreError> {
+        while let [.., large, small] = runs.as_slice() {
+            if large.count > 2 * small.count {
+                break;
+            }
+            let merged = Run::merge(&self.next_path(), end_s, large, small)?;
+            runs.truncate(runs.len() - 2);
+            runs.push(Arc::new(merged));
+        }
+        Ok(())
+    }
+
+    /// Files first, then the manifest that names them, then the files that it names no more.
+    fn name(&self, files: &Files, before: &Files) -> Result<(), StoreError> {
+        durable::sync_dir(&self.dir)?;
+        let paths = |files: &Files| files.hours.values().flatten().map(|run| run.path.clone()).collect::<Vec<_>>();
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let named = files.hours.iter().flat_map(|(end_s, runs)| runs.iter().map(move |run| (name(&run.path), *end_s)));
+        let manifest = Manifest { segment: files.mark.segment, offset: files.mark.offset, files: named.collect() };
+        let text = serde_json::to_vec(&manifest).unwrap_or_default();
+        durable::write_atomically(&self.dir.join(MANIFEST), &text)?;
+        let kept = paths(files);
+        let mut gone: Vec<PathBuf> = paths(before).into_iter().filter(|path| !kept.contains(path)).collect();
+        // Files that were written and merged within this job were never named.
+        let strangers = durable::names_with_suffix(&self.dir, SUFFIX)?.into_iter().map(|name| self.dir.join(name));
+        gone.extend(strangers.filter(|path| !kept.contains(path)));
+        gone.sort();
+        gone.dedup();
+        durable::remove_files(&self.dir, &gone)
+    }
+
+    fn next_path(&mut self) -> PathBuf {
+        self.next_number += 1;
+        self.dir.join(format!("{:010}{SUFFIX}", self.next_number))
+    }
+}
