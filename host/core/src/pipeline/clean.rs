@@ -219,7 +219,11 @@ fn metric(value: Value) -> Value {
 fn one_of(value: Value, known: &[&'static str], fallback: &'static str, field: &'static str) -> Result<Text, CleanError> {
     match value {
         Value::Null => Ok(Text::new_static(fallback)),
-        Value::Text(text) => Ok(Text::new_static(known.iter().find(|k| lower_is(&text, k)).unwrap_or(&fallback))),
+        Value::Text(text) => {
+            let same_case = known.iter().find(|k| text == **k);
+            let kept = same_case.or_else(|| known.iter().find(|k| lower_is(&text, k)));
+            Ok(Text::new_static(kept.unwrap_or(&fallback)))
+        }
         _ => Err(CleanError::NotText { field }),
     }
 }

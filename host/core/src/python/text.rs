@@ -147,10 +147,10 @@ fn write_json_text(text: &str, out: &mut String) {
 
 /// `text.upper() == wanted`, where `wanted` is ASCII.
 pub fn upper_is(text: &str, wanted: &str) -> bool {
-    if text.is_ascii() { text.eq_ignore_ascii_case(wanted) } else { text.to_uppercase() == wanted }
+    text.eq_ignore_ascii_case(wanted) || (!text.is_ascii() && text.to_uppercase() == wanted)
 }
 
 /// `text.lower() == wanted`, where `wanted` is ASCII.
 pub fn lower_is(text: &str, wanted: &str) -> bool {
-    if text.is_ascii() { text.eq_ignore_ascii_case(wanted) } else { text.to_lowercase() == wanted }
+    text.eq_ignore_ascii_case(wanted) || (!text.is_ascii() && text.to_lowercase() == wanted)
 }

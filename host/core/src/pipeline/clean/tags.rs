@@ -8,7 +8,13 @@ use crate::value::{Text, Value};
 /// The tags of the field `tags`. Absent, an empty object and an empty text are no tags, as in Python's loop over them.
 pub(super) fn tags(value: Value) -> Result<Vec<Tag>, CleanError> {
     match value {
-        Value::List(list) => list.into_iter().enumerate().map(|(index, value)| tag(index, value)).collect(),
+        Value::List(list) => {
+            let mut tags = Vec::with_capacity(list.len());
+            for (index, value) in list.into_iter().enumerate() {
+                tags.push(tag(index, value)?);
+            }
+            Ok(tags)
+        }
         Value::Null => Ok(Vec::new()),
         Value::Object(fields) if fields.is_empty() => Ok(Vec::new()),
         Value::Text(text) if text.is_empty() => Ok(Vec::new()),
