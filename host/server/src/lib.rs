@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod config;
+pub mod conformance;
 pub mod http;
 pub mod telemetry;
