@@ -51,11 +51,12 @@ impl EmbeddedStore {
     fn applied(&mut self, commit: &Commit, end: EventPlace) {
         self.position = commit.to;
         let mut uids = self.uids.lock();
+        uids.advance(commit.received_at_ms.div_euclid(1_000));
         for event in &commit.events {
             uids.insert(event.uid, event.known_until_s);
         }
         let synced = self.checkpointer.committed(commit.to, end);
-        uids.committed(end, synced, commit.received_at_ms.div_euclid(1_000));
+        uids.committed(end, synced);
     }
 
     /// What SQLite holds after an error decides, not what it said.

@@ -1,0 +1,305 @@
+use super::*;
+use crate::event_segments::EventRead;
+use alertmill_core::event::Fingerprint;
+use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, LedgerValue, LogWrite, StoredEvent};
+use alertmill_core::record::{RuleEntry, RuleSet};
+
+const T: i64 = 1_790_000_000;
+
+fn alert(seq: u64, revision: u64, status: Status) -> AlertWrite {
+    AlertWrite {
+        seq,
+        id: format!("{T}{seq}").into(),
+        tenant: if seq.is_multiple_of(5) { "other".into() } else { "system".into() },
+        status,
+        severity: (seq % 3 + 1) as u8,
+        alert_name: "disk full".into(),
+        fingerprint: Fingerprint([seq as u8; 16]),
+        create_time: T + seq as i64,
+        begin_time: T + seq as i64,
+        latest_time: T + seq as i64,
+        end_time: (status != Status::Abnormal).then_some(T + seq as i64 + 100),
+        event_count: revision,
+        revision,
+        rule_generation: 1,
+        document: format!("{{\"id\":\"{T}{seq}\",\"revision\":{revision}}}").into_bytes(),
+        state: vec![1, 2, 3],
+    }
+}
+
+fn commit(from: u64, to: u64) -> Commit {
+    Commit { from, to, received_at_ms: T * 1_000, ..Commit::default() }
+}
+
+fn add_event(commit: &mut Commit, n: u8, document: &str) -> u32 {
+    let start = commit.event_heap.len() as u32;
+    commit.event_heap.extend_from_slice(document.as_bytes());
+    let document = start..commit.event_heap.len() as u32;
+    commit.events.push(StoredEvent { uid: Uid([n; 16]), known_until_s: T + 86_400, index_time_s: T, document });
+    commit.events.len() as u32 - 1
+}
+
+fn dead_letter(ordinal: u64, source: &str) -> DeadLetter {
+    DeadLetter {
+        ordinal,
+        index: 0,
+        received_at_ms: T * 1_000,
+        tenant: "system".into(),
+        source: source.into(),
+        code: "clean-error".into(),
+        detail: "no time".into(),
+        item: b"{}".to_vec(),
+    }
+}
+
+#[test]
+fn a_commit_is_restored_and_applies_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, restored) = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!((restored.position, restored.alerts.len()), (0, 0));
+    let mut first = commit(0, 3);
+    let event = add_event(&mut first, 1, "{\"id\":\"e1\"}");
+    first.alerts = vec![alert(1, 1, Status::Abnormal), alert(2, 1, Status::Closed)];
+    first.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Opened)] }];
+    first.ledger = vec![LedgerValue { scope: "source", name: "web".into(), counter: "received".into(), value: 7 }];
+    let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: "d".into(), config: "{}".into(), options: "{}".into() };
+    first.rule_set = Some(RuleSet { generation: 2, rules: vec![rule], tables: vec![("hosts".into(), "t".into())] });
+    first.next_due_ms = Some(9);
+    store.commit_blocking(&first).unwrap();
+    store.commit_blocking(&first).unwrap();
+    let wrong = store.commit_blocking(&commit(1, 9)).unwrap_err();
+    assert!(matches!(&wrong, PortError::Fatal(why) if why.contains("replay")), "{wrong:?}");
+    let reader = store.reader();
+    assert_eq!(reader.alert_events(1, None, 10).unwrap().len(), 1);
+    assert_eq!(reader.position().unwrap(), Position { ordinal: 3, received_at_ms: T * 1_000, next_due_ms: Some(9) });
+    assert_eq!(store.known(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [true, false]);
+    drop((store, reader));
+    let (mut store, restored) = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!((restored.position, restored.received_at_ms, restored.alerts.len()), (3, T * 1_000, 2));
+    assert_eq!((&restored.alerts[0].state[..], restored.alerts[0].revision), (&[1, 2, 3][..], 1));
+    assert_eq!(restored.ledger, [("source".into(), "web".into(), "received".into(), 7)]);
+    assert_eq!(Some(restored.rule_set), first.rule_set);
+    assert_eq!(store.known(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [true, false]);
+    store.commit_blocking(&commit(3, 4)).unwrap();
+}
+
+#[test]
+fn only_open_alerts_and_those_of_the_last_day_are_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let mut first = commit(0, 1);
+    first.alerts = vec![alert(1, 1, Status::Closed), alert(2, 1, Status::Abnormal)];
+    store.commit_blocking(&first).unwrap();
+    store.commit_blocking(&Commit { received_at_ms: (T + 200_000) * 1_000, ..commit(1, 2) }).unwrap();
+    drop(store);
+    let (_, restored) = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(restored.alerts.iter().map(|alert| alert.seq).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn lists_are_newest_first_filtered_and_paged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let mut all = commit(0, 1);
+    all.alerts = (1..=60).map(|seq| alert(seq, 1, STATUSES[seq as usize % 3])).collect();
+    store.commit_blocking(&all).unwrap();
+    let reader = store.reader();
+    let filters = [
+        AlertFilter::default(),
+        AlertFilter { status: vec![Status::Abnormal], ..AlertFilter::default() },
+        AlertFilter { severity: vec![1, 2], tenant: Some("system".into()), ..AlertFilter::default() },
+        AlertFilter { from_s: Some(T + 130), to_s: Some(T + 40), ..AlertFilter::default() },
+    ];
+    for filter in filters {
+        let wanted = |alert: &&AlertWrite| {
+            (filter.status.is_empty() || filter.status.contains(&alert.status))
+                && (filter.severity.is_empty() || filter.severity.contains(&alert.severity))
+                && filter.tenant.as_deref().is_none_or(|tenant| tenant == alert.tenant)
+                && filter.from_s.is_none_or(|from| alert.end_time.is_none_or(|end| end >= from))
+                && filter.to_s.is_none_or(|to| alert.begin_time <= to)
+        };
+        let expected: Vec<u64> = all.alerts.iter().filter(wanted).map(|alert| alert.seq).rev().collect();
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = reader.list_alerts(&filter, 7, cursor, false).unwrap();
+            let Some(last) = page.last() else { break };
+            cursor = Some(last.seq);
+            seen.extend(page.iter().map(|row| row.seq));
+        }
+        assert_eq!(seen, expected, "{filter:?}");
+        assert!(!seen.is_empty());
+    }
+    let row = reader.list_alerts(&AlertFilter::default(), 1, None, true).unwrap().remove(0);
+    assert_eq!((row.seq, row.document), (60, Some(alert(60, 1, Status::Abnormal).document)));
+    let counts = reader.alert_counts(None).unwrap();
+    assert_eq!(counts.iter().map(|count| count.count).sum::<u64>(), 60);
+}
+
+#[test]
+fn changes_of_an_alert_keep_its_index_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    for (revision, status) in [(1, Status::Abnormal), (2, Status::Abnormal), (3, Status::Recovered)] {
+        let mut change = commit(revision - 1, revision);
+        change.alerts = vec![alert(1, revision, status)];
+        store.commit_blocking(&change).unwrap();
+        let found = |status| store.reader().list_alerts(&AlertFilter { status: vec![status], ..AlertFilter::default() }, 9, None, false).unwrap();
+        assert_eq!(found(status)[0].revision, revision);
+        assert_eq!(found(Status::Abnormal).len(), usize::from(status == Status::Abnormal));
+    }
+    store.connection.query_row("PRAGMA integrity_check", [], |row| Ok(assert_eq!(row.get::<_, String>(0)?, "ok"))).unwrap();
+    assert_eq!(store.reader().outbox(0, 10).unwrap(), [(1, 3)]);
+    store.confirm_outbox(&[(1, 2)]).unwrap();
+    assert_eq!(store.reader().outbox_size().unwrap(), 1, "changed since");
+    store.confirm_outbox(&[(1, 3)]).unwrap();
+    assert_eq!(store.reader().outbox_size().unwrap(), 0);
+}
+
+#[test]
+fn events_and_logs_of_an_alert_are_paged_and_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let log = |op_type, create_time| LogWrite { seq: 1, op_type, create_time, document: format!("\"{op_type}\"").into_bytes() };
+    for n in 1..=4u8 {
+        let mut one = commit(n as u64 - 1, n as u64);
+        let second = T + i64::from(n);
+        let a = add_event(&mut one, n, &format!("{{\"id\":\"a{n}\",\"create_time\":{second},\"time\":5,\"description\":\"d\"}}"));
+        let b = add_event(&mut one, n + 100, &format!("{{\"id\":\"b{n}\",\"create_time\":{second}}}"));
+        let role = if n == 1 { EventRole::Opened } else { EventRole::Updated };
+        one.alert_events = vec![AlertEvents { seq: 1, events: vec![(a, role), (b, EventRole::Late)] }];
+        one.alerts = vec![alert(1, n.into(), Status::Abnormal)];
+        match n {
+            1 => one.logs = vec![log("CREATE", second)],
+            4 => one.logs = vec![log("RECOVER", second)],
+            _ => {}
+        }
+        store.commit_blocking(&one).unwrap();
+    }
+    let reader = store.reader();
+    let (mut events, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = reader.alert_events(1, cursor, 3).unwrap();
+        let Some(last) = page.last() else { break };
+        cursor = Some(last.cursor);
+        events.extend(page.into_iter().map(|event| match event.row {
+            EventRead::Found(row) => row.uid.0[0],
+            EventRead::Gone => 0,
+        }));
+    }
+    assert_eq!(events, [104, 4, 103, 3, 102, 2, 101, 1]);
+    let (mut logs, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = reader.alert_logs(1, cursor, 2).unwrap();
+        let Some(last) = page.last() else { break };
+        cursor = Some(last.cursor);
+        logs.extend(page);
+    }
+    let ops: Vec<&str> = logs.iter().map(|log| log.op_type.as_str()).collect();
+    let c = "CONVERGE";
+    assert_eq!(ops, ["RECOVER", c, c, c, c, c, c, c, "CREATE"]);
+    let expected = format!(
+        "{{\"alert_id\":\"{T}1\",\"op_type\":\"CONVERGE\",\"create_time\":{},\"time\":5,\"description\":\"d\",\"event_id\":\"a4\"}}",
+        T + 4
+    );
+    assert_eq!(String::from_utf8(logs[2].document.clone()).unwrap(), expected);
+}
+
+#[test]
+fn dead_letters_are_bounded_per_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { dead_letters_per_source_max: 3, ..EmbeddedOptions::default() };
+    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
+    for to in 1..=4 {
+        let mut one = commit(to - 1, to);
+        one.dead_letters = vec![dead_letter(to, "loud"), dead_letter(to, "loud")];
+        one.dead_letters.extend((to == 1).then(|| dead_letter(to, "quiet")));
+        store.commit_blocking(&one).unwrap();
+    }
+    let reader = store.reader();
+    let loud = reader.dead_letters(Some("loud"), 0, 10).unwrap();
+    assert_eq!(loud.iter().map(|letter| letter.ordinal).collect::<Vec<_>>(), [3, 4, 4]);
+    assert_eq!(reader.dead_letter_counts().unwrap(), [("loud".into(), 3, 5), ("quiet".into(), 1, 0)]);
+    assert_eq!(reader.dead_letters(None, loud[0].id, 10).unwrap().len(), 2);
+    assert_eq!(reader.dead_letter(loud[1].id).unwrap().as_ref(), Some(&loud[1]));
+    assert_eq!(store.remove_dead_letters(&[loud[1].id, 999]).unwrap(), 1);
+    assert_eq!(reader.dead_letter_counts().unwrap()[0], ("loud".into(), 2, 5));
+}
+
+#[test]
+fn old_alerts_go_with_all_that_is_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let mut one = commit(0, 1);
+    one.alerts = vec![alert(1, 1, Status::Closed), alert(2, 1, Status::Abnormal), alert(3, 1, Status::Recovered)];
+    let event = add_event(&mut one, 1, "{}");
+    one.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Opened)] }];
+    store.commit_blocking(&one).unwrap();
+    assert_eq!(store.retire_alerts(T + 1_000, 10).unwrap(), 0, "the outbox still needs them");
+    store.confirm_outbox(&[(1, 1), (3, 1)]).unwrap();
+    assert_eq!(store.retire_alerts(T + 102, 10).unwrap(), 1);
+    let reader = store.reader();
+    assert_eq!(reader.alert(1).unwrap(), None);
+    assert!(reader.alert_events(1, None, 9).unwrap().is_empty() && reader.alert(3).unwrap().is_some());
+}
+
+#[test]
+fn a_checkpoint_says_how_far_the_state_is_safe() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    store.commit_blocking(&commit(0, 8)).unwrap();
+    assert_eq!(store.checkpoint().unwrap().ordinal(), 8);
+    assert_eq!(store.checkpointer().synced_position(), SyncedPosition::vouched(8));
+}
+
+#[test]
+fn the_log_stays_short_under_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { wal_bytes: 64 << 10, ..EmbeddedOptions::default() };
+    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
+    let mut write = |to: u64| {
+        let mut one = commit(to - 1, to);
+        one.alerts = vec![AlertWrite { document: vec![b' '; 50_000], ..alert(to % 20, to, Status::Abnormal) }];
+        store.commit_blocking(&one).unwrap();
+        store.checkpoint().unwrap();
+    };
+    // Some pages must have been counted before the writer shortens the log; the thread counts with each of its syncs.
+    (1..=2_000).for_each(&mut write);
+    let wal = dir.path().join("state.sqlite-wal").metadata().unwrap().len();
+    assert!(wal < 100 << 20, "{wal} bytes of log after 100 MB of writes");
+}
+
+#[test]
+fn a_damaged_or_newer_database_is_named_with_a_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("state.sqlite"), vec![7; 8192]).unwrap();
+    let error = EmbeddedStore::open(dir.path()).err().unwrap();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("state.sqlite") && error.to_string().contains("restore a copy"), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    store.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    assert!(matches!(EmbeddedStore::open(dir.path()).err().unwrap(), StoreError::Newer { found: 99, .. }));
+}
+
+#[test]
+fn a_copy_of_the_files_after_a_kill_is_the_last_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    for to in 1..=5 {
+        let mut one = commit(to - 1, to);
+        let event = add_event(&mut one, to as u8, "{\"n\":1}");
+        one.alerts = vec![alert(1, to, Status::Abnormal)];
+        one.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Updated)] }];
+        store.commit_blocking(&one).unwrap();
+    }
+    let killed = tempfile::tempdir().unwrap();
+    std::fs::create_dir(killed.path().join("events")).unwrap();
+    for name in ["state.sqlite", "state.sqlite-wal", "events/0000000001.events"] {
+        std::fs::copy(dir.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let (mut store, restored) = EmbeddedStore::open(killed.path()).unwrap();
+    assert_eq!((restored.position, restored.alerts[0].revision, store.report().uids_read_again), (5, 5, 5));
+    assert_eq!(store.known(&[Uid([5; 16]), Uid([6; 16])]).unwrap(), [true, false]);
+    assert_eq!(store.reader().alert_events(1, None, 10).unwrap().len(), 5);
+}

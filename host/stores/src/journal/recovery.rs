@@ -160,9 +160,11 @@ impl Recovered {
                 None => parts.push(vec![frame]),
             }
         }
-        for part in parts {
-            let written = self.write_part(dir, bytes, &part)?;
-            self.segments.push(written);
+        // The first part comes last: it begins where the damaged file does, and from then on stands in its place.
+        let at = self.segments.len();
+        for part in parts.iter().rev() {
+            let written = self.write_part(dir, bytes, part)?;
+            self.segments.insert(at, written);
         }
         durable::remove_files(dir, &[original])?;
         self.report.fenced.push(Fenced { quarantined, missing: scan.gaps });

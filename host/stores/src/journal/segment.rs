@@ -222,7 +222,8 @@ pub(super) fn scan(bytes: &[u8], id: u64, first: u64, limit: Option<u64>) -> Sca
         scan.frames.push(frame.clone());
     }
     match limit {
-        Some(limit) if next < limit => scan.gaps.push(Gap { first: next, last: limit - 1 }),
+        // A sealed file holds all it ever held; what is missing behind it is not its damage.
+        Some(limit) if next < limit && !scan.sealed => scan.gaps.push(Gap { first: next, last: limit - 1 }),
         None if !scan.sealed => scan.torn_bytes = bytes[scan.end..].iter().filter(|byte| **byte != 0).count() as u64,
         _ => {}
     }

@@ -1,0 +1,467 @@
+use super::disk::SegmentFile;
+use super::*;
+use alertmill_core::ports::Records;
+use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled};
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+fn body(n: u64) -> RecordBody {
+    let heap = format!("{{\"n\":{n}}}").into_bytes();
+    let spans = vec![ItemSpan { bytes: 0..heap.len() as u32, request_index: 0 }];
+    RecordBody::Items(Items {
+        tenant: "system".into(),
+        source: "test".into(),
+        door: Door::Events,
+        idempotency_key: None,
+        counts: DoorCounts { received: 1, ..DoorCounts::default() },
+        heap: heap.into(),
+        spans,
+    })
+}
+
+fn small(position: u64) -> JournalOptions {
+    JournalOptions { segment_bytes: 4096, position, ..JournalOptions::default() }
+}
+
+fn append(journal: &JournalHandle, numbers: impl IntoIterator<Item = u64>) {
+    for n in numbers {
+        assert_eq!(wait(journal.append(body(n), None)).unwrap().ordinal, n);
+    }
+}
+
+/// All records that are durable now; checks order and content.
+fn drain(reader: &mut JournalReader, last: u64) -> Vec<Journaled> {
+    let mut all = Vec::new();
+    while reader.next_ordinal() <= last {
+        let records = reader.next_blocking(7).unwrap();
+        assert!(!records.is_empty() && records.len() <= 7);
+        all.extend(records);
+    }
+    for pair in all.windows(2) {
+        assert_eq!(pair[0].record.ordinal + 1, pair[1].record.ordinal);
+        assert!(pair[0].record.received_at_ms <= pair[1].record.received_at_ms);
+    }
+    all
+}
+
+fn check(records: &[Journaled]) {
+    for record in records {
+        assert_eq!(record.record.body, body(record.record.ordinal));
+    }
+}
+
+fn segment_files(dir: &Path) -> Vec<PathBuf> {
+    durable::names_with_suffix(dir, Segment::SUFFIX).unwrap().iter().map(|name| dir.join(name)).collect()
+}
+
+/// A copy of a journal folder as a kill would leave it.
+fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
+        }
+    }
+    to
+}
+
+#[test]
+fn ordinals_and_time_go_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Arc::new(AtomicI64::new(5_000));
+    let clock = |now: &Arc<AtomicI64>| {
+        let now = now.clone();
+        Clock::Custom(Box::new(move || now.load(Ordering::SeqCst)))
+    };
+    let (journal, mut reader, report) = JournalDir::open(dir.path(), JournalOptions { clock: clock(&now), ..small(0) }).unwrap();
+    assert_eq!(report, JournalReport::default());
+    append(&journal, 1..=300);
+    check(&drain(&mut reader, 300));
+    let key = journal.uid_key();
+    assert!(journal.counts().segment_bytes > 4096, "several segments");
+    drop((journal, reader));
+    now.store(10, Ordering::SeqCst);
+    let (journal, mut reader, report) = JournalDir::open(dir.path(), JournalOptions { clock: clock(&now), ..small(0) }).unwrap();
+    assert_eq!((report.last_ordinal, report.replay, report.written_again, report.gaps.len()), (300, 300, 0, 0));
+    assert!(journal.uid_key() == key);
+    append(&journal, [301]);
+    let records = drain(&mut reader, 301);
+    check(&records);
+    assert_eq!((records.len(), records[300].record.received_at_ms), (301, 5_000), "the wall clock went back, the journal did not");
+}
+
+#[test]
+fn a_second_opening_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = JournalDir::open(dir.path(), small(0)).unwrap();
+    let refused = JournalDir::open(dir.path(), small(0)).err().unwrap();
+    assert!(matches!(refused, StoreError::Locked { .. }) && refused.to_string().contains("another process"), "{refused}");
+    drop(first);
+    JournalDir::open(dir.path(), small(0)).unwrap();
+}
+
+#[test]
+fn a_kill_at_every_byte_of_the_last_segment_loses_nothing_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=6);
+    let killed = copy(dir.path());
+    drop((journal, reader));
+    let bytes = std::fs::read(&segment_files(killed.path())[0]).unwrap();
+    let name = segment_files(killed.path())[0].file_name().unwrap().to_owned();
+    let id = Segment::parse_name(name.to_str().unwrap()).unwrap().1;
+    let frames = segment::scan(&bytes, id, 1, None).frames;
+    for cut in segment::HEADER_BYTES..=frames[5].end {
+        let again = tempfile::tempdir().unwrap();
+        std::fs::copy(killed.path().join("identity"), again.path().join("identity")).unwrap();
+        let mut torn = bytes.clone();
+        torn[cut..].fill(0);
+        std::fs::write(again.path().join(&name), &torn).unwrap();
+        let (journal, mut reader, report) = JournalDir::open(again.path(), small(0)).unwrap();
+        let whole = frames.iter().filter(|frame| torn[..frame.end] == bytes[..frame.end]).count() as u64;
+        assert_eq!((report.last_ordinal, report.fenced.len(), report.gaps.len()), (whole, 0, 0), "cut at {cut}");
+        assert_eq!(report.written_again, u64::from(whole > 0), "the last group, here one record, is not known to be synced");
+        append(&journal, whole + 1..=whole + 2);
+        check(&drain(&mut reader, whole + 2));
+        drop((journal, reader));
+        let (_journal, mut reader, report) = JournalDir::open(again.path(), small(0)).unwrap();
+        assert_eq!((report.last_ordinal, report.gaps.len()), (whole + 2, 0));
+        check(&drain(&mut reader, whole + 2));
+    }
+}
+
+#[test]
+fn damage_in_the_middle_is_fenced_with_the_exact_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=150);
+    drop((journal, reader));
+    let file = segment_files(dir.path())[0].clone();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let id = Segment::parse_name(file.file_name().unwrap().to_str().unwrap()).unwrap().1;
+    let frame = segment::scan(&bytes, id, 1, None).frames[9].clone();
+    bytes[frame.payload.start + 1] ^= 0x40;
+    std::fs::write(&file, &bytes).unwrap();
+    let gap = Gap { first: 10, last: 10 };
+    // The second opening finds the repaired files, and still says what is missing.
+    for fenced in [1, 0] {
+        let (_journal, mut reader, report) = JournalDir::open(dir.path(), small(0)).unwrap();
+        assert_eq!((report.fenced.len(), &report.gaps[..], report.last_ordinal), (fenced, &[gap][..], 150));
+        let records = drain(&mut reader, 150);
+        assert_eq!(records[9].record.body, RecordBody::Clock, "a lost record keeps its place");
+        check(&records[..9]);
+        check(&records[10..]);
+    }
+    assert!(dir.path().join("quarantine").join(file.file_name().unwrap()).exists() && !file.exists());
+}
+
+#[test]
+fn a_crash_in_the_middle_of_fencing_is_finished_by_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=20);
+    drop((journal, reader));
+    let file = segment_files(dir.path())[0].clone();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let id = Segment::parse_name(file.file_name().unwrap().to_str().unwrap()).unwrap().1;
+    let frame = segment::scan(&bytes, id, 1, None).frames[9].clone();
+    bytes[frame.payload.start] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    drop(JournalDir::open(dir.path(), small(0)).unwrap());
+    // As if the damaged file's name had not gone yet, with all of its parts there, or only the second.
+    std::fs::write(&file, &bytes).unwrap();
+    for part in [None, Some(11)] {
+        let crashed = copy(dir.path());
+        for path in segment_files(crashed.path()) {
+            let (first, found) = Segment::parse_name(path.file_name().unwrap().to_str().unwrap()).unwrap();
+            if found != id && part.is_some_and(|part| part != first) {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let (_journal, mut reader, report) = JournalDir::open(crashed.path(), small(0)).unwrap();
+        assert_eq!((&report.gaps[..], report.last_ordinal), (&[Gap { first: 10, last: 10 }][..], 20), "{part:?}");
+        let records = drain(&mut reader, 20);
+        check(&records[..9]);
+        check(&records[10..]);
+    }
+}
+
+#[test]
+fn a_lost_header_and_a_lost_file_are_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=150);
+    drop((journal, reader));
+    let files = segment_files(dir.path());
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    bytes[..segment::HEADER_BYTES].fill(7);
+    std::fs::write(&files[0], bytes).unwrap();
+    std::fs::remove_file(&files[1]).unwrap();
+    let first_of = |path: &Path| Segment::parse_name(path.file_name().unwrap().to_str().unwrap()).unwrap().0;
+    let gap = Gap { first: first_of(&files[1]), last: first_of(&files[2]) - 1 };
+    let (_journal, mut reader, report) = JournalDir::open(dir.path(), small(0)).unwrap();
+    assert_eq!((&report.gaps[..], report.fenced.len(), report.last_ordinal), (&[gap][..], 1, 150));
+    assert_eq!(drain(&mut reader, 150).len(), 150);
+}
+
+#[test]
+fn segments_go_only_behind_a_synced_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { keep_bytes: 8192, ..small(0) }).unwrap();
+    append(&journal, 1..=400);
+    drain(&mut reader, 400);
+    let before = segment_files(dir.path()).len();
+    assert_eq!(journal.release(SyncedPosition::vouched(10)).unwrap(), 0);
+    let gone = journal.release(SyncedPosition::vouched(400)).unwrap();
+    assert!(gone > 0 && segment_files(dir.path()).len() == before - gone);
+    let left: u64 = segment_files(dir.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(left > 8192 && left <= 8192 + 4096, "{left}");
+    assert_eq!(journal.counts().segment_bytes, left);
+    drop((journal, reader));
+    let (journal, mut reader, report) = JournalDir::open(dir.path(), small(395)).unwrap();
+    assert_eq!((report.replay, report.gaps.len()), (5, 0));
+    append(&journal, [401]);
+    check(&drain(&mut reader, 401));
+}
+
+#[test]
+fn a_state_ahead_of_the_journal_moves_the_ordinals_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut reader, report) = JournalDir::open(dir.path(), JournalOptions { position_ms: 77, ..small(500) }).unwrap();
+    assert!(report.behind_state && report.last_ordinal == 500);
+    append(&journal, [501]);
+    assert_eq!(drain(&mut reader, 501).len(), 1);
+}
+
+#[test]
+fn a_reader_that_falls_behind_takes_the_rest_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { live_bytes_max: 2_000, ..small(0) }).unwrap();
+    append(&journal, 1..=200);
+    assert!(journal.counts().live_queue_bytes <= 2_000);
+    check(&drain(&mut reader, 200));
+    // Caught up: what comes now goes through memory, parsed.
+    wait(journal.append(body(201), Some(Vec::new()))).unwrap();
+    let records = wait(reader.next_records(10)).unwrap();
+    assert_eq!((records.len(), records[0].parsed.is_some()), (1, true));
+}
+
+#[test]
+fn one_group_holds_what_waits_and_a_full_queue_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let hold = Arc::new(AtomicBool::new(true));
+    let disk = Box::new(FaultyDisk { hold: hold.clone(), ..FaultyDisk::default() });
+    let options = JournalOptions { queue_bytes_max: 2_000, ..JournalOptions::default() };
+    let (journal, mut reader, _) = open_on(dir.path(), options, disk).unwrap();
+    let mut waiting = vec![Box::pin(journal.append(body(1), None))];
+    // The writer takes the first and waits in its sync; what follows gathers.
+    while journal.counts().append_queue_bytes > 0 {
+        std::thread::yield_now();
+    }
+    let refused = loop {
+        let n = waiting.len() as u64 + 1;
+        let mut append = Box::pin(journal.append(body(n), None));
+        match append.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => break answer,
+            Poll::Pending => waiting.push(append),
+        }
+    };
+    assert!(matches!(&refused, Err(PortError::Unavailable(why)) if why.contains("queue full")), "{refused:?}");
+    hold.store(false, Ordering::SeqCst);
+    let n = waiting.len() as u64;
+    let ordinals: Vec<u64> = waiting.into_iter().map(|append| wait(append).unwrap().ordinal).collect();
+    assert_eq!(ordinals, (1..=n).collect::<Vec<_>>());
+    check(&drain(&mut reader, n));
+    let counts = journal.counts();
+    assert!(n > 10 && counts.groups == 2 && counts.records == n && counts.refused == 1, "{counts:?}");
+}
+
+#[test]
+fn closing_writes_what_waits_and_ends_the_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    let last = journal.append(body(1), None);
+    journal.close();
+    assert_eq!(wait(last).unwrap().ordinal, 1);
+    assert!(matches!(wait(journal.append(body(2), None)), Err(PortError::Fatal(_))));
+    check(&drain(&mut reader, 1));
+    assert!(matches!(reader.next_blocking(1), Err(PortError::Fatal(why)) if why.contains("closed")));
+    assert!(matches!(wait(reader.next_records(1)), Err(PortError::Fatal(_))));
+}
+
+/// Lets operations fail or wait. Counts down: the operation at zero fails, all after it too when `sticky`.
+#[derive(Default, Clone)]
+struct FaultyDisk {
+    syncs_until_failure: Option<Arc<AtomicU32>>,
+    creates_until_failure: Option<Arc<AtomicU32>>,
+    synced_after_failure: Arc<AtomicBool>,
+    hold: Arc<AtomicBool>,
+}
+
+struct FaultyFile {
+    file: Box<dyn SegmentFile>,
+    disk: FaultyDisk,
+    failed: AtomicBool,
+}
+
+fn fails(countdown: &Option<Arc<AtomicU32>>) -> bool {
+    let Some(left) = countdown else { return false };
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok_and(|left| left == 1)
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
+        if fails(&self.creates_until_failure) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        let file = RealDisk.create(path, bytes, content)?;
+        Ok(Box::new(FaultyFile { file, disk: self.clone(), failed: AtomicBool::new(false) }))
+    }
+}
+
+impl SegmentFile for FaultyFile {
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        while self.disk.hold.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        if self.failed.load(Ordering::SeqCst) {
+            self.disk.synced_after_failure.store(true, Ordering::SeqCst);
+        }
+        if fails(&self.disk.syncs_until_failure) {
+            self.failed.store(true, Ordering::SeqCst);
+            return Err(io::Error::other("input/output error"));
+        }
+        self.file.sync_data()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+}
+
+#[test]
+fn a_failed_sync_ends_the_file_and_loses_nothing() {
+    for failing in 1..=12 {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk { syncs_until_failure: Some(Arc::new(AtomicU32::new(failing))), ..FaultyDisk::default() };
+        let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+        append(&journal, 1..=12);
+        assert_eq!((journal.counts().failed_syncs, journal.failure()), (1, None));
+        assert_eq!(segment_files(dir.path()).len(), 2);
+        check(&drain(&mut reader, 12));
+        let killed = copy(dir.path());
+        drop((journal, reader));
+        assert!(!disk.synced_after_failure.load(Ordering::SeqCst), "the failed file was synced again");
+        for folder in [dir.path(), killed.path()] {
+            let (_journal, mut reader, report) = JournalDir::open(folder, small(0)).unwrap();
+            assert_eq!((report.last_ordinal, report.gaps.len(), report.fenced.len()), (12, 0, 0));
+            check(&drain(&mut reader, 12));
+        }
+    }
+}
+
+#[test]
+fn a_second_failure_in_a_row_stops_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk {
+        syncs_until_failure: Some(Arc::new(AtomicU32::new(3))),
+        creates_until_failure: Some(Arc::new(AtomicU32::new(2))),
+        ..FaultyDisk::default()
+    };
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
+    append(&journal, 1..=2);
+    let failed = wait(journal.append(body(3), None));
+    assert!(matches!(&failed, Err(PortError::Fatal(why)) if why.contains("restart")), "{failed:?}");
+    assert!(matches!(wait(journal.append(body(3), None)), Err(PortError::Fatal(_))));
+    assert!(journal.failure().is_some_and(|why| why.contains("input/output error")));
+    check(&drain(&mut reader, 2));
+    assert!(matches!(reader.next_blocking(1), Err(PortError::Fatal(_))));
+    drop((journal, reader));
+    // What was never acknowledged may be there or not; what was, is.
+    let (_journal, mut reader, report) = JournalDir::open(dir.path(), small(0)).unwrap();
+    assert!((2..=3).contains(&report.last_ordinal) && report.gaps.is_empty());
+    check(&drain(&mut reader, report.last_ordinal));
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk { creates_until_failure: Some(Arc::new(AtomicU32::new(2))), ..FaultyDisk::default() };
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
+    let mut next = 1;
+    let refused = loop {
+        match wait(journal.append(body(next), None)) {
+            Ok(appended) => next = appended.ordinal + 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, PortError::Unavailable(_)), "{refused:?}");
+    append(&journal, next..=next + 100);
+    check(&drain(&mut reader, next + 100));
+    assert_eq!(journal.failure(), None);
+}
+
+#[test]
+fn a_journal_over_its_limit_refuses_until_segments_are_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), JournalOptions { disk_bytes_max: 12_288, ..small(0) }).unwrap();
+    let mut last = 0;
+    let refused = loop {
+        match wait(journal.append(body(last + 1), None)) {
+            Ok(appended) => last = appended.ordinal,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&refused, PortError::Unavailable(why) if why.contains("is full")), "{refused:?}");
+    assert!(journal.release(SyncedPosition::vouched(last)).unwrap() > 0);
+    append(&journal, [last + 1]);
+}
+
+#[test]
+fn a_lost_identity_is_replaced_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, [1]);
+    let key = journal.uid_key();
+    drop((journal, reader));
+    std::fs::write(dir.path().join("identity"), b"short").unwrap();
+    let (journal, _reader, report) = JournalDir::open(dir.path(), small(0)).unwrap();
+    assert!(report.identity_replaced && journal.uid_key() != key);
+}
+
+#[test]
+fn folders_and_files_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let journal_dir = dir.path().join("journal");
+    let _open = JournalDir::open(&journal_dir, small(0)).unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&journal_dir), 0o700);
+    for entry in std::fs::read_dir(&journal_dir).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}

@@ -95,6 +95,7 @@ pub struct UidIndex {
     files: Arc<Files>,
     worker: Worker,
     now_s: i64,
+    hour_over: bool,
     page_reads: u64,
 }
 
@@ -109,7 +110,7 @@ impl UidIndex {
     ) -> Result<(UidIndex, UidReport), StoreError> {
         let worker = Worker::open(dir, committed, now_s)?;
         let files = worker.files();
-        let mut index = UidIndex { options, recent: Table::default(), full: VecDeque::new(), files, worker, now_s, page_reads: 0 };
+        let mut index = UidIndex { options, recent: Table::default(), full: VecDeque::new(), files, worker, now_s, hour_over: false, page_reads: 0 };
         let mut report = UidReport { in_files: index.counts().in_files, ..UidReport::default() };
         let from = index.files.mark;
         report.damaged_event_files = events.scan(from, committed, |uid, known_until_s, end| {
@@ -134,17 +135,21 @@ impl UidIndex {
         }
     }
 
-    /// After a commit: its event rows end at `end`, those of the last synced checkpoint at `synced`, its time is `now_s`.
-    pub fn committed(&mut self, end: EventPlace, synced: EventPlace, now_s: i64) {
-        let hour = |now_s: i64| now_s.div_euclid(HOUR_S);
-        let hour_over = hour(now_s) > hour(self.now_s);
+    /// Time goes on to `now_s`, before the uids of a commit of that time are noted.
+    pub fn advance(&mut self, now_s: i64) {
+        self.hour_over |= now_s.div_euclid(HOUR_S) > self.now_s.div_euclid(HOUR_S);
         self.now_s = self.now_s.max(now_s);
+    }
+
+    /// After a commit whose event rows end at `end`; those of the last synced checkpoint end at `synced`.
+    pub fn committed(&mut self, end: EventPlace, synced: EventPlace) {
         if self.recent.len() >= self.options.table_uids_max {
             self.freeze(end);
         }
         self.give(synced);
-        if hour_over && self.worker.is_idle() {
+        if self.hour_over && self.worker.is_idle() {
             // Nothing to write, but hours to drop.
+            self.hour_over = false;
             let (table, mark) = (Arc::new(Table::default()), EventPlace::default());
             self.worker.give(Job { table, mark, now_s: self.now_s });
         }

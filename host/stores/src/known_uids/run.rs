@@ -167,7 +167,7 @@ impl Keys {
         let (format, crc_said) = (word(8) as u32, (word(8) >> 32) as u32);
         let count = word(24);
         let length = file.get_ref().metadata()?.len();
-        if &header[..8] != MAGIC || format != FORMAT || length != HEADER_BYTES as u64 + count.saturating_mul(KEY_BYTES as u64) {
+        if &header[..8] != MAGIC || format != FORMAT || length != count.saturating_mul(KEY_BYTES as u64).saturating_add(HEADER_BYTES as u64) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a uid file"));
         }
         Ok(Keys { file, end_s: word(16) as i64, count, left: count, crc_said, crc: 0 })

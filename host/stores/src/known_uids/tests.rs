@@ -1,0 +1,140 @@
+use super::*;
+use crate::event_segments::EventSegments;
+use alertmill_core::ports::StoredEvent;
+
+const NOW_S: i64 = 1_790_000_000;
+
+/// Spread like real uids.
+fn uid(n: u64) -> Uid {
+    let mix = |n: u64| (n ^ (n >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(27).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    Uid((u128::from(mix(n + 1)) << 64 | u128::from(mix(mix(n + 1)))).to_be_bytes())
+}
+
+struct Store {
+    dir: tempfile::TempDir,
+    events: EventSegments,
+    index: UidIndex,
+    report: UidReport,
+}
+
+impl Store {
+    fn options() -> UidOptions {
+        UidOptions { table_uids_max: 100, tables_waiting_max: 4 }
+    }
+
+    fn open(dir: tempfile::TempDir, committed: EventPlace) -> Store {
+        let (events, _) = EventSegments::open(&dir.path().join("events"), committed, 64 << 10).unwrap();
+        let reader = EventReader::new(&dir.path().join("events"));
+        let (index, report) = UidIndex::open(&dir.path().join("uids"), Store::options(), &reader, committed, NOW_S).unwrap();
+        Store { dir, events, index, report }
+    }
+
+    fn reopen(self) -> Store {
+        let end = self.events.end();
+        drop(self.index);
+        Store::open(self.dir, end)
+    }
+
+    /// Stores events as commits do. `synced` = false: no checkpoint covers them.
+    fn store(&mut self, numbers: std::ops::Range<u64>, known_until_s: i64, synced: bool) {
+        let event = |n| StoredEvent { uid: uid(n), known_until_s, index_time_s: NOW_S, document: 0..2 };
+        let events: Vec<StoredEvent> = numbers.map(event).collect();
+        self.events.append(&events, b"{}", NOW_S).unwrap();
+        events.iter().for_each(|event| self.index.insert(event.uid, event.known_until_s));
+        let end = self.events.end();
+        self.index.committed(end, if synced { end } else { EventPlace::default() });
+    }
+
+    fn all_known(&mut self, numbers: std::ops::Range<u64>, expected: bool) -> bool {
+        let uids: Vec<Uid> = numbers.map(uid).collect();
+        self.index.known(&uids).unwrap().into_iter().all(|known| known == expected)
+    }
+}
+
+#[test]
+fn uids_are_known_in_memory_in_files_and_after_a_restart() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    for batch in 0..40 {
+        store.store(batch * 50..batch * 50 + 50, NOW_S + 3_600 * (20 + batch as i64 / 10), true);
+        assert!(store.all_known(0..batch * 50 + 50, true), "batch {batch}");
+    }
+    assert!(store.all_known(2_000..4_000, false));
+    store.index.settle();
+    let counts = store.index.counts();
+    assert_eq!(counts.in_memory + counts.in_files, 2_000);
+    assert!(counts.hours == 4 && counts.files <= 12, "{counts:?}");
+    let mut store = store.reopen();
+    assert_eq!(store.report.in_files + store.report.read_again, 2_000);
+    assert!(store.all_known(0..2_000, true) && store.all_known(2_000..4_000, false));
+}
+
+#[test]
+fn what_no_synced_state_covers_reaches_no_file() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    store.store(0..150, NOW_S + 86_400, true);
+    store.index.settle();
+    let committed = store.events.end();
+    store.store(150..400, NOW_S + 86_400, false);
+    store.index.settle();
+    assert!(store.all_known(0..400, true));
+    // Power loss: the state falls back, and with it what is known. Else a replay would take its own events for retries.
+    let Store { dir, index, events, .. } = store;
+    drop((index, events));
+    let mut store = Store::open(dir, committed);
+    assert!(store.all_known(0..150, true) && store.all_known(150..400, false));
+}
+
+#[test]
+fn hours_go_when_they_are_past() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    store.store(0..100, NOW_S + 3_600, true);
+    store.store(100..200, NOW_S + 86_400, true);
+    store.index.settle();
+    assert_eq!(store.index.counts().hours, 2);
+    let end = store.events.end();
+    store.index.advance(NOW_S + 3 * 3_600);
+    store.index.committed(end, end);
+    assert!(store.all_known(0..100, false), "a past hour is not known, dropped or not");
+    store.index.settle();
+    assert_eq!((store.index.counts().hours, store.index.counts().in_files), (1, 100));
+    assert!(store.all_known(100..200, true));
+}
+
+#[test]
+fn wild_times_make_few_groups() {
+    let mut ends: Vec<i64> = (0..200_000).map(|n| end_of_hour(NOW_S + n * 100_000, NOW_S)).collect();
+    ends.dedup();
+    assert!(ends.len() < 250, "{}", ends.len());
+    for until in [NOW_S, NOW_S + 86_400, NOW_S + 90 * DAY_S] {
+        assert!(end_of_hour(until, NOW_S) > until);
+    }
+    assert!(end_of_hour(i64::MAX, NOW_S) > NOW_S && end_of_hour(i64::MIN, NOW_S) <= NOW_S);
+}
+
+#[test]
+fn a_damaged_file_or_manifest_is_built_again() {
+    for spoil in ["manifest.json", ".uids"] {
+        let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+        store.store(0..350, NOW_S + 86_400, true);
+        store.index.settle();
+        for entry in std::fs::read_dir(store.dir.path().join("uids")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().ends_with(spoil) {
+                std::fs::write(path, b"spoilt").unwrap();
+            }
+        }
+        let mut store = store.reopen();
+        assert_eq!(store.report.read_again, 350);
+        assert!(store.all_known(0..350, true) && store.all_known(350..700, false));
+    }
+}
+
+#[test]
+fn tables_that_no_disk_takes_refuse_commits() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    for batch in 0..6 {
+        store.store(batch * 100..batch * 100 + 100, NOW_S + 86_400, false);
+    }
+    assert!(store.index.overfull().is_some_and(|why| why.contains("wait in memory")));
+    assert!(store.all_known(0..600, true));
+}
