@@ -114,8 +114,10 @@ impl World {
     pub fn finish(&mut self, mut got: Got) -> Got {
         got.insert("alerts".to_owned(), self.alerts.values().cloned().collect());
         got.insert("logs".to_owned(), Json::Array(std::mem::take(&mut self.logs)));
-        let ids: Vec<(String, String)> =
+        let mut ids: Vec<(String, String)> =
             self.alerts.values().enumerate().filter_map(|(i, alert)| Some((alert.get("id")?.as_str()?.to_owned(), format!("A{}", i + 1)))).collect();
+        // One id can begin another, so the longer ones come first.
+        ids.sort_by_key(|(id, _)| std::cmp::Reverse(id.len()));
         got.values_mut().for_each(|value| rename(value, &ids));
         got
     }
@@ -138,5 +140,33 @@ fn rename(value: &mut Json, ids: &[(String, String)]) {
         Json::Array(list) => list.iter_mut().for_each(|element| rename(element, ids)),
         Json::Object(fields) => fields.values_mut().for_each(|field| rename(field, ids)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alertmill_core::identity::{alert_id, alert_seq};
+
+    #[test]
+    fn ids_are_named_by_order_of_creation_even_when_one_begins_another() {
+        let mut world = World::new(&Map::new(), Fingerprint::BkMonitor).unwrap();
+        let id = |ordinal| alert_id(1_700_000_000, alert_seq(ordinal, 0));
+        for ordinal in [1, 10] {
+            world.alerts.insert(alert_seq(ordinal, 0), json!({ "id": id(ordinal).as_str() }));
+        }
+        let (first, second) = (id(1), id(10));
+        assert!(second.starts_with(first.as_str()));
+        world.logs.push(json!({ "alert_id": second.as_str(), "text": format!("{second} follows {first}") }));
+        let got = world.finish(Got::new());
+        let expected = json!({ "alerts": [{ "id": "A1" }, { "id": "A2" }], "logs": [{ "alert_id": "A2", "text": "A2 follows A1" }] });
+        assert_eq!(Json::Object(got), expected);
+    }
+
+    #[test]
+    fn configuration_that_nothing_heeds_is_an_error() {
+        let config = json!({ "recover_window": 300, "hosts": [] });
+        let error = World::new(config.as_object().unwrap(), Fingerprint::BkMonitor).err();
+        assert_eq!(error.as_deref(), Some("config not built: hosts"));
     }
 }
