@@ -101,3 +101,73 @@ pub(crate) fn in_words(condition: &contract::Condition) -> String {
         many => format!("{} {op} {many:?}", condition.field),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alertmill_core::event::{Event, Tag};
+    use alertmill_core::value::Value;
+
+    fn condition(field: &str, op: Op, values: &[&str]) -> contract::Condition {
+        contract::Condition { field: field.to_owned(), op, values: values.iter().map(|v| (*v).to_owned()).collect() }
+    }
+
+    fn row() -> Row {
+        Row {
+            event: Event { severity: Value::Int(2), tags: vec![Tag::new("env", "stage"), Tag::new("env", "prod-1")], ..Event::default() },
+            source: "web".into(),
+            received_at_ms: 5,
+            ordinal: 0,
+            index: 0,
+            seed: 0,
+            dedupe: Default::default(),
+            dedupe_rule: Default::default(),
+            fingerprint: Default::default(),
+            dropped: None,
+            severity_by_rule: false,
+            failures: Vec::new(),
+            lasting: None,
+            uid_if_reopened: None,
+        }
+    }
+
+    #[test]
+    fn conditions_are_on_text_forms_and_the_last_of_repeated_tags() {
+        for (field, op, values, holds) in [
+            ("tags.env", Op::Equals, &["prod-1"][..], true),
+            ("tags.env", Op::Equals, &["stage"], false),
+            ("tags.env", Op::NotEquals, &["stage"], true),
+            ("tags.env", Op::AnyOf, &["a", "prod-1"], true),
+            ("tags.env", Op::Prefix, &["prod"], true),
+            ("tags.env", Op::Contains, &["od-"], true),
+            ("tags.env", Op::Exists, &[], true),
+            ("severity", Op::Equals, &["2"], true),
+            ("received_at", Op::Equals, &["5"], true),
+            ("source", Op::Prefix, &["web"], true),
+        ] {
+            let when = When::parse(&[condition(field, op, values)]).unwrap();
+            assert_eq!(when.holds(&row()), holds, "{field} {op:?} {values:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_field_satisfies_only_not_equals() {
+        let values = |op| if op == Op::Exists { &[][..] } else { &[""][..] };
+        for op in [Op::Equals, Op::NotEquals, Op::AnyOf, Op::Prefix, Op::Contains, Op::Exists] {
+            let when = When::parse(&[condition("tags.none", op, values(op))]).unwrap();
+            assert_eq!(when.holds(&row()), op == Op::NotEquals, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn all_must_hold_and_nonsense_is_refused() {
+        let yes = condition("tags.env", Op::Exists, &[]);
+        let no = condition("tags.none", Op::Exists, &[]);
+        assert!(!When::parse(&[yes.clone(), no]).unwrap().holds(&row()));
+        assert!(When::parse(&[]).unwrap().holds(&row()));
+        for bad in [condition("nope", Op::Exists, &[]), condition("drop", Op::Exists, &[]), condition("source", Op::Equals, &["a", "b"]), condition("source", Op::AnyOf, &[])] {
+            assert!(When::parse(&[yes.clone(), bad]).is_err());
+        }
+        assert_eq!(in_words(&condition("tags.env", Op::AnyOf, &["a", "b"])), "tags.env any-of [\"a\", \"b\"]");
+    }
+}

@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+/// Compiled modules kept although no rule uses them, a few megabytes each.
+const COMPILED_MAX: usize = 64;
+
 /// Files of modules and tables by digest, as the data folder keeps them.
 pub trait Contents: Send + Sync {
     /// The bytes whose SHA-256 is `digest`, 64 hex digits. `Err` says what is wrong with the file.
@@ -41,8 +44,10 @@ struct Inner {
     runtime: Runtime,
     contents: Box<dyn Contents>,
     generations: Mutex<BTreeMap<Generation, Arc<Slot>>>,
-    /// What some generation still holds; so a module that did not change is compiled once.
-    compiled: Mutex<HashMap<Text, Weak<Compiled>>>,
+    /// What is in use, and what was lately looked at: a module is inspected, then loaded, then perhaps in the next
+    /// generation too, and is compiled once.
+    compiled: Mutex<HashMap<Text, Arc<Compiled>>>,
+    /// What some generation still holds.
     rules: Mutex<HashMap<RuleKey, Weak<Rule>>>,
     tables: Mutex<HashMap<Text, Weak<Table>>>,
 }
@@ -108,8 +113,11 @@ impl Engine {
 
     /// Makes a generation known; [`Engine::prepare`] or the first `open` loads it.
     pub fn register(&self, set: RuleSet) {
-        let slot = Arc::new(Slot { rules: Mutex::default(), set });
-        lock(&self.0.generations).insert(slot.set.generation, slot);
+        let mut generations = lock(&self.0.generations);
+        // Said again, as a replay does, it keeps what is loaded.
+        if generations.get(&set.generation).is_none_or(|known| known.set != set) {
+            generations.insert(set.generation, Arc::new(Slot { rules: Mutex::default(), set }));
+        }
     }
 
     /// Loads a registered generation, so that opening it takes microseconds. The first refusal names its rule.
@@ -123,7 +131,7 @@ impl Engine {
         *generations = generations.split_off(&generation);
         drop(generations);
         lock(&self.0.rules).retain(|_, rule| rule.strong_count() > 0);
-        lock(&self.0.compiled).retain(|_, compiled| compiled.strong_count() > 0);
+        lock(&self.0.compiled).retain(|_, compiled| Arc::strong_count(compiled) > 1);
         lock(&self.0.tables).retain(|_, table| table.strong_count() > 0);
     }
 
@@ -138,11 +146,15 @@ impl Engine {
 
     fn compile(&self, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
         let digest = digest_of(bytes);
-        if let Some(known) = lock(&self.0.compiled).get(&digest).and_then(Weak::upgrade) {
-            return Ok(known);
+        if let Some(known) = lock(&self.0.compiled).get(&digest) {
+            return Ok(known.clone());
         }
         let compiled = Arc::new(Compiled::new(&self.0.runtime, bytes, memory_bytes)?);
-        lock(&self.0.compiled).insert(digest, Arc::downgrade(&compiled));
+        let mut all = lock(&self.0.compiled);
+        if all.len() >= COMPILED_MAX {
+            all.retain(|_, compiled| Arc::strong_count(compiled) > 1);
+        }
+        all.insert(digest, compiled.clone());
         Ok(compiled)
     }
 
@@ -166,6 +178,9 @@ impl Engine {
         }
         let mut rules = Vec::with_capacity(set.rules.len());
         for entry in &set.rules {
+            if rules.iter().any(|known: &Arc<Rule>| known.info.name == entry.name) {
+                return Err(format!("rule `{}` is there twice; a name stands for one rule", entry.name));
+            }
             let why = |e: Refusal| format!("rule `{}` {} (sha256:{}): {}: {e}", entry.name, entry.version, entry.digest, e.code());
             let options = RuleOptions::from_entry(entry).map_err(why)?;
             if options.enabled {
@@ -193,7 +208,7 @@ impl Engine {
         if let Some(known) = lock(&self.0.rules).get(&key).and_then(Weak::upgrade) {
             return Ok(known);
         }
-        let known = lock(&self.0.compiled).get(&entry.digest).and_then(Weak::upgrade);
+        let known = lock(&self.0.compiled).get(&entry.digest).cloned();
         let compiled = match known {
             Some(compiled) => compiled,
             None => self.compile(&self.content(&entry.digest)?, options.limits.memory_bytes)?,
@@ -225,6 +240,10 @@ impl Engine {
 }
 
 impl RuleSets for Engine {
+    fn begins(&self, set: &RuleSet) {
+        self.register(set.clone());
+    }
+
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
         self.rules_of(generation).map(|rules| Box::new(Chain::new(&rules)) as Box<dyn RuleChain>)
     }

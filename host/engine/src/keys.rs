@@ -36,3 +36,18 @@ pub(crate) fn apply(keys: Vec<DedupeKey>, rule: &Text, rows: &mut [Row], chosen:
     }
     applied
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_answer_for_each_row_or_none_counts() {
+        for (answers, rows) in [(0, 1), (2, 1), (1, 0)] {
+            let keys: Vec<DedupeKey> = (0..answers).map(|_| DedupeKey::Unique).collect();
+            let failure = check(&keys, rows).unwrap_err();
+            assert_eq!((failure.kind, failure.message), (FailureKind::Arity, format!("{answers} answers for {rows} rows")));
+        }
+        assert!(check(&[DedupeKey::Default], 1).is_ok());
+    }
+}

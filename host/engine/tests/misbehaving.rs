@@ -1,0 +1,253 @@
+//! A rule can only hurt itself (I10): whatever a module does, its rows get the stated failure, every other row and every
+//! other rule goes on as if nothing were wrong.
+
+mod support;
+
+use alertmill_core::row::Row;
+use alertmill_engine::{RuleOptions, RuleStatsSnapshot};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use support::{Bench, enrich, kinds, module, options, rows_with, tag, tagged};
+
+/// The neighbour after every misbehaving rule; what it writes never depends on that rule.
+const NEIGHBOUR: &str = "says";
+
+struct Outcome {
+    rows: Vec<Row>,
+    bench: Bench,
+    tally: Vec<alertmill_core::rules::RuleTally>,
+}
+
+/// Runs the module and its neighbour; asserts that the neighbour did its work on every row that was not dropped.
+fn run(name: &str, options_of_it: RuleOptions, mut rows: Vec<Row>) -> Outcome {
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[(name, options_of_it), (NEIGHBOUR, options(json!({})))], &[]);
+    let before = rows.len() as u64;
+    let tally = enrich(&mut *chain, &mut rows);
+    for row in rows.iter().filter(|row| row.dropped.is_none()) {
+        assert_eq!(tag(row, "version").as_deref(), Some("a"), "the neighbour's answer");
+        assert!(row.failures.iter().all(|failure| failure.rule == name));
+    }
+    assert_eq!(tally[0].rows, before);
+    assert_eq!(tally[1].failed, 0);
+    Outcome { rows, bench, tally }
+}
+
+impl Outcome {
+    fn stats(&self) -> RuleStatsSnapshot {
+        self.bench.engine.stats().into_iter().find(|stats| stats.rule != NEIGHBOUR).unwrap()
+    }
+
+    /// The rows at `at` have exactly this failure and nothing of the rule's change; all others have its change and no failure.
+    #[track_caller]
+    fn only(&self, at: impl Fn(u32) -> bool, kind: &str) -> &Row {
+        for row in &self.rows {
+            let failed = at(row.index);
+            assert_eq!(kinds(row), if failed { vec![kind] } else { vec![] }, "row {}: {:?}", row.index, row.failures);
+            assert_eq!(tag(row, "note").is_some(), !failed, "row {}", row.index);
+        }
+        self.rows.iter().find(|row| at(row.index)).expect("a failed row")
+    }
+}
+
+#[test]
+fn a_trap_takes_its_own_row_only_wherever_it_is() {
+    for poison in [0, 1, 31, 62, 63] {
+        let outcome = run("traps", options(json!({})), rows_with(64, |i| i == poison, "poison", "x"));
+        let row = outcome.only(|i| i == poison, "trap");
+        let failure = &row.failures[0];
+        assert!(failure.version.starts_with("0.1.0@sha256:") && failure.version.len() == 13 + 64, "{}", failure.version);
+        assert!(failure.message.contains("unreachable") && failure.message.contains("enrich"), "{}", failure.message);
+        // 64 rows, then two halves at each of six levels.
+        assert_eq!(outcome.tally[0].calls, 13, "calls until the row is alone");
+        assert_eq!((outcome.tally[0].failed, outcome.tally[0].changed), (1, 63));
+        assert_eq!(outcome.stats().failures, [("trap", 1)]);
+    }
+}
+
+#[test]
+fn every_seventh_of_seven_thousand_rows() {
+    let outcome = run("traps", options(json!({})), rows_with(7_000, |i| i % 7 == 3, "poison", "x"));
+    outcome.only(|i| i % 7 == 3, "trap");
+    assert_eq!((outcome.tally[0].failed, outcome.tally[0].changed), (1_000, 6_000));
+    assert_eq!(outcome.stats().strikes, 0, "traps cost little, so they put no rule out");
+}
+
+#[test]
+fn a_row_that_the_rule_refuses_fails_alone_without_another_call() {
+    let outcome = run("errors", options(json!({})), rows_with(256, |i| i % 5 == 0, "error", "line\none"));
+    let row = outcome.only(|i| i % 5 == 0, "row-error");
+    assert_eq!(row.failures[0].message, "line\\none");
+    assert_eq!(outcome.tally[0].calls, 1);
+}
+
+#[test]
+fn a_loop_ends_at_the_limit_and_its_row_is_found() {
+    let outcome = run("spins", options(json!({ "limits": { "time_ms": 20 } })), rows_with(2, |i| i == 1, "poison", "x"));
+    assert!(outcome.only(|i| i == 1, "deadline").failures[0].message.contains("time limit"));
+    assert_eq!((outcome.stats().strikes, outcome.stats().struck_out), (2, false));
+}
+
+#[test]
+fn a_looping_rule_costs_three_limits_and_no_more() {
+    let mut bench = Bench::new();
+    let spins = options(json!({ "limits": { "time_ms": 50 } }));
+    let mut chain = bench.chain(&[("spins", spins), (NEIGHBOUR, options(json!({})))], &[]);
+    let mut rows = rows_with(4_000, |i| i % 2 == 1, "poison", "x");
+    let started = Instant::now();
+    let tally = enrich(&mut *chain, &mut rows);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(5), "took {took:?}; 2,000 rows at 50 ms each would be 100 s");
+    assert_eq!(tally[0].calls, 3);
+    assert_eq!(tally[0].failed, 4_000);
+    for row in &rows {
+        assert_eq!(kinds(row), ["struck-out"]);
+        assert_eq!(tag(row, "version").as_deref(), Some("a"));
+    }
+    let again = enrich(&mut *chain, &mut rows_with(10, |_| false, "", ""));
+    assert_eq!((again[0].calls, again[0].failed), (0, 10), "not called while it is out");
+    let stats = bench.engine.stats();
+    let spins = stats.iter().find(|stats| stats.rule == "spins").unwrap();
+    assert_eq!((spins.strikes, spins.struck_out), (3, true));
+    assert_eq!(spins.failures, [("struck-out", 4_010)]);
+}
+
+#[test]
+fn a_memory_bomb_stays_below_its_limit() {
+    let grows = options(json!({ "limits": { "memory_bytes": 16 << 20, "time_ms": 5_000 } }));
+    let outcome = run("grows", grows, rows_with(64, |i| i == 40, "poison", "x"));
+    let failure = &outcome.only(|i| i == 40, "memory").failures[0];
+    assert!(failure.message.starts_with("memory limit reached"), "{}", failure.message);
+}
+
+/// What `lies` calls a lie, and the kind that the row gets when it is alone.
+#[test]
+fn a_bad_answer_is_refused_whole_and_bisected() {
+    for (lie, kind) in [
+        ("row", "row-index"),
+        ("field", "undeclared-write"),
+        ("drop", "undeclared-write"),
+        ("column", "output"),
+        ("short", "output"),
+        ("utf8", "output"),
+        ("severity", "patch-invalid"),
+    ] {
+        let outcome = run("lies", options(json!({})), rows_with(64, |i| i == 17, "lie", lie));
+        let row = outcome.only(|i| i == 17, kind);
+        assert_ne!(row.event.severity_level(), 99, "{lie}");
+        assert!(!row.severity_by_rule, "{lie}: nothing of the refused row is applied");
+        assert!(row.dropped.is_none() && tag(row, "undeclared").is_none(), "{lie}");
+        let calls = outcome.tally[0].calls;
+        assert_eq!(calls, if lie == "severity" { 1 } else { 13 }, "{lie}: a single value is no reason to call again");
+    }
+}
+
+#[test]
+fn the_same_row_twice_is_refused() {
+    // Alone in its batch the row that lies names row 0 once, which is right: so nothing fails in the end.
+    let outcome = run("lies", options(json!({})), rows_with(64, |i| i == 17, "lie", "order"));
+    assert!(outcome.tally[0].calls > 1);
+    assert_eq!(outcome.tally[0].failed, 0);
+    assert!(outcome.rows.iter().all(|row| tag(row, "note").as_deref() == Some("seen")));
+}
+
+#[test]
+fn a_drop_needs_a_reason_of_bounded_length() {
+    let long = "x".repeat(513);
+    for (reason, taken) in [("maintenance\u{1b}[2J", Some("maintenance\\u{1b}[2J")), ("", None), (long.as_str(), None)] {
+        let mut bench = Bench::new();
+        let mut chain = bench.chain(&[("drops", options(json!({}))), (NEIGHBOUR, options(json!({})))], &[]);
+        let mut rows = vec![tagged(0, "drop", reason), tagged(1, "quiet", "yes")];
+        let tally = enrich(&mut *chain, &mut rows);
+        assert_eq!(rows[0].dropped.as_ref().map(|dropped| dropped.reason.as_str()), taken, "{reason:.20}");
+        assert_eq!(kinds(&rows[0]), if taken.is_some() { vec![] } else { vec!["patch-invalid"] });
+        assert_eq!(tally[0].dropped, u64::from(taken.is_some()));
+        assert!(rows[1].dropped.is_none());
+        // A dropped event is out: later rules are not asked.
+        assert_eq!(tally[1].rows, if taken.is_some() { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn an_answer_larger_than_its_limit_is_refused() {
+    let tight = options(json!({ "limits": { "output_bytes": 2_048 } }));
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[(NEIGHBOUR, tight)], &[]);
+    let mut rows = rows_with(256, |_| false, "", "");
+    let tally = enrich(&mut *chain, &mut rows);
+    assert!(tally[0].calls > 1, "256 rows do not fit, so the batch was halved");
+    assert!(rows.iter().all(|row| row.failures.is_empty() && tag(row, "version").is_some()));
+}
+
+#[test]
+fn look_ups_are_counted_in_each_call() {
+    let csv = "host,owner,team,service,tier\nweb-1,alice,web,shop,1\n";
+    for (lookups, kind) in [(10_000, None), (3, None), (0, Some("lookup-budget"))] {
+        let mut bench = Bench::new();
+        let mut chain = bench.chain(&[("owner-from-table", options(json!({ "limits": { "lookups": lookups } })))], &[("hosts", csv)]);
+        let mut rows = rows_with(32, |_| true, "host", "web-1");
+        let tally = enrich(&mut *chain, &mut rows);
+        assert_eq!(tally[0].calls == 1, lookups == 10_000);
+        for row in &rows {
+            assert_eq!(kinds(row), kind.into_iter().collect::<Vec<_>>());
+            assert_eq!(tag(row, "owner").is_some(), kind.is_none());
+        }
+    }
+}
+
+#[test]
+fn calls_that_fail_for_long_are_bounded_too() {
+    let grows = options(json!({ "limits": { "memory_bytes": 64 << 20, "time_ms": 100 } }));
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("grows", grows), (NEIGHBOUR, options(json!({})))], &[]);
+    let mut rows = rows_with(2_000, |_| true, "poison", "x");
+    let started = Instant::now();
+    enrich(&mut *chain, &mut rows);
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
+    for row in &rows {
+        assert!(["memory", "deadline", "struck-out"].contains(&kinds(row)[0].as_str()), "{:?}", row.failures);
+        assert_eq!(tag(row, "version").as_deref(), Some("a"));
+    }
+    assert_eq!(kinds(&rows[1_999]), ["struck-out"]);
+}
+
+#[test]
+fn two_workers_share_a_rule_and_nothing_else() {
+    let mut bench = Bench::new();
+    let generation = bench.generation(&[("traps", options(json!({}))), (NEIGHBOUR, options(json!({})))], &[]);
+    let engine = &bench.engine;
+    std::thread::scope(|scope| {
+        for worker in 0..2u32 {
+            scope.spawn(move || {
+                let mut chain = alertmill_core::rules::RuleSets::open(engine, generation).unwrap();
+                for _ in 0..20 {
+                    let mut rows = rows_with(100, |i| worker == 1 && i == 50, "poison", "x");
+                    enrich(&mut *chain, &mut rows);
+                    assert_eq!(rows.iter().filter(|row| !row.failures.is_empty()).count(), worker as usize);
+                }
+            });
+        }
+    });
+    let stats = bench.engine.stats();
+    assert_eq!(stats.iter().map(|stats| stats.failures.as_slice()).collect::<Vec<_>>(), [&[][..], &[("trap", 20)]]);
+}
+
+#[test]
+fn instances_are_made_anew_only_after_a_crash() {
+    let outcome = run("traps", options(json!({})), rows_with(64, |i| i == 9, "poison", "x"));
+    // 13 calls, of which 7 trapped; each next call got a new instance.
+    assert_eq!(outcome.stats().instances, 8);
+    let healthy = run("errors", options(json!({})), rows_with(5_000, |_| false, "", ""));
+    assert_eq!(healthy.stats().instances, 1);
+    assert_eq!(healthy.stats().calls, 20);
+}
+
+#[test]
+fn bad_modules_leave_the_engine_as_it_was() {
+    let bench = Bench::new();
+    let before = bench.engine.inspect(&module(NEIGHBOUR)).unwrap();
+    for name in ["core-module", "wrong-version", "no-lifecycle", "undeclared-import"] {
+        bench.engine.inspect(&module(name)).unwrap_err();
+    }
+    assert_eq!(bench.engine.inspect(&module(NEIGHBOUR)).unwrap(), before);
+}

@@ -1,0 +1,193 @@
+//! What is not taken, with which code, and whether the text says what and why.
+
+mod support;
+
+use alertmill_core::rules::RuleSets;
+use alertmill_engine::{Engine, LoadedRule, Refusal, RuleOptions, Table};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::{Bench, Random, module, options};
+use wasmparser::{Parser, Payload};
+
+fn load(name: &str, options: &RuleOptions) -> Result<LoadedRule, Refusal> {
+    let hosts = Arc::new(Table::parse(b"host,owner,team,service,tier\nweb-1,alice,web,shop,1\n", None).unwrap());
+    engine().load(&module(name), None, options, &[("hosts".into(), hosts)])
+}
+
+fn engine() -> Engine {
+    Bench::new().engine
+}
+
+#[track_caller]
+fn refused<T>(result: Result<T, Refusal>, code: &str, says: &[&str]) {
+    let Err(refusal) = result else { panic!("taken, wanted {code}") };
+    let text = refusal.to_string();
+    assert_eq!(refusal.code(), code, "{text}");
+    says.iter().for_each(|part| assert!(text.contains(part), "`{part}` is not in: {text}"));
+}
+
+#[test]
+fn what_is_no_component_is_named() {
+    let good = module("says");
+    let engine = engine();
+    let cases: &[(&[u8], &str)] = &[
+        (b"", "empty"),
+        (b"hello", "text file"),
+        (b"  (component)", "wasm-tools parse"),
+        (b"\x7fELF\x02\x01\x01", "ELF"),
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (b"PK\x03\x04", "zip"),
+        (b"\0asm", "first 8 bytes"),
+        (b"\0asm\x63\0\0\0", "version"),
+        (b"\xff\xfe\0\0", "magic"),
+        (&good[..good.len() / 2], "ends in the middle"),
+    ];
+    for (bytes, says) in cases {
+        refused(engine.inspect(bytes), "not-a-component", &[says]);
+    }
+    refused(engine.inspect(&module("core-module")), "not-a-component", &["core module", "component"]);
+    refused(engine.inspect(&vec![0; (64 << 20) + 1]), "too-large", &["67108865", "67108864"]);
+}
+
+#[test]
+fn interfaces_that_do_not_fit_are_named() {
+    let engine = engine();
+    refused(engine.inspect(&module("no-lifecycle")), "export-missing", &["alertmill:rules/lifecycle@0.1.0", "enrich-rule"]);
+    refused(engine.inspect(&module("wrong-version")), "wit-version", &["0.2.0", "0.1.0", "build the rule again"]);
+    let imported = engine.inspect(&module("undeclared-import"));
+    let name = imported.as_ref().err().and_then(|e| match e {
+        Refusal::ImportRefused { import, .. } => Some(import.clone()),
+        _ => None,
+    });
+    refused(imported, "import-refused", &[&name.expect("the import's name")]);
+    refused(load("owner-from-table", &RuleOptions::default()), "grant-missing", &["alertmill:rules/tables@0.1.0", "grants = [\"tables\"]"]);
+}
+
+#[test]
+fn the_manifest_is_held_against_the_surroundings() {
+    let bench = Bench::new();
+    let none = bench.engine.load(&module("owner-from-table"), None, &options(json!({})), &[]);
+    refused(none, "table-missing", &["`hosts`", "[tables.hosts]"]);
+    let other = bench.engine.load(&module("says"), Some("speaks"), &options(json!({})), &[]);
+    refused(other, "name-differs", &["`says`", "`speaks`"]);
+    let small = load("says", &options(json!({ "limits": { "memory_bytes": 65_536 } })));
+    refused(small, "memory-minimum", &["65536", "limits.memory_bytes"]);
+}
+
+#[test]
+fn init_has_to_succeed_in_time() {
+    refused(load("init-error", &options(json!({ "config": { "a": 1 } }))), "init-failed", &["nothing fits", "{\\\"a\\\":1}"]);
+    refused(load("traps-init", &options(json!({}))), "init-trap", &["unreachable"]);
+    let started = Instant::now();
+    refused(load("spins-init", &options(json!({ "limits": { "init_ms": 50 } }))), "init-timeout", &["`init`", "50 ms"]);
+    assert!(started.elapsed() < Duration::from_secs(20), "the loop ended at its limit, not at the test's");
+}
+
+#[test]
+fn options_are_strict() {
+    let parse = |text: &str| RuleOptions::from_json(text);
+    refused(parse("{\"grant\":[]}"), "options", &["grant"]);
+    refused(parse("{\"grants\":[\"network\"]}"), "options", &["network", "log", "tables"]);
+    refused(parse("{\"limits\":{\"time_ms\":0}}"), "options", &["limits.time_ms = 0", "1 to 60000"]);
+    refused(parse("{\"limits\":{\"batch_rows\":257}}"), "options", &["limits.batch_rows"]);
+    refused(parse("{\"config\":[1]}"), "options", &["config"]);
+    for later in ["previous-version", "dead-letter", "stop"] {
+        refused(parse(&format!("{{\"on_failure\":\"{later}\"}}")), "options", &[later, "pass-through"]);
+    }
+    refused(parse("{\"on_failure\":\"ignore\"}"), "options", &["ignore"]);
+    assert_eq!(parse("").unwrap(), RuleOptions::default());
+}
+
+#[test]
+fn options_survive_the_record() {
+    let info = engine().inspect(&module("says")).unwrap();
+    for keys in [json!({}), json!({ "config": {} }), json!({ "config": { "a": [1] }, "limits": { "time_ms": 7 }, "enabled": false })] {
+        let options = options(keys);
+        let entry = options.to_entry(&info);
+        assert_eq!(RuleOptions::from_entry(&entry).unwrap(), options);
+    }
+}
+
+#[test]
+fn inspect_tells_what_a_module_is() {
+    let info = engine().inspect(&module("owner-from-table")).unwrap();
+    assert_eq!((info.name.as_str(), info.grants.as_slice()), ("owner-from-table", &["tables"][..]));
+    assert_eq!(info.tables, ["hosts"]);
+    assert_eq!(info.hooks.len(), 1);
+    assert_eq!(info.hooks[0].hook, "enrich-event");
+    assert!(info.hooks[0].writes.contains(&"tags.owner".to_owned()));
+    assert!(serde_json::from_str::<serde_json::Value>(&info.config_schema).is_ok());
+    assert_eq!(info.digest.len(), 64);
+    assert!(serde_json::to_string(&info).unwrap().contains("alertmill:rules/enrich-rule@0.1.0"));
+}
+
+#[test]
+fn a_generation_that_cannot_be_loaded_says_why_and_can_be_loaded_later() {
+    let mut bench = Bench::new();
+    let says = module("says");
+    let generation = bench.generation(&[("says", options(json!({})))], &[]);
+    let digest = bench.keep(&says);
+    bench.forget(&digest);
+    // Forgets also what was only inspected.
+    bench.engine.retire_before(generation);
+    let why = bench.engine.open(generation).err().unwrap().to_string();
+    assert!(why.contains("`says`") && why.contains(&digest) && why.contains("content-missing"), "{why}");
+    assert!(bench.engine.open(99).err().unwrap().to_string().contains("99"));
+    bench.keep(&says);
+    assert!(bench.engine.open(generation).is_ok());
+}
+
+#[test]
+fn a_name_is_in_a_generation_once() {
+    let mut bench = Bench::new();
+    let generation = bench.generation(&[("says", options(json!({}))), ("says-b", options(json!({})))], &[]);
+    let why = bench.engine.open(generation).err().unwrap().to_string();
+    assert!(why.contains("`says` is there twice"), "{why}");
+}
+
+#[test]
+fn text_in_other_encodings_is_refused() {
+    let good = module("says");
+    let mut found = false;
+    for at in canonical_bytes(&good) {
+        let mut bytes = good.clone();
+        if bytes[at] == 0 {
+            bytes[at] = 1;
+            found |= matches!(engine().inspect(&bytes), Err(Refusal::StringEncoding("UTF-16")));
+        }
+    }
+    assert!(found, "no byte of the canonical options turned UTF-8 into UTF-16");
+}
+
+fn canonical_bytes(bytes: &[u8]) -> Vec<usize> {
+    let mut all = Vec::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Ok(Payload::ComponentCanonicalSection(section)) = payload {
+            all.extend(section.range());
+        }
+    }
+    all
+}
+
+/// No cut and no damaged byte panics, and nearly all are refused before the compiler sees them.
+#[test]
+fn damage_is_refused_and_never_panics() {
+    let engine = engine();
+    let good = module("says");
+    for cut in (0..good.len()).step_by(1024) {
+        refused(engine.inspect(&good[..cut]), "not-a-component", &[]);
+    }
+    let mut random = Random(11);
+    let mut codes = std::collections::BTreeMap::new();
+    for _ in 0..120 {
+        let mut bytes = good.clone();
+        for _ in 0..=random.below(4) {
+            let at = random.below(bytes.len());
+            bytes[at] = random.next() as u8;
+        }
+        let code = engine.inspect(&bytes).map_or_else(|refusal| refusal.code(), |_| "taken");
+        *codes.entry(code).or_insert(0) += 1;
+    }
+    println!("{codes:?}");
+}
