@@ -47,7 +47,7 @@ impl Checking<'_> {
             Ok(_) => {}
         }
         for host in &config.server.allowed_hosts {
-            if host.is_empty() || host.contains(['/', ' ', '*', '@']) {
+            if host != "*" && (host.is_empty() || host.contains(['/', ' ', '*', '@'])) {
                 self.wrong("server.allowed_hosts", format!("{host:?} is no host name"), "write names or addresses, such as \"alerts.example.com\"");
             }
         }
@@ -69,6 +69,7 @@ impl Checking<'_> {
         let limits = &config.limits;
         let most = ByteSize::mib(2_047);
         self.size("data.journal_segment", config.data.journal_segment, ByteSize::mib(1), most);
+        self.size("data.journal_max", config.data.journal_max, config.data.journal_segment, ByteSize(u64::MAX));
         self.size("limits.body", limits.body, ByteSize::kib(1), most);
         self.size("limits.body_decoded", limits.body_decoded, limits.body, most);
         self.size("limits.item", limits.item, ByteSize::kib(1), most);
@@ -77,6 +78,7 @@ impl Checking<'_> {
         for (key, value) in [
             ("limits.items", u64::from(limits.items)),
             ("limits.connections", u64::from(limits.connections)),
+            ("limits.connections_per_address", u64::from(limits.connections_per_address)),
             ("limits.header_timeout_s", limits.header_timeout_s),
             ("limits.body_timeout_s", limits.body_timeout_s),
             ("pipeline.batch_rows", u64::from(config.pipeline.batch_rows)),

@@ -63,7 +63,7 @@ section! {
         /// Address and port to listen on. Port 0 takes a free one and says which.
         listen: String = "127.0.0.1:9280".into(),
         /// Host names that requests may name, beside `localhost` and the listener's own address. Requests for any other
-        /// `Host` are refused, so that a web page cannot reach this server by pointing a name of its own at it.
+        /// `Host` are refused, so that a web page cannot reach this server by pointing a name of its own at it. `*` allows any.
         allowed_hosts: Vec<String> = Vec::new(),
         /// Listen on an address other than loopback although everyone who reaches it may then do everything: this version
         /// has neither TLS nor tokens. Put a proxy that has them in front.
@@ -82,7 +82,9 @@ section! {
         /// Size of one journal segment file.
         journal_segment: ByteSize = ByteSize::mib(64),
         /// Bytes of journal that are kept although the state no longer needs them.
-        journal_keep: ByteSize = ByteSize::mib(256),
+        journal_keep: ByteSize = ByteSize::mib(0),
+        /// Bytes of all segment files; when they are reached because the state cannot follow, senders get 503.
+        journal_max: ByteSize = ByteSize::mib(8 << 10),
     }
 }
 
@@ -93,6 +95,8 @@ section! {
         alerts_days: u32 = 30,
         /// Days that event documents are kept.
         events_days: u32 = 7,
+        /// Bytes of event documents; the oldest go first.
+        events_size: ByteSize = ByteSize::mib(16 << 10),
         /// Dead letters kept for each source; the oldest go first and are counted.
         dead_letters_per_source: u32 = 10_000,
     }
@@ -117,6 +121,8 @@ section! {
         body_timeout_s: u64 = 60,
         /// Connections at the same time.
         connections: u32 = 10_000,
+        /// Connections of one address at the same time; loopback is exempt.
+        connections_per_address: u32 = 100,
     }
 }
 
