@@ -3,7 +3,7 @@
 use super::answer::{Paging, json_bytes, raw};
 use super::query::{Query, bad_parameter};
 use super::{AlertFilter, AlertRow, Api, time};
-use crate::http::problem::Problem;
+use crate::http::{Problem, ProblemCode};
 use alertmill_core::event::Status;
 use alertmill_core::identity::parse_alert_id;
 use axum::extract::{Path, State};
@@ -24,7 +24,10 @@ pub async fn list(State(api): State<Api>, uri: Uri) -> Result<Response, Problem>
     let paging = Paging::of(&query, spelt)?;
     let (after, limit) = (paging.after, paging.limit);
     let (page, total) = api
-        .read(move |reads| Ok((reads.list_alerts(&filter, after, limit, full)?, reads.count_alerts(&filter)?)))
+        .read(move |reads| {
+            let total = if after.is_none() { reads.count_alerts(&filter)? } else { None };
+            Ok((reads.list_alerts(&filter, after, limit, full)?, total))
+        })
         .await?;
     if full {
         let documents = page.items.into_iter().filter_map(|row| row.document).map(raw).collect::<Result<Vec<_>, _>>()?;
@@ -79,7 +82,7 @@ async fn find(api: &Api, id: &str) -> Result<(u64, Vec<u8>), Problem> {
     }
     let missing = || {
         let detail = format!("there is no alert {id:?}; it may have been removed after its retention");
-        Problem::new(StatusCode::NOT_FOUND, "alert-not-found", "There is no such alert", detail)
+        ProblemCode::NotFound.problem(detail)
     };
     let (_, seq) = parse_alert_id(id).ok_or_else(missing)?;
     let document = api.read(move |reads| reads.alert(seq)).await?.ok_or_else(missing)?;
@@ -92,8 +95,6 @@ async fn find(api: &Api, id: &str) -> Result<(u64, Vec<u8>), Problem> {
 #[derive(Serialize)]
 struct EventOfAlert {
     role: &'static str,
-    /// Seconds.
-    folded_at_s: i64,
     event: Option<Box<RawValue>>,
 }
 
@@ -106,7 +107,7 @@ pub async fn events(State(api): State<Api>, Path(id): Path<String>, uri: Uri) ->
     let page = api.read(move |reads| reads.alert_events(seq, after, limit)).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for row in page.items {
-        items.push(EventOfAlert { role: row.role, folded_at_s: row.folded_at_s, event: row.document.map(raw).transpose()? });
+        items.push(EventOfAlert { role: row.role, event: row.document.map(raw).transpose()? });
     }
     Ok(paging.answer(items, page.next, None))
 }

@@ -3,7 +3,7 @@
 use super::cursor::{self, CursorError};
 use super::query::Query;
 use super::{Api, AlertReads, ReadError};
-use crate::http::problem::Problem;
+use crate::http::{Problem, ProblemCode};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
 
 fn internal(why: &str) -> Problem {
     tracing::error!(why, "an answer could not be made");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "This is a bug", "the answer could not be made; the log says why")
+    ProblemCode::Internal.problem("the answer could not be made; the log says why")
 }
 
 impl Api {
@@ -48,7 +48,7 @@ impl Api {
             Ok(Err(ReadError(why))) => {
                 tracing::warn!(why, "the store cannot be read");
                 let detail = format!("the store cannot be read: {why}; try again");
-                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be read", detail).retry_after(1))
+                Err(ProblemCode::Unavailable.problem(detail))
             }
             Err(e) => Err(internal(&format!("a read ended early: {e}"))),
         }
@@ -61,25 +61,25 @@ pub struct Paging {
     /// Rows.
     pub limit: usize,
     /// Where to go on.
-    pub after: Option<u64>,
+    pub after: Option<u128>,
     begun: Instant,
 }
 
 impl Paging {
     /// Reads `limit` and `cursor`; `filter` spells out the list and everything that narrows it.
     pub fn of(query: &Query, filter: String) -> Result<Paging, Problem> {
-        let problem = |code, title, detail| Problem::new(StatusCode::BAD_REQUEST, code, title, detail).at("?cursor");
+        let problem = |code: ProblemCode, detail: &str| code.problem(detail).at("?cursor");
         let after = match query.one("cursor")? {
             None => None,
             Some(text) => match cursor::decode(&filter, text) {
                 Ok(position) => Some(position),
                 Err(CursorError::Mismatch) => {
                     let detail = "this cursor belongs to another list or filter; repeat the parameters of the first page or leave the cursor out";
-                    return Err(problem("cursor-mismatch", "The cursor belongs to another filter", detail));
+                    return Err(problem(ProblemCode::CursorMismatch, detail));
                 }
                 Err(CursorError::Invalid) => {
                     let detail = "this is no cursor of ours; give `next_cursor` of a page as it is, or leave the cursor out";
-                    return Err(problem("cursor-invalid", "The cursor cannot be read", detail));
+                    return Err(problem(ProblemCode::Cursor, detail));
                 }
             },
         };
@@ -87,7 +87,7 @@ impl Paging {
     }
 
     /// The answer.
-    pub fn answer<T: Serialize>(&self, items: Vec<T>, next: Option<u64>, total: Option<u64>) -> Response {
+    pub fn answer<T: Serialize>(&self, items: Vec<T>, next: Option<u128>, total: Option<u64>) -> Response {
         let body = PageBody {
             items,
             next_cursor: next.map(|position| cursor::encode(&self.filter, position)),

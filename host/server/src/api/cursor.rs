@@ -7,7 +7,7 @@ use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 
 const VERSION: u8 = 1;
-const LENGTH: usize = 1 + 8 + 8 + 8;
+const LENGTH: usize = 1 + 8 + 16 + 8;
 
 /// Why a cursor is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum CursorError {
 }
 
 /// A cursor for the list and filter that `filter` spells out.
-pub fn encode(filter: &str, position: u64) -> String {
+pub fn encode(filter: &str, position: u128) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&hash(1, filter.as_bytes()).to_le_bytes());
     bytes.extend_from_slice(&position.to_le_bytes());
@@ -28,7 +28,7 @@ pub fn encode(filter: &str, position: u64) -> String {
 }
 
 /// The position of a cursor that was made for this filter.
-pub fn decode(filter: &str, cursor: &str) -> Result<u64, CursorError> {
+pub fn decode(filter: &str, cursor: &str) -> Result<u128, CursorError> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| CursorError::Invalid)?;
     let (body, check) = bytes.split_at_checked(LENGTH - 8).ok_or(CursorError::Invalid)?;
     if bytes.len() != LENGTH || body[0] != VERSION || check != hash(2, body).to_le_bytes() {
@@ -37,9 +37,9 @@ pub fn decode(filter: &str, cursor: &str) -> Result<u64, CursorError> {
     if body[1..9] != hash(1, filter.as_bytes()).to_le_bytes() {
         return Err(CursorError::Mismatch);
     }
-    let mut position = [0; 8];
-    position.copy_from_slice(&body[9..17]);
-    Ok(u64::from_le_bytes(position))
+    let mut position = [0; 16];
+    position.copy_from_slice(&body[9..25]);
+    Ok(u128::from_le_bytes(position))
 }
 
 fn hash(purpose: u64, bytes: &[u8]) -> u64 {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_cursor_goes_back_to_its_position() {
-        for position in [0, 1, u64::MAX] {
+        for position in [0, 1, u128::MAX] {
             assert_eq!(decode("f", &encode("f", position)), Ok(position));
         }
     }

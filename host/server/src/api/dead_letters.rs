@@ -3,7 +3,7 @@
 use super::answer::{Paging, json};
 use super::query::Query;
 use super::{Api, DeadLetterRow};
-use crate::http::problem::Problem;
+use crate::http::{Problem, ProblemCode};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
@@ -64,7 +64,7 @@ pub async fn get(State(api): State<Api>, Path(id): Path<String>, uri: Uri) -> Re
     Query::read(&uri, &[])?;
     let missing = || {
         let detail = format!("there is no dead letter {id:?}; the oldest of a source are removed first");
-        Problem::new(StatusCode::NOT_FOUND, "dead-letter-not-found", "There is no such dead letter", detail)
+        ProblemCode::NotFound.problem(detail)
     };
     let number = id.parse().map_err(|_| missing())?;
     let row = api.read(move |reads| reads.dead_letter(number)).await?.ok_or_else(missing)?;

@@ -5,6 +5,7 @@ mod answer;
 pub mod cursor;
 mod dead_letters;
 mod edge;
+mod embedded;
 mod pipeline;
 pub mod query;
 pub mod reads;

@@ -3,7 +3,7 @@
 use super::Api;
 use super::answer::json;
 use super::query::Query;
-use crate::http::problem::Problem;
+use crate::http::Problem;
 use alertmill_core::ledger::Ledger;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};

@@ -1,17 +1,17 @@
 //! Query strings, read strictly: a parameter that is not known is an error, so that a slip of a filter never shows too much.
 
 use crate::config::nearest;
-use crate::http::problem::Problem;
-use axum::http::{StatusCode, Uri};
+use crate::http::{Problem, ProblemCode};
+use axum::http::Uri;
 
 /// The parameters of a request.
 pub struct Query {
     pairs: Vec<(String, String)>,
 }
 
-/// 400 for one parameter.
+/// 400 for one parameter, which the problem names as `?name`.
 pub fn bad_parameter(name: &str, detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad-parameter", "A query parameter cannot be read", detail).at(format!("?{name}"))
+    ProblemCode::Parameter.problem(detail).at(format!("?{name}"))
 }
 
 impl Query {
@@ -59,6 +59,5 @@ fn unknown(name: &str, known: &[&str]) -> Problem {
         (None, false) => format!("known here: {list}"),
         (None, true) => "this route takes none".to_owned(),
     };
-    let detail = format!("unknown query parameter `{name}`; {remedy}");
-    Problem::new(StatusCode::BAD_REQUEST, "unknown-parameter", "A query parameter is not known", detail).at(format!("?{name}"))
+    ProblemCode::UnknownParameter.problem(format!("unknown query parameter `{name}`; {remedy}")).at(format!("?{name}"))
 }

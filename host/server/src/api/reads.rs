@@ -60,7 +60,7 @@ pub struct Page<T> {
     /// Rows.
     pub items: Vec<T>,
     /// Give this back for the next page.
-    pub next: Option<u64>,
+    pub next: Option<u128>,
 }
 
 impl<T> Default for Page<T> {
@@ -72,10 +72,8 @@ impl<T> Default for Page<T> {
 /// One event of an alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRow {
-    /// What it did: `opened`, `updated`, `late`, `ended`, `milder`.
+    /// What it did: `opened`, `updated`, `late`, `ended`, `milder`, `recovery-delayed`.
     pub role: &'static str,
-    /// Second of the fold.
-    pub folded_at_s: i64,
     /// The document, JSON; `None` when retention has removed it.
     pub document: Option<Vec<u8>>,
 }
@@ -104,21 +102,21 @@ pub struct DeadLetterRow {
 #[error("{0}")]
 pub struct ReadError(pub String);
 
-/// The store. Calls may wait for a disk; the API makes them on threads for that. Lists are newest first, except an alert's
-/// events, which are in the order in which they were folded; `after` is the `next` of the page before.
+/// The store. Calls may wait for a disk; the API makes them on threads for that. Lists are newest first; `after` is the
+/// `next` of the page before.
 pub trait AlertReads: Send + Sync + 'static {
     /// Alerts, newest created first; with their documents when `documents`.
-    fn list_alerts(&self, filter: &AlertFilter, after: Option<u64>, limit: usize, documents: bool) -> Result<Page<AlertRow>, ReadError>;
+    fn list_alerts(&self, filter: &AlertFilter, after: Option<u128>, limit: usize, documents: bool) -> Result<Page<AlertRow>, ReadError>;
     /// How many alerts match, when that is cheap to know.
     fn count_alerts(&self, filter: &AlertFilter) -> Result<Option<u64>, ReadError>;
     /// One alert's document, JSON.
     fn alert(&self, seq: u64) -> Result<Option<Vec<u8>>, ReadError>;
     /// Its events.
-    fn alert_events(&self, seq: u64, after: Option<u64>, limit: usize) -> Result<Page<EventRow>, ReadError>;
+    fn alert_events(&self, seq: u64, after: Option<u128>, limit: usize) -> Result<Page<EventRow>, ReadError>;
     /// Its log documents, JSON, CONVERGE ones included.
-    fn alert_logs(&self, seq: u64, after: Option<u64>, limit: usize) -> Result<Page<Vec<u8>>, ReadError>;
+    fn alert_logs(&self, seq: u64, after: Option<u128>, limit: usize) -> Result<Page<Vec<u8>>, ReadError>;
     /// Dead letters, of one source and code when given.
-    fn dead_letters(&self, source: Option<&str>, code: Option<&str>, after: Option<u64>, limit: usize) -> Result<Page<DeadLetterRow>, ReadError>;
+    fn dead_letters(&self, source: Option<&str>, code: Option<&str>, after: Option<u128>, limit: usize) -> Result<Page<DeadLetterRow>, ReadError>;
     /// One dead letter.
     fn dead_letter(&self, id: u64) -> Result<Option<DeadLetterRow>, ReadError>;
     /// All counters of the ledger.
@@ -138,7 +136,7 @@ pub struct RuleRow {
     pub generation: u64,
     /// Where it takes part: `enrich-event`, `dedupe`.
     pub hooks: Vec<String>,
-    /// `active`, `quarantined` or `refused`.
+    /// `active`, `struck-out` or `refused`.
     pub state: String,
     /// Why it does not run, with the remedy.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use super::answer::json;
 use super::{Api, Dependency};
-use crate::http::problem::Problem;
+use crate::http::ProblemCode;
 use crate::telemetry::{METRICS_CONTENT_TYPE, build_info};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -59,6 +59,6 @@ pub async fn versions() -> Response {
 pub async fn metrics(State(api): State<Api>) -> Response {
     match api.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")], text).into_response(),
-        Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "This is a bug", "the numbers could not be written").into_response(),
+        Err(_) => ProblemCode::Internal.problem("the numbers could not be written").into_response(),
     }
 }

@@ -47,8 +47,8 @@ fn matches(row: &AlertRow, filter: &AlertFilter) -> bool {
         && filter.to_s.is_none_or(|to| row.begin_time <= to)
 }
 
-fn page<T>(all: impl Iterator<Item = (u64, T)>, limit: usize) -> Page<T> {
-    let mut rows: Vec<(u64, T)> = all.take(limit + 1).collect();
+fn page<T>(all: impl Iterator<Item = (u128, T)>, limit: usize) -> Page<T> {
+    let mut rows: Vec<(u128, T)> = all.take(limit + 1).collect();
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().map(|(position, _)| *position).filter(|_| more);
@@ -56,12 +56,12 @@ fn page<T>(all: impl Iterator<Item = (u64, T)>, limit: usize) -> Page<T> {
 }
 
 impl AlertReads for Fake {
-    fn list_alerts(&self, filter: &AlertFilter, after: Option<u64>, limit: usize, documents: bool) -> Result<Page<AlertRow>, ReadError> {
+    fn list_alerts(&self, filter: &AlertFilter, after: Option<u128>, limit: usize, documents: bool) -> Result<Page<AlertRow>, ReadError> {
         if self.broken.load(Relaxed) {
             return Err(ReadError("disk I/O error".into()));
         }
-        let all = (1..=ALERTS).rev().filter(|seq| after.is_none_or(|a| *seq < a)).map(row).filter(|row| matches(row, filter));
-        Ok(page(all.map(|row| (row.seq, AlertRow { document: row.document.filter(|_| documents), ..row })), limit))
+        let all = (1..=ALERTS).rev().filter(|seq| after.is_none_or(|a| u128::from(*seq) < a)).map(row).filter(|row| matches(row, filter));
+        Ok(page(all.map(|row| (u128::from(row.seq), AlertRow { document: row.document.filter(|_| documents), ..row })), limit))
     }
     fn count_alerts(&self, filter: &AlertFilter) -> Result<Option<u64>, ReadError> {
         Ok(Some((1..=ALERTS).map(row).filter(|row| matches(row, filter)).count() as u64))
@@ -69,15 +69,15 @@ impl AlertReads for Fake {
     fn alert(&self, seq: u64) -> Result<Option<Vec<u8>>, ReadError> {
         Ok((1..=ALERTS).contains(&seq).then(|| row(seq).document).flatten())
     }
-    fn alert_events(&self, _: u64, after: Option<u64>, limit: usize) -> Result<Page<EventRow>, ReadError> {
+    fn alert_events(&self, _: u64, after: Option<u128>, limit: usize) -> Result<Page<EventRow>, ReadError> {
         let first = after.map_or(0, |a| a + 1);
-        let event = |i: u64| EventRow { role: "converged", folded_at_s: T0, document: (i != 1).then(|| format!("{{\"event_id\":\"e{i}\"}}").into_bytes()) };
+        let event = |i: u128| EventRow { role: "converged", document: (i != 1).then(|| format!("{{\"event_id\":\"e{i}\"}}").into_bytes()) };
         Ok(page((first..5).map(|i| (i, event(i))), limit))
     }
-    fn alert_logs(&self, _: u64, _: Option<u64>, _: usize) -> Result<Page<Vec<u8>>, ReadError> {
+    fn alert_logs(&self, _: u64, _: Option<u128>, _: usize) -> Result<Page<Vec<u8>>, ReadError> {
         Ok(Page { items: vec![b"{\"op_type\":\"CREATE\"}".to_vec()], next: None })
     }
-    fn dead_letters(&self, source: Option<&str>, code: Option<&str>, _: Option<u64>, _: usize) -> Result<Page<DeadLetterRow>, ReadError> {
+    fn dead_letters(&self, source: Option<&str>, code: Option<&str>, _: Option<u128>, _: usize) -> Result<Page<DeadLetterRow>, ReadError> {
         let fits = |d: &DeadLetterRow| source.is_none_or(|s| s == d.source) && code.is_none_or(|c| c == d.code);
         Ok(Page { items: [dead(1, b"{\"a\":1}"), dead(2, b"\xff{")].into_iter().filter(fits).collect(), next: None })
     }
@@ -184,8 +184,8 @@ async fn a_cursor_of_another_filter_or_a_changed_one_is_refused() {
     expect(format!("/api/v1/alerts?severity=2&cursor={cursor}"), "cursor-mismatch").await;
     expect(format!("/api/v1/alerts?cursor={cursor}"), "cursor-mismatch").await;
     expect(format!("/api/v1/alerts/{}1/events?cursor={cursor}", T0 + 1), "cursor-mismatch").await;
-    expect(format!("/api/v1/alerts?severity=1&cursor={}", cursor.to_lowercase()), "cursor-invalid").await;
-    expect("/api/v1/alerts?cursor=5".to_owned(), "cursor-invalid").await;
+    expect(format!("/api/v1/alerts?severity=1&cursor={}", cursor.to_lowercase()), "cursor").await;
+    expect("/api/v1/alerts?cursor=5".to_owned(), "cursor").await;
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn full_view_and_one_alert_are_the_documents() {
     for wrong in [alert_id(T0 + 8, 7).to_string(), alert_id(T0, 999).to_string(), "x".into(), "0".into()] {
         for part in ["", "/events", "/logs"] {
             let (status, code, _) = problem(&format!("/api/v1/alerts/{wrong}{part}")).await;
-            assert_eq!((status, code.as_str()), (404, "alert-not-found"), "{wrong}{part}");
+            assert_eq!((status, code.as_str()), (404, "not-found"), "{wrong}{part}");
         }
     }
 }
@@ -264,7 +264,7 @@ async fn dead_letters_ledger_and_rules() {
     assert_eq!((list["items"][0]["id"].as_str(), list["items"][0]["item"].is_null()), (Some("1"), true));
     assert_eq!(get("/api/v1/dead-letters/1").await.2["item"]["a"], 1);
     assert_eq!(get("/api/v1/dead-letters/2").await.2["item_text"], "\u{fffd}{");
-    assert_eq!(problem("/api/v1/dead-letters/3").await.1, "dead-letter-not-found");
+    assert_eq!(problem("/api/v1/dead-letters/3").await.1, "not-found");
     let (_, _, ledger) = get("/api/v1/pipeline/ledger").await;
     assert_eq!((&ledger["balanced"], &ledger["sources"][0]["imbalance"]), (&false.into(), &serde_json::json!({"door": 0, "fold": 1})));
     assert_eq!(ledger["rules"][0]["counters"]["rows"], 3);
@@ -283,10 +283,10 @@ async fn unknown_paths_and_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_security_headers_and_an_id() {
+async fn every_answer_has_the_security_headers() {
     for path in ["/healthz", "/nothing", "/metrics", "/version", "/api", "/readyz"] {
         let (_, headers, _) = get(path).await;
-        for name in ["x-request-id", "content-security-policy", "x-frame-options", "referrer-policy", "cross-origin-opener-policy"] {
+        for name in ["content-security-policy", "x-frame-options", "referrer-policy", "cross-origin-opener-policy"] {
             assert!(headers.contains_key(name), "{path}: {name}");
         }
         assert_eq!((&headers["x-content-type-options"], &headers["cache-control"]), (&"nosniff".parse().expect("value"), &"no-store".parse().expect("value")));
@@ -300,8 +300,8 @@ async fn a_broken_store_is_503_and_not_ready() {
     assert_eq!(call(&fake, "GET", "/readyz").await.2["ready"], true);
     fake.broken.store(true, Relaxed);
     let (status, headers, body) = call(&fake, "GET", "/api/v1/alerts").await;
-    assert_eq!((status, body["code"].as_str(), body["retryable"].as_bool()), (StatusCode::SERVICE_UNAVAILABLE, Some("store-unavailable"), Some(true)));
-    assert_eq!(headers["retry-after"], "1");
+    assert_eq!((status, body["code"].as_str(), body["retryable"].as_bool()), (StatusCode::SERVICE_UNAVAILABLE, Some("unavailable"), Some(true)));
+    assert_eq!(headers["retry-after"], "5");
     let (status, _, body) = call(&fake, "GET", "/readyz").await;
     assert_eq!((status, body["dependencies"][0]["name"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("journal")));
     assert_eq!(call(&fake, "GET", "/healthz").await.0, StatusCode::OK);

@@ -3,6 +3,7 @@
 //! Numbers live where they arise, as atomics of doors, journal, pipeline and engine. [`Sources`] holds one function for each
 //! of them, which is called when somebody asks; nothing is copied in between.
 
+mod adapters;
 pub mod histogram;
 pub mod log;
 mod metrics;

@@ -1,0 +1,64 @@
+//! The stores' and the engine's own numbers as [`Sources`](super::Sources) wants them.
+
+use super::{EngineSnapshot, HistogramSnapshot, JournalSnapshot, RuleSnapshot};
+use alertmill_core::rules::Generation;
+use alertmill_engine::{BATCH_ROWS_BOUNDS, RuleStatsSnapshot};
+use alertmill_stores::JournalHandle;
+
+impl JournalSnapshot {
+    /// A journal's numbers now.
+    pub fn of(journal: &JournalHandle) -> JournalSnapshot {
+        let counts = journal.counts();
+        JournalSnapshot {
+            fdatasyncs: counts.fdatasyncs,
+            groups: counts.groups,
+            records: counts.records,
+            bytes: counts.bytes,
+            queue_bytes: counts.append_queue_bytes + counts.live_queue_bytes,
+            failed: journal.failure().is_some(),
+        }
+    }
+}
+
+impl EngineSnapshot {
+    /// An engine's numbers now.
+    pub fn of(generation: Generation, rules: &[RuleStatsSnapshot]) -> EngineSnapshot {
+        let calls = |bucket: usize| rules.iter().map(|rule| rule.batch_rows.get(bucket).copied().unwrap_or(0)).sum();
+        EngineSnapshot {
+            generation,
+            batch_rows: HistogramSnapshot {
+                // No call has more rows than the last bound; the bucket above stays empty.
+                buckets: BATCH_ROWS_BOUNDS.iter().enumerate().map(|(i, bound)| (*bound as f64, calls(i))).chain([(f64::INFINITY, 0)]).collect(),
+                sum: rules.iter().map(|rule| rule.rows).sum::<u64>() as f64,
+            },
+            rules: rules
+                .iter()
+                .map(|rule| RuleSnapshot {
+                    rule: rule.rule.to_string(),
+                    calls: rule.calls,
+                    rows: rule.rows,
+                    failures: rule.failures.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect(),
+                    nanos: rule.nanos,
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_all_rules_are_summed_by_size() {
+        let rule = |name: &str, bucket: usize, rows: u64| {
+            let mut batch_rows = vec![0; BATCH_ROWS_BOUNDS.len()];
+            batch_rows[bucket] = 2;
+            RuleStatsSnapshot { rule: name.into(), calls: 2, rows, batch_rows, failures: vec![("trap", 1)], nanos: 5, ..RuleStatsSnapshot::default() }
+        };
+        let snapshot = EngineSnapshot::of(3, &[rule("a", 0, 2), rule("b", 6, 512)]);
+        assert_eq!((snapshot.generation, snapshot.batch_rows.count(), snapshot.batch_rows.mean()), (3, 4, 128.5));
+        assert_eq!(snapshot.batch_rows.buckets[6], (256.0, 2));
+        assert_eq!(snapshot.rules[0].failures, [("trap".to_owned(), 1)]);
+    }
+}
