@@ -1,0 +1,153 @@
+//! The running process, seen from outside.
+
+use crate::http::{Answer, Http};
+use crate::metrics::Metrics;
+use crate::{PATIENCE, binary, until};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// An `alertmill serve`. It is killed when the value goes away.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Its port.
+    pub port: u16,
+    /// A client of it.
+    pub http: Http,
+    log: PathBuf,
+}
+
+impl Server {
+    pub(crate) fn spawn(port: u16, config: &Path, env: impl Iterator<Item = (String, String)>, log: &Path) -> Server {
+        let stderr = OpenOptions::new().create(true).append(true).open(log).expect("log file");
+        let mut command = Command::new(binary());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ALERTMILL__")) {
+            command.env_remove(name);
+        }
+        command.arg("serve").arg("--config").arg(config).envs(env);
+        command.stdin(Stdio::null()).stdout(stderr.try_clone().expect("log file")).stderr(stderr);
+        let child = command.spawn().expect("the binary runs");
+        Server { child, port, http: Http::new(port), log: log.to_path_buf() }
+    }
+
+    /// Waits for `/readyz` to say 200. Panics with the log when the process ends instead.
+    #[track_caller]
+    pub fn wait_ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready() {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                panic!("the server ended with {status} instead of becoming ready:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "not ready within {} s:\n{}", PATIENCE.as_secs(), self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether it is ready now.
+    pub fn is_ready(&mut self) -> bool {
+        self.http.get("/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM; gives the exit status and how long it took.
+    #[track_caller]
+    pub fn stop(mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        kill_process(self.pid(), Signal::TERM).expect("the process is there");
+        let status = until("the server stops after SIGTERM", PATIENCE, || self.child.try_wait().expect("wait"));
+        (status, began.elapsed())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// GET, which must be answered; a connection that was closed meanwhile is opened again.
+    #[track_caller]
+    pub fn get(&mut self, path: &str) -> Answer {
+        let first = self.http.get(path);
+        first.or_else(|_| self.http.get(path)).unwrap_or_else(|e| panic!("GET {path}: {e}\n{}", self.log()))
+    }
+
+    /// GET of JSON, which must be 200.
+    #[track_caller]
+    pub fn json(&mut self, path: &str) -> serde_json::Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// Posts events, which must all be taken.
+    #[track_caller]
+    pub fn post_events(&mut self, events: &[serde_json::Value]) {
+        let body = serde_json::to_vec(events).expect("json");
+        let answer = self.http.post_json("/api/v1/events", &body).unwrap_or_else(|e| panic!("POST: {e}\n{}", self.log()));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let taken: serde_json::Value = answer.json();
+        assert_eq!(taken["accepted"], events.len(), "{taken}");
+    }
+
+    /// The numbers now.
+    #[track_caller]
+    pub fn metrics(&mut self) -> Metrics {
+        let answer = self.get("/metrics");
+        assert_eq!(answer.status, 200);
+        Metrics::parse(&answer.text())
+    }
+
+    /// Waits until everything that is journaled is folded and committed.
+    #[track_caller]
+    pub fn wait_folded(&mut self) {
+        until("everything acknowledged is folded", PATIENCE, || (self.metrics().get("alertmill_events_in_flight") == 0.0).then_some(()));
+    }
+
+    /// Everything that servers in this folder have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Resident memory in bytes, as the kernel counts it.
+    pub fn resident_bytes(&self) -> u64 {
+        self.proc_kib("VmRSS:") * 1024
+    }
+
+    /// The highest that resident memory ever was.
+    pub fn resident_peak_bytes(&self) -> u64 {
+        self.proc_kib("VmHWM:") * 1024
+    }
+
+    fn proc_kib(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc of the server");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says it");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "--- end of the server's log ---\n{}",
+                self.log().lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
+        }
+        self.end();
+    }
+}

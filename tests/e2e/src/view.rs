@@ -1,0 +1,93 @@
+//! What the API shows: all alerts as they are stored, their events, the ledger.
+
+use crate::Server;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Rows of a page.
+const PAGE: usize = 1_000;
+
+#[derive(Deserialize)]
+struct Page<T> {
+    items: Vec<T>,
+    next_cursor: Option<String>,
+}
+
+/// Pages of a list until there are no more.
+#[track_caller]
+fn pages<T: for<'de> Deserialize<'de>>(server: &mut Server, path: &str) -> Vec<T> {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    let (mut items, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let answer = server.get(&format!("{path}{separator}limit={PAGE}{cursor}"));
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+        let page: Page<T> = answer.json();
+        items.extend(page.items);
+        match page.next_cursor {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return items,
+        }
+    }
+}
+
+/// The documents of all alerts, byte for byte, by id.
+#[track_caller]
+pub fn documents(server: &mut Server) -> BTreeMap<String, String> {
+    let all: Vec<Box<RawValue>> = pages(server, "/api/v1/alerts?view=full");
+    let count = all.len();
+    let by_id: BTreeMap<String, String> = all.into_iter().map(|document| (text(&parsed(&document), "id"), document.get().to_owned())).collect();
+    assert_eq!(by_id.len(), count, "an alert is listed twice");
+    by_id
+}
+
+/// All alerts, parsed.
+#[track_caller]
+pub fn alerts(server: &mut Server) -> Vec<Value> {
+    pages(server, "/api/v1/alerts?view=full")
+}
+
+/// The only alert of this name, if there is one.
+#[track_caller]
+pub fn alert_named(server: &mut Server, name: &str) -> Option<Value> {
+    let mut found: Vec<Value> = alerts(server).into_iter().filter(|alert| alert["alert_name"] == name).collect();
+    assert!(found.len() <= 1, "{} alerts are named {name}: {found:?}", found.len());
+    found.pop()
+}
+
+/// The events of an alert: role and document.
+#[track_caller]
+pub fn events(server: &mut Server, alert_id: &str) -> Vec<(String, Value)> {
+    let rows: Vec<Value> = pages(server, &format!("/api/v1/alerts/{alert_id}/events"));
+    rows.into_iter().map(|mut row| (text(&row, "role"), row["event"].take())).collect()
+}
+
+/// Whether events of this role count (I2: opened, updated, converged into or ended the alert).
+pub fn counts(role: &str) -> bool {
+    matches!(role, "opened" | "updated" | "late" | "ended")
+}
+
+/// A text member; panics when it is none.
+#[track_caller]
+pub fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_else(|| panic!("`{name}` is no text in {value}")).to_owned()
+}
+
+fn parsed(document: &RawValue) -> Value {
+    serde_json::from_str(document.get()).expect("a document is JSON")
+}
+
+/// The counters of all sources together, after checking that they add up.
+#[track_caller]
+pub fn ledger(server: &mut Server) -> BTreeMap<String, u64> {
+    let ledger = server.json("/api/v1/pipeline/ledger");
+    assert_eq!(ledger["balanced"], true, "the ledger does not add up: {ledger}");
+    let mut sums = BTreeMap::new();
+    for source in ledger["sources"].as_array().expect("sources") {
+        for (counter, value) in source["counters"].as_object().expect("counters") {
+            *sums.entry(counter.clone()).or_insert(0) += value.as_u64().expect("a count");
+        }
+    }
+    sums
+}

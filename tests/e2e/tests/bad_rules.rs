@@ -1,0 +1,78 @@
+//! Promise I10 at the door of `rules.d`: a file that is no rule is refused with a reason in the API and in the log; the other
+//! rules run and events flow.
+
+use alertmill_e2e::{PATIENCE, Site, event, now_s, rule_file, until, view};
+use serde_json::Value;
+
+/// File, module, and a word that its refusal must have.
+const BAD: [(&str, &str, &str); 6] = [
+    ("20-core-module.wasm", "test/core-module", "component"),
+    ("30-no-lifecycle.wasm", "test/no-lifecycle", "lifecycle"),
+    ("40-traps-init.wasm", "test/traps-init", "init"),
+    ("50-undeclared-import.wasm", "test/undeclared-import", "wasi:clocks/monotonic-clock"),
+    ("60-spins-init.wasm", "test/spins-init", "init"),
+    ("70-other-name.wasm", "test/says", "says"),
+];
+
+#[test]
+fn each_is_refused_by_name_and_the_others_run() {
+    let mut site = Site::new().rule("80-says.wasm", "test/says", "").rule("90-severity-by-labels.wasm", "severity-by-labels", "");
+    std::fs::write(site.rules_dir().join("10-text.wasm"), "this is no module\n").expect("text");
+    for (file, module, _) in BAD {
+        site = site.rule(file, module, "");
+    }
+    let mut server = site.start();
+    let rules = server.json("/api/v1/rules");
+    let rows = rules["items"].as_array().expect("items");
+    let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name} is not listed: {rules}"));
+    let log = server.log();
+    for (file, word) in std::iter::once(("10-text.wasm", "")).chain(BAD.map(|(file, _, word)| (file, word))) {
+        let name = file[3..].trim_end_matches(".wasm");
+        let refused = row(name);
+        assert_eq!(refused["state"], "refused", "{refused}");
+        let detail = refused["detail"].as_str().expect("a detail");
+        assert!(!detail.is_empty() && detail.contains(word), "{name}: {detail}");
+        assert!(log.contains(file), "{file} is not in the log:\n{log}");
+        println!("bad_rules: {file}: {detail}");
+    }
+    for name in ["says", "severity-by-labels"] {
+        assert_eq!(row(name)["state"], "active", "{rules}");
+    }
+
+    server.post_events(&[event("1", "Flows", "web-1", now_s(), "ABNORMAL")]);
+    let alert = until("the event becomes an alert", PATIENCE, || view::alert_named(&mut server, "Flows"));
+    assert!(has_version(&alert, "a"), "the good rule saw it: {alert}");
+}
+
+#[test]
+fn a_good_rule_that_is_overwritten_with_rubbish_stays_in_force() {
+    let site = Site::new().rule("10-says.wasm", "test/says", "");
+    let mut server = site.start();
+    std::fs::write(site.rules_dir().join("10-says.wasm"), b"\0asm rubbish").expect("rubbish");
+    until("the refusal is shown", PATIENCE, || server.json("/api/v1/rules")["items"].as_array()?.iter().any(|row| row["state"] == "refused").then_some(()));
+    server.post_events(&[event("1", "StillGood", "web-1", now_s(), "ABNORMAL")]);
+    let alert = until("the event becomes an alert", PATIENCE, || view::alert_named(&mut server, "StillGood"));
+    assert!(has_version(&alert, "a"), "the last good version saw it: {alert}");
+
+    // The same across a restart, which finds only the rubbish in the folder.
+    server.kill();
+    let mut server = site.start();
+    server.post_events(&[event("2", "AfterRestart", "web-1", now_s(), "ABNORMAL")]);
+    let alert = until("the event becomes an alert", PATIENCE, || view::alert_named(&mut server, "AfterRestart"));
+    assert!(has_version(&alert, "a"), "the last good version saw it: {alert}");
+
+    // And a good module takes over without a restart.
+    std::fs::copy(rule_file("test/says-b"), site.rules_dir().join("10-says.wasm")).expect("copy");
+    until("the new version is active", PATIENCE, || {
+        let rules = server.json("/api/v1/rules");
+        let rows = rules["items"].as_array()?;
+        (rows.len() == 1 && rows[0]["state"] == "active" && rows[0]["version"] == "1.1.0").then_some(())
+    });
+    server.post_events(&[event("3", "Healed", "web-1", now_s(), "ABNORMAL")]);
+    let alert = until("the event becomes an alert", PATIENCE, || view::alert_named(&mut server, "Healed"));
+    assert!(has_version(&alert, "b"), "{alert}");
+}
+
+fn has_version(alert: &Value, version: &str) -> bool {
+    alert["event"]["tags"].as_array().is_some_and(|tags| tags.iter().any(|tag| tag["key"] == "version" && tag["value"] == version))
+}
