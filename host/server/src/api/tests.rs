@@ -21,7 +21,7 @@ struct Fake {
 
 fn row(seq: u64) -> AlertRow {
     let begin = T0 + seq as i64;
-    let closed = seq % 3 == 0;
+    let closed = seq.is_multiple_of(3);
     AlertRow {
         seq,
         id: alert_id(begin, seq).to_string(),

@@ -3,9 +3,10 @@
 use super::load::Places;
 use super::model::Config;
 use super::problem::{Place, Problem};
-use super::types::{ByteSize, Secret};
+use super::types::{ByteSize, Secret, TableFormat};
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(super) fn check(config: &mut Config, places: &Places, problems: &mut Vec<Problem>) {
     let mut checking = Checking { places, problems };
@@ -72,9 +73,7 @@ impl Checking<'_> {
         self.size("data.journal_max", config.data.journal_max, config.data.journal_segment, ByteSize(u64::MAX));
         self.size("limits.body", limits.body, ByteSize::kib(1), most);
         self.size("limits.body_decoded", limits.body_decoded, limits.body, most);
-        self.size("limits.item", limits.item, ByteSize::kib(1), most);
-        self.size("limits.queue", limits.queue, limits.item, ByteSize::mib(1 << 20));
-        self.size("rules.memory", config.rules.memory, ByteSize::mib(1), ByteSize::mib(4_096));
+        self.size("limits.queue", limits.queue, ByteSize::mib(1), ByteSize::mib(1 << 20));
         for (key, value) in [
             ("limits.items", u64::from(limits.items)),
             ("limits.connections", u64::from(limits.connections)),
@@ -82,7 +81,6 @@ impl Checking<'_> {
             ("limits.header_timeout_s", limits.header_timeout_s),
             ("limits.body_timeout_s", limits.body_timeout_s),
             ("pipeline.batch_rows", u64::from(config.pipeline.batch_rows)),
-            ("rules.deadline_ms", config.rules.deadline_ms),
             ("alerts.third_party_close_after_s", config.alerts.third_party_close_after_s),
             ("retention.alerts_days", u64::from(config.retention.alerts_days)),
             ("retention.events_days", u64::from(config.retention.events_days)),
@@ -104,8 +102,8 @@ impl Checking<'_> {
         for (key, source) in
             [("doors.events.source", &config.doors.events.source), ("doors.alertmanager.source", &config.doors.alertmanager.source)]
         {
-            if !is_name(source) {
-                self.wrong(key, format!("{source:?} is no name of a source"), NAME_REMEDY);
+            if !is_name(source) || source.bytes().any(|b| b.is_ascii_uppercase()) {
+                self.wrong(key, format!("{source:?} is no name of a source"), "write 1 to 64 of a-z, 0-9, `.`, `_` and `-`");
             }
         }
         for (name, table) in &config.tables {
@@ -115,12 +113,20 @@ impl Checking<'_> {
             }
             if table.file.as_os_str().is_empty() {
                 self.wrong(&format!("{section}.file"), "the table has no file", "write `file = \"path\"`");
-            } else if let Err(e) = std::fs::File::open(&table.file) {
-                self.wrong(
-                    &format!("{section}.file"),
-                    format!("{} cannot be read: {e}", table.file.display()),
-                    "give a readable file, relative to the working directory",
-                );
+            } else {
+                match looks_like(&table.file) {
+                    Err(e) => self.wrong(
+                        &format!("{section}.file"),
+                        format!("{} cannot be read: {e}", table.file.display()),
+                        "give a readable file, relative to the working directory",
+                    ),
+                    Ok(found) if table.format != TableFormat::Auto && table.format != found => self.wrong(
+                        &format!("{section}.format"),
+                        format!("{} looks like {}, not {}", table.file.display(), found.as_str(), table.format.as_str()),
+                        format!("correct the file, or write \"{}\" or \"auto\"", found.as_str()),
+                    ),
+                    Ok(_) => {}
+                }
             }
             if table.key.is_empty() {
                 self.wrong(&format!("{section}.key"), "no column is named", "write the column to look up by");
@@ -153,7 +159,7 @@ impl Checking<'_> {
         }
     }
 
-    fn secret(&mut self, key: &str, value: &mut Secret, file: &PathBuf) {
+    fn secret(&mut self, key: &str, value: &mut Secret, file: &Path) {
         if file.as_os_str().is_empty() {
             return;
         }
@@ -167,6 +173,18 @@ impl Checking<'_> {
             }
         }
     }
+}
+
+/// What a table's file begins like, by the same signs as the engine's.
+fn looks_like(file: &Path) -> std::io::Result<TableFormat> {
+    let mut head = Vec::new();
+    std::fs::File::open(file)?.take(4_096).read_to_end(&mut head)?;
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
+    Ok(match head.trim_ascii_start().first() {
+        Some(b'[') => TableFormat::Json,
+        Some(b'{') => TableFormat::Ndjson,
+        _ => TableFormat::Csv,
+    })
 }
 
 const NAME_REMEDY: &str = "write 1 to 64 letters, digits, `.`, `_` or `-`";

@@ -111,8 +111,6 @@ section! {
         body_decoded: ByteSize = ByteSize::mib(64),
         /// Items of one request.
         items: u32 = 100_000,
-        /// One item.
-        item: ByteSize = ByteSize::mib(1),
         /// Bytes of items that wait to be made durable and to be folded; beyond, senders get 429 with Retry-After.
         queue: ByteSize = ByteSize::mib(64),
         /// Seconds for a request's headers.
@@ -137,16 +135,12 @@ section! {
 }
 
 section! {
-    /// User rules.
+    /// User rules. Limits, grants and the failure policy of a rule are in the TOML file beside it.
     Rules {
         /// Folder of rule modules: `NN-name.wasm`, with an optional `NN-name.toml`. It may be missing.
         dir: PathBuf = "rules.d".into(),
         /// Milliseconds between two looks at that folder; 0 looks only at start.
         poll_ms: u64 = 1_000,
-        /// Milliseconds that one call of a rule may take, unless its own file says otherwise.
-        deadline_ms: u64 = 250,
-        /// Memory of one instance of a rule, unless its own file says otherwise.
-        memory: ByteSize = ByteSize::mib(64),
     }
 }
 
@@ -155,7 +149,8 @@ section! {
     Table {
         /// The file.
         file: PathBuf = PathBuf::new(),
-        /// How it is read.
+        /// What the file must be: `auto` takes whatever it looks like, CSV with a header line, a JSON array of objects, or one
+        /// object a line.
         format: TableFormat = TableFormat::Auto,
         /// The column or member that is looked up; `key` when it is not given.
         key: String = "key".into(),

@@ -137,6 +137,8 @@ fn tables_are_named_sections() {
     assert_eq!((config.tables["owners"].file.clone(), config.tables["owners"].key.as_str()), (file.clone(), "host"));
     let by_environment = load("", &[("ALERTMILL__TABLES__OWNERS__FILE", &file.display().to_string())]).expect("good");
     assert_eq!(by_environment.tables["owners"].file, file);
+    let other = problems(&format!("[tables.owners]\nfile = \"{}\"\nformat = \"json\"\n", file.display()), &[]);
+    assert!(other[0].starts_with("alertmill.toml:3: tables.owners.format: ") && other[0].contains("looks like csv, not json"), "{other:?}");
     assert_eq!(problems("\n[tables.owners]\n", &[]), ["alertmill.toml:2: tables.owners.file: the table has no file; write `file = \"path\"`"]);
     let found = problems("[tables.owners]\nfile = \"x\"\nformt = \"csv\"\n", &[]);
     assert!(found[0].contains(":3: tables.owners.formt: unknown key; did you mean `format`?") && found[1].contains(":2: tables.owners.file: x cannot be read"), "{found:?}");
@@ -150,6 +152,7 @@ fn bounds_and_levels_are_checked() {
         ("[pipeline]\nbatch_rows = 0\n", "pipeline.batch_rows: 0 is too small"),
         ("[log]\nlevel = \"loud\"\n", "log.level: \"loud\" is no level"),
         ("[doors.events]\nsource = \"a b\"\n", "doors.events.source: \"a b\" is no name"),
+        ("[doors.alertmanager]\nsource = \"AM\"\n", "doors.alertmanager.source: \"AM\" is no name of a source; write 1 to 64 of a-z"),
         ("[server]\nallowed_hosts = [\"http://x/\"]\n", "server.allowed_hosts"),
         ("[data]\ndir = \"\"\n", "data.dir"),
         ("[retention]\nalerts_days = -1\n", "retention.alerts_days"),

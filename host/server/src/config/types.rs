@@ -162,15 +162,15 @@ choice! {
 }
 
 choice! {
-    /// How a lookup table's file is read.
+    /// What a lookup table's file is.
     TableFormat "`\"auto\"`, `\"csv\"`, `\"json\"` or `\"ndjson\"`" {
-        /// By the file's ending.
+        /// Whatever it looks like.
         Auto = "auto",
         /// First line names the columns.
         Csv = "csv",
-        /// An object of key to row, or an array of rows.
+        /// An array of objects.
         Json = "json",
-        /// One row a line.
+        /// One object a line.
         Ndjson = "ndjson",
     }
 }
