@@ -1,6 +1,7 @@
 //! The rules of one generation, bound to one worker: core's `RuleChain`.
 
 use crate::failure::{CallFailure, FailureKind};
+use crate::instance::Warm;
 use crate::interface::Hook;
 use crate::keys;
 use crate::limits::BATCH_BYTES_MAX;
@@ -9,7 +10,6 @@ use crate::lower::Projection;
 use crate::manifest::HookPlan;
 use crate::patch::{self, Applied, MESSAGE_BYTES_MAX};
 use crate::rule::Rule;
-use crate::instance::Warm;
 use crate::strikes::STRIKES_MAX;
 use alertmill_core::row::{DedupeAnswer, Row, RuleFailure};
 use alertmill_core::rules::{RuleChain, RuleTally};
@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// Rows of one call are never cut below this when a rule is too slow for its batch.
 const ADAPTED_ROWS_MIN: usize = 16;
+
+/// Time that the failing calls of one batch may take in any case: 256 rows that all crash take a tenth of it.
+const FAILING_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// One worker's rules, each with a warm instance.
 pub(crate) struct Chain {
@@ -113,8 +116,9 @@ impl Runner {
     /// One batch; if its call fails, its halves, and so on until the poison row is alone. The time that failing calls may
     /// take is bounded: beyond it the rows that are left are not judged.
     fn run_batch(&mut self, runner: &mut HookRunner, rows: &mut [Row], batch: &[u32], tally: &mut RuleTally) {
-        let mut parts: Vec<Range<usize>> = vec![0..batch.len()];
-        let mut left = Duration::from_millis(self.rule.limits().time_ms) * STRIKES_MAX as u32;
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        parts.push(0..batch.len());
+        let mut left = (Duration::from_millis(self.rule.limits().time_ms) * STRIKES_MAX as u32).max(FAILING_TIME_MIN);
         while let Some(part) = parts.pop() {
             let chosen = &batch[part.clone()];
             let started = Instant::now();

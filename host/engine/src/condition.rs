@@ -165,7 +165,12 @@ mod tests {
         let no = condition("tags.none", Op::Exists, &[]);
         assert!(!When::parse(&[yes.clone(), no]).unwrap().holds(&row()));
         assert!(When::parse(&[]).unwrap().holds(&row()));
-        for bad in [condition("nope", Op::Exists, &[]), condition("drop", Op::Exists, &[]), condition("source", Op::Equals, &["a", "b"]), condition("source", Op::AnyOf, &[])] {
+        for bad in [
+            condition("nope", Op::Exists, &[]),
+            condition("drop", Op::Exists, &[]),
+            condition("source", Op::Equals, &["a", "b"]),
+            condition("source", Op::AnyOf, &[]),
+        ] {
             assert!(When::parse(&[yes.clone(), bad]).is_err());
         }
         assert_eq!(in_words(&condition("tags.env", Op::AnyOf, &["a", "b"])), "tags.env any-of [\"a\", \"b\"]");

@@ -41,7 +41,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// All of them, in the order of [`FailureKind::index`].
+    /// All of them, as declared.
     pub const ALL: [FailureKind; 16] = [
         FailureKind::Trap,
         FailureKind::Stack,
@@ -174,5 +174,7 @@ fn demangled(name: &str) -> String {
 
 /// Frames between a panic and the code that panicked.
 fn is_noise(name: &str) -> bool {
-    ["__rust", "rust_panic", "rust_begin_unwind", "core::panicking", "std::panicking", "std::process::abort", "abort", "std::sys"].iter().any(|noise| name.starts_with(noise))
+    ["__rust", "rust_panic", "rust_begin_unwind", "core::panicking", "std::panicking", "std::process::abort", "abort", "std::sys"]
+        .iter()
+        .any(|noise| name.starts_with(noise))
 }

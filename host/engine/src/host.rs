@@ -1,7 +1,7 @@
 //! What a rule can call: `log` and `tables`, and nothing else. State of one instance.
 
 use crate::contract::{LogLevel, TableColumn};
-use crate::failure::Budget;
+use crate::failure::{Budget, CallFailure, FailureKind};
 use crate::limits::{Growth, Limits};
 use crate::log::LogGate;
 use crate::tables::{KEY_BYTES_MAX, Table, View};
@@ -13,11 +13,16 @@ use wasmtime::component::{Linker, Resource, ResourceType, WasmList, WasmStr};
 /// Tables that one rule may open, by name.
 pub(crate) type GrantedTables = HashMap<String, Arc<Table>>;
 
+/// Of an error line, what a failure repeats.
+const LAST_ERROR_BYTES_MAX: usize = 256;
+
 /// State of one instance.
 pub(crate) struct Host {
     pub growth: Growth,
     tables: Arc<GrantedTables>,
     log: Option<Arc<LogGate>>,
+    /// The last error line of this call: what a rule that logs its panics says before it crashes.
+    last_error: Option<String>,
     handles: Vec<Option<Handle>>,
     handles_open: u32,
     handles_max: u32,
@@ -39,6 +44,7 @@ impl Host {
             growth: Growth::new(limits.memory_bytes),
             tables,
             log,
+            last_error: None,
             handles: Vec::new(),
             handles_open: 0,
             handles_max: limits.table_handles,
@@ -51,6 +57,25 @@ impl Host {
     pub fn begin_call(&mut self) {
         self.lookups_left = self.lookups_max;
         self.growth.take_memory_denied();
+        self.last_error = None;
+    }
+
+    /// Reads wasmtime's error, with what the rule itself said last.
+    pub fn failure_of(&mut self, error: &wasmtime::Error) -> CallFailure {
+        let mut failure = CallFailure::of(error, &mut self.growth);
+        if let (FailureKind::Trap, Some(said)) = (failure.kind, self.last_error.take()) {
+            failure.message = format!("{said}; {}", failure.message);
+        }
+        failure
+    }
+
+    fn log(&mut self, level: LogLevel, message: &str) {
+        if let Some(log) = &self.log {
+            log.write(level, message);
+        }
+        if level == LogLevel::Error {
+            self.last_error = Some(message[..message.floor_char_boundary(LAST_ERROR_BYTES_MAX)].to_owned());
+        }
     }
 
     fn open(&mut self, name: &str, columns: &[String]) -> wasmtime::Result<Result<Resource<TableResource>, String>> {
@@ -126,11 +151,9 @@ fn check_key(key: &str) -> wasmtime::Result<()> {
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     let mut log = linker.instance("alertmill:rules/log@0.1.0")?;
-    log.func_wrap("write", |cx: StoreContextMut<'_, Host>, (level, message): (LogLevel, WasmStr)| {
-        let message = message.to_str(&cx)?;
-        if let Some(log) = &cx.data().log {
-            log.write(level, &message);
-        }
+    log.func_wrap("write", |mut cx: StoreContextMut<'_, Host>, (level, message): (LogLevel, WasmStr)| {
+        let message = message.to_str(&cx)?.into_owned();
+        cx.data_mut().log(level, &message);
         Ok(())
     })?;
     let mut tables = linker.instance("alertmill:rules/tables@0.1.0")?;

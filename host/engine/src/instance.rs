@@ -68,7 +68,7 @@ impl Warm {
             let _running = runtime.ticker().run();
             pre.instantiate(&mut store)
         };
-        let instance = instance.map_err(|e| NotStarted::Failed(CallFailure::of(&e, &mut store.data_mut().growth)))?;
+        let instance = instance.map_err(|e| NotStarted::Failed(store.data_mut().failure_of(&e)))?;
         let functions = Functions { instance, store: &mut store };
         let (describe, init, enrich, dedupe) = functions.all(exports)?;
         Ok(Warm { runtime: runtime.clone(), store, describe, init, enrich, dedupe })
@@ -109,7 +109,7 @@ impl Warm {
         // The running millisecond counts as none, so that a limit is never cut short.
         self.store.set_epoch_deadline(limit_ms + 1);
         let _running = self.runtime.ticker().run();
-        function.call(&mut self.store, params).map_err(|e| CallFailure::of(&e, &mut self.store.data_mut().growth))
+        function.call(&mut self.store, params).map_err(|e| self.store.data_mut().failure_of(&e))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs rule components: the only crate that names wasmtime.
 //!
-//! The way of a module: [`prescan`] looks at the bytes, `rule` compiles them, [`interface`] judges imports and exports,
-//! [`manifest`] judges what it says of itself, then `init` is tried in a scratch instance; every refusal is a [`Refusal`].
+//! The way of a module: `prescan` looks at the bytes, `rule` compiles them, `interface` judges imports and exports,
+//! `manifest` judges what it says of itself, then `init` is tried in a scratch instance; every refusal is a [`Refusal`].
 //!
 //! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
 //! call, `patch` and `keys` check what came back and write it on the rows. `chain` does this for every rule in order and

@@ -60,13 +60,7 @@ pub struct RuleOptions {
 
 impl Default for RuleOptions {
     fn default() -> RuleOptions {
-        RuleOptions {
-            enabled: true,
-            grants: Vec::new(),
-            on_failure: OnFailure::PassThrough,
-            config: serde_json::Value::Null,
-            limits: Limits::default(),
-        }
+        RuleOptions { enabled: true, grants: Vec::new(), on_failure: OnFailure::PassThrough, config: serde_json::Value::Null, limits: Limits::default() }
     }
 }
 

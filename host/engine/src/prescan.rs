@@ -154,9 +154,7 @@ fn look_at_the_head(bytes: &[u8]) -> Result<(), Refusal> {
     match bytes {
         [] => is("the file is empty"),
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            is("this is a core module; make a component of it with `alertmill rule build` or `wasm-tools component new`")
-        }
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => is("this is a core module; make a component of it with `alertmill rule build` or `wasm-tools component new`"),
         [0, b'a', b's', b'm', rest @ ..] if rest.len() < 4 => is("the file ends within its first 8 bytes"),
         [0, b'a', b's', b'm', ..] => is("a WebAssembly file of a version that this host does not know"),
         [0x7f, b'E', b'L', b'F', ..] => is("this is an ELF program or library; build the rule for wasm32-unknown-unknown"),

@@ -117,7 +117,9 @@ fn a_worker_has_one_generation_and_unchanged_rules_stay_as_they_are() {
     assert_eq!(ask(&mut *after), ["b", "b", "b"]);
     assert_eq!(ask(&mut *first), ["a", "a", "a"]);
     let stats = bench.engine.stats();
-    let calls = |name: &str| stats.iter().filter(|stats| stats.rule == name).map(|stats| (stats.version.to_string(), stats.calls)).collect::<std::collections::BTreeMap<_, _>>();
+    let calls = |name: &str| {
+        stats.iter().filter(|stats| stats.rule == name).map(|stats| (stats.version.to_string(), stats.calls)).collect::<std::collections::BTreeMap<_, _>>()
+    };
     assert_eq!(calls("errors"), [("0.1.0".to_owned(), 3)].into(), "one rule for both generations: loaded once, counted together");
     assert_eq!(calls("says"), [("1.0.0".to_owned(), 2), ("1.1.0".to_owned(), 1)].into(), "two versions, counted apart");
 

@@ -170,6 +170,38 @@ fn canonical_bytes(bytes: &[u8]) -> Vec<usize> {
     all
 }
 
+/// Sections as bytes: id, length, content.
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![id];
+    let mut left = content.len();
+    while left >= 0x80 {
+        bytes.push((left & 0x7f) as u8 | 0x80);
+        left >>= 7;
+    }
+    bytes.push(left as u8);
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+#[test]
+fn bombs_are_refused_before_the_compiler_sees_them() {
+    const HEAD: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+    let nested = (0..100).fold(HEAD.to_vec(), |inner, _| [HEAD.to_vec(), section(4, &inner)].concat());
+    let core = b"\0asm\x01\0\0\0".to_vec();
+    let modules = [HEAD.to_vec(), section(1, &core).repeat(1_000)].concat();
+    let custom = [HEAD.to_vec(), section(0, &[b"\x04junk".to_vec(), vec![0; 20 << 20]].concat())].concat();
+    // Memory of 65,536 pages, 4 GiB.
+    let memory = [core, section(5, &[1, 0, 0x80, 0x80, 4])].concat();
+    let memory = [HEAD.to_vec(), section(1, &memory)].concat();
+    let engine = engine();
+    let started = Instant::now();
+    refused(engine.inspect(&nested), "too-complex", &["nesting"]);
+    refused(engine.inspect(&modules), "too-complex", &["core modules, at most 16"]);
+    refused(engine.inspect(&custom), "too-complex", &["custom sections"]);
+    refused(engine.inspect(&memory), "memory-minimum", &["4294967296"]);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
 /// No cut and no damaged byte panics, and nearly all are refused before the compiler sees them.
 #[test]
 fn damage_is_refused_and_never_panics() {

@@ -1,0 +1,185 @@
+//! Outputs that no SDK makes, by hand.
+
+use super::*;
+use crate::condition::When;
+use crate::contract::{IntegerColumn, TextColumn};
+use alertmill_core::event::{Event, Tag};
+use alertmill_core::row::DedupeAnswer;
+use alertmill_core::value::Value as CoreValue;
+
+fn plan(writes: &[&str]) -> HookPlan {
+    let fields: Vec<Field> = writes.iter().map(|name| Field::parse_write(name).unwrap()).collect();
+    HookPlan {
+        reads: Vec::new(),
+        writes_tags: fields.contains(&Field::AllTags),
+        drops: fields.contains(&Field::Drop),
+        writes: fields.into_iter().filter(|field| !matches!(field, Field::AllTags | Field::Drop)).collect(),
+        when: When::default(),
+        batch_rows: 256,
+    }
+}
+
+fn row(tags: usize) -> Row {
+    Row {
+        event: Event { tags: (0..tags).map(|i| Tag::new(format!("t{i}"), "v")).collect(), ..Event::default() },
+        source: Text::default(),
+        received_at_ms: 0,
+        ordinal: 0,
+        index: 0,
+        seed: 0,
+        dedupe: DedupeAnswer::Default,
+        dedupe_rule: Text::default(),
+        fingerprint: Default::default(),
+        dropped: None,
+        severity_by_rule: false,
+        failures: Vec::new(),
+        lasting: None,
+        uid_if_reopened: None,
+    }
+}
+
+fn texts(values: &[Option<&str>]) -> Column {
+    let mut column = TextColumn::default();
+    for (at, value) in values.iter().enumerate() {
+        column.heap.extend_from_slice(value.unwrap_or("").as_bytes());
+        column.ends.push(column.heap.len() as u32);
+        if value.is_none() {
+            column.missing.push(at as u32);
+        }
+    }
+    Column::Text(column)
+}
+
+fn integers(values: &[i64]) -> Column {
+    Column::Integer(IntegerColumn { values: values.to_vec(), missing: Vec::new() })
+}
+
+fn patches(rows: &[u32], columns: Vec<Column>) -> Patches {
+    Patches { rows: rows.to_vec(), columns, ..Patches::default() }
+}
+
+/// Checks and applies to rows that all have `tags` tags.
+fn run(plan: &HookPlan, rows: &mut [Row], patches: Patches) -> Result<Applied, CallFailure> {
+    let chosen: Vec<u32> = (0..rows.len() as u32).collect();
+    let checked = check(plan, rows.len() as u32, Output { patches, errors: Vec::new() })?;
+    Ok(apply(plan, &Text::new_static("r"), rows, &chosen, checked))
+}
+
+#[track_caller]
+fn refused(writes: &[&str], patches: Patches, kind: FailureKind, says: &str) {
+    let mut rows = vec![row(1), row(1), row(1)];
+    let before = format!("{rows:?}");
+    let failure = run(&plan(writes), &mut rows, patches).expect_err("a refusal");
+    assert!(failure.kind == kind && failure.message.contains(says), "{failure:?}");
+    assert_eq!(format!("{rows:?}"), before, "nothing of a refused output is applied");
+}
+
+#[test]
+fn outputs_that_contradict_themselves_are_refused_whole() {
+    let one = &["description"];
+    let text = |ends: &[u32], heap: &[u8]| Column::Text(TextColumn { ends: ends.to_vec(), missing: vec![], heap: heap.to_vec() });
+    for (rows, column, says) in [
+        (vec![0, 1], texts(&[Some("x")]), "1 values for 2 patched rows"),
+        (vec![0, 1], text(&[2, 1], b"a"), "rise to the end"),
+        (vec![0], text(&[1], b"ab"), "rise to the end"),
+        (vec![0], text(&[9], b"a"), "rise to the end"),
+        (vec![0], text(&[1], b"\xff"), "not UTF-8 at byte 0"),
+        (vec![0, 1], text(&[1, 2], "\u{e9}".as_bytes()), "middle of a character"),
+        (vec![0], integers(&[1]), "integer values, the field takes text"),
+        (vec![0], Column::Tags(vec![vec![]]), "tags values"),
+    ] {
+        refused(one, patches(&rows, vec![column]), FailureKind::Output, says);
+    }
+    refused(&["severity"], patches(&[0], vec![texts(&[Some("1")])]), FailureKind::Output, "takes integer");
+    refused(one, patches(&[0], vec![]), FailureKind::Output, "0 columns for the 1 fields");
+    refused(one, patches(&[0], vec![texts(&[None]), texts(&[None])]), FailureKind::UndeclaredWrite, "2 columns");
+    for missing in [vec![1], vec![0, 0], vec![u32::MAX]] {
+        let column = Column::Text(TextColumn { ends: vec![0], missing, heap: vec![] });
+        refused(one, patches(&[0], vec![column]), FailureKind::Output, "`missing`");
+    }
+    for rows in [vec![3], vec![1, 1], vec![2, 0], vec![u32::MAX]] {
+        refused(one, patches(&rows, vec![texts(&vec![Some("x"); rows.len()])]), FailureKind::RowIndex, "patches.rows");
+    }
+}
+
+#[test]
+fn tags_and_drops_need_their_declaration_and_a_row_that_is_there() {
+    let more = |row, key: &str| Patches { more_tags: vec![(row, key.into(), "v".into())], ..Patches::default() };
+    let removed = |row, key: &str| Patches { removed_tags: vec![(row, key.into())], ..Patches::default() };
+    let drops = |row| Patches { drops: vec![(row, "why".into())], ..Patches::default() };
+    refused(&[], more(0, "a"), FailureKind::UndeclaredWrite, "`tags.*`");
+    refused(&["tags.*"], more(3, "a"), FailureKind::RowIndex, "row 3");
+    refused(&["tags.b"], removed(0, "a\u{1b}"), FailureKind::UndeclaredWrite, "a\\u{1b}");
+    refused(&["tags.*"], removed(7, "a"), FailureKind::RowIndex, "row 7");
+    refused(&[], drops(0), FailureKind::UndeclaredWrite, "`drop`");
+    refused(&["drop"], drops(3), FailureKind::RowIndex, "row 3");
+    let mut rows = vec![row(2)];
+    let applied = run(&plan(&["tags.t1"]), &mut rows, removed(0, "t1")).unwrap();
+    assert_eq!((applied.changed, rows[0].event.tags.len()), (1, 1), "a declared tag may be removed");
+}
+
+/// M20, M21: each of these fails its own row and leaves it whole, though other values of the row were good.
+#[test]
+fn a_value_that_cannot_be_held_fails_its_row_alone() {
+    let long = "x".repeat(RULE_TEXT_BYTES_MAX + 1);
+    let key = "k".repeat(129);
+    for (tags, more, says) in [
+        (1, vec![("bk_tenant_id", "x")], "reserved"),
+        (1, vec![("_id", "x")], "reserved"),
+        (1, vec![("", "x")], "1 to 128"),
+        (1, vec![(key.as_str(), "x")], "1 to 128"),
+        (1, vec![("a\0b", "x")], "control"),
+        (1, vec![("good", "x"), ("bad", long.as_str())], "at most 8192"),
+        (TAGS_MAX, vec![("one-more", "x")], "256 tags"),
+    ] {
+        let mut rows = vec![row(tags), row(tags), row(0)];
+        let before = rows[1].event.clone();
+        let patch = Patches {
+            more_tags: more.iter().map(|(key, value)| (1, (*key).into(), (*value).into())).collect(),
+            ..patches(&[0, 1, 2], vec![texts(&[Some("a"), Some("b"), Some("c")])])
+        };
+        let applied = run(&plan(&["description", "tags.*"]), &mut rows, patch).unwrap();
+        let [(1, failure)] = applied.failed.as_slice() else { panic!("{says}: {:?}", applied.failed) };
+        assert!(failure.kind == FailureKind::PatchInvalid && failure.message.contains(says), "{failure:?}");
+        assert_eq!(rows[1].event, before, "{says}: nothing of its patch is applied");
+        assert_eq!((&rows[0].event.description, &rows[2].event.description), (&CoreValue::from("a"), &CoreValue::from("c")));
+        assert_eq!(applied.changed, 2);
+    }
+}
+
+#[test]
+fn ranges_of_known_fields() {
+    for (severity, name) in [(0, "n"), (4, "n"), (99, "n"), (255, "n"), (1, ""), (1, "a\0")] {
+        let mut rows = vec![row(0), row(0)];
+        let columns = vec![integers(&[2, severity]), texts(&[Some("fine"), Some(name)])];
+        let applied = run(&plan(&["severity", "alert_name"]), &mut rows, patches(&[0, 1], columns)).unwrap();
+        assert_eq!(applied.failed.len(), 1, "{severity} {name:?}");
+        assert_eq!((rows[0].event.severity_level(), rows[0].severity_by_rule), (2, true));
+        assert_eq!((&rows[1].event, rows[1].severity_by_rule), (&Event::default(), false), "{severity} {name:?}");
+    }
+}
+
+#[test]
+fn missing_leaves_the_field_alone_and_refusals_do_not_shift_the_values_after_them() {
+    let mut rows = vec![row(0), row(0), row(0)];
+    let columns = vec![integers(&[1, 9, 3]), texts(&[None, Some("b"), Some("c")])];
+    let applied = run(&plan(&["severity", "tags.a"]), &mut rows, patches(&[0, 1, 2], columns)).unwrap();
+    assert_eq!(applied.failed.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [1]);
+    let seen: Vec<_> = rows.iter().map(|row| (row.event.severity_level(), row.event.tag("a").and_then(CoreValue::as_text).map(str::to_owned))).collect();
+    assert_eq!(seen, [(1, None), (3, None), (3, Some("c".into()))]);
+}
+
+#[test]
+fn a_tag_can_be_renamed_in_one_patch_and_errors_win_over_patches() {
+    let mut rows = vec![row(1), row(1)];
+    let patch =
+        Patches { more_tags: vec![(1, "new".into(), "v".into()), (0, "t0".into(), "w".into())], removed_tags: vec![(0, "t0".into())], ..Patches::default() };
+    let plan = plan(&["tags.*"]);
+    let errors = vec![RowError { row: 1, message: String::new() }, RowError { row: 1, message: "twice".into() }];
+    let checked = check(&plan, 2, Output { patches: patch, errors }).unwrap();
+    let applied = apply(&plan, &Text::new_static("r"), &mut rows, &[0, 1], checked);
+    assert_eq!(rows[0].event.tags, [Tag::new("t0", "w")]);
+    assert_eq!(rows[1].event.tags, [Tag::new("t0", "v")]);
+    assert_eq!((applied.changed, applied.failed.len()), (1, 1));
+    assert_eq!(applied.failed[0].1.message, "the rule gave no reason");
+}
