@@ -46,6 +46,8 @@ struct Shared {
     wal_pages_max: u64,
     progress: Mutex<Progress>,
     changed: Condvar,
+    /// One mover at a time: SQLite would turn the second one away instead of letting it wait.
+    moving: Mutex<()>,
     wal_pages: AtomicU64,
     syncs: AtomicU64,
     checkpoints: AtomicU64,
@@ -81,6 +83,7 @@ impl Checkpointer {
             wal_pages_max,
             progress: Mutex::new(progress),
             changed: Condvar::new(),
+            moving: Mutex::new(()),
             wal_pages: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
@@ -132,6 +135,13 @@ impl Checkpointer {
     }
 }
 
+#[cfg(test)]
+impl Checkpointer {
+    pub(super) fn count_log(&self, connection: &Connection) {
+        self.shared.pages_to_move(connection);
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,7 +162,7 @@ impl Shared {
                 tracing::error!("{error}; commits are refused from now on");
                 return;
             }
-            if self.log_pages(connection) > self.wal_pages_max {
+            if self.pages_to_move(connection) > self.wal_pages_max {
                 self.move_pages(connection);
             }
         }
@@ -178,28 +188,32 @@ impl Shared {
         }
     }
 
-    fn log_pages(&self, connection: &Connection) -> u64 {
+    fn pages_to_move(&self, connection: &Connection) -> u64 {
         self.checkpoint_pragma(connection, "PRAGMA wal_checkpoint(NOOP)")
     }
 
     fn move_pages(&self, connection: &Connection) {
+        let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         self.checkpoints.fetch_add(1, Relaxed);
         self.checkpoint_pragma(connection, "PRAGMA wal_checkpoint(PASSIVE)");
     }
 
-    /// Runs it and gives the pages that the log still holds for the database.
+    /// Runs it; notes the length of the log and gives the pages in it that the database does not have yet.
     fn checkpoint_pragma(&self, connection: &Connection, pragma: &str) -> u64 {
         let read = connection.query_row(pragma, [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
-        let pages = match read {
-            Ok((log, moved)) if moved < log => log.max(0) as u64,
-            Ok(_) => 0,
+        match read {
+            // SQLite was busy and says nothing.
+            Ok((log, _)) if log < 0 => 0,
+            Ok((log, moved)) => {
+                // With nothing left to move the next write begins the log anew.
+                self.wal_pages.store(if moved < log { log as u64 } else { 0 }, Relaxed);
+                (log - moved).max(0) as u64
+            }
             Err(error) => {
                 tracing::warn!("{}: {pragma}: {error}; tried again with the next sync", self.path.display());
-                return 0;
+                0
             }
-        };
-        self.wal_pages.store(pages, Relaxed);
-        pages
+        }
     }
 }
 

@@ -45,7 +45,8 @@ pub struct EmbeddedOptions {
     pub dead_letters_per_source_max: u64,
     /// Whether alerts are noted for services; off when none is configured.
     pub outbox: bool,
-    /// Bytes of SQLite's write-ahead log from which on its pages are moved into the database.
+    /// Bytes of new pages in SQLite's write-ahead log that make the thread move them into the database; the log itself
+    /// stays under four times that.
     pub wal_bytes: u64,
     /// Bytes of SQLite's page cache of the writing connection.
     pub cache_bytes: u64,

@@ -1,7 +1,7 @@
 //! The thread that writes uid files, so that a commit never waits for them: it sorts a full table into one file for each
 //! hour, merges files of like size, drops hours that are past, and only then names all that in the manifest.
 
-use super::Table;
+use super::{DAY_S, Table};
 use super::run::Run;
 use crate::durable::{self, StoreError};
 use crate::event_segments::EventPlace;
@@ -176,17 +176,22 @@ impl Writer {
             let run = Run::write(&self.next_path(), end_s, &keys)?;
             let runs = files.hours.entry(end_s).or_default();
             runs.push(Arc::new(run));
-            self.merge_like_sizes(end_s, runs)?;
+            // Each file stays more than twice as large as the next: a key is written again at most once per doubling of
+            // its hour, and an hour has few files.
+            self.merge_while(end_s, runs, |large, small| large <= 2 * small)?;
+        }
+        // A uid noted from now on lasts 24 h more, so these hours get no further ones: one file, one filter each.
+        for (end_s, runs) in files.hours.range_mut(..=job.now_s + DAY_S) {
+            self.merge_while(*end_s, runs, |_, _| true)?;
         }
         self.name(&files, before)?;
         Ok(files)
     }
 
-    /// Each file stays more than twice as large as the next: a key is written again at most once per doubling of its
-    /// hour, and an hour has few files.
-    fn merge_like_sizes(&mut self, end_s: i64, runs: &mut Vec<Arc<Run>>) -> Result<(), StoreError> {
+    /// Merges the last two files of an hour as long as their numbers of keys ask for it.
+    fn merge_while(&mut self, end_s: i64, runs: &mut Vec<Arc<Run>>, wanted: impl Fn(u64, u64) -> bool) -> Result<(), StoreError> {
         while let [.., large, small] = runs.as_slice() {
-            if large.count > 2 * small.count {
+            if !wanted(large.count, small.count) {
                 break;
             }
             let merged = Run::merge(&self.next_path(), end_s, large, small)?;
