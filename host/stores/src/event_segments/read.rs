@@ -37,8 +37,11 @@ const OPEN_FILES_MAX: usize = 16;
 #[derive(Clone)]
 pub struct EventReader {
     dir: PathBuf,
-    files: Arc<Mutex<Vec<(u32, Arc<File>)>>>,
+    files: Arc<Mutex<Vec<OpenFile>>>,
 }
+
+/// Number of a file, and the file; the last one was used last.
+type OpenFile = (u32, Arc<File>);
 
 impl EventReader {
     /// A reader of the files in `dir`.

@@ -242,10 +242,12 @@ const DAY_S: i64 = 24 * HOUR_S;
 fn end_of_hour(known_until_s: i64, now_s: i64) -> i64 {
     let until = known_until_s.clamp(now_s.saturating_sub(HOUR_S), now_s.saturating_add(3_650 * DAY_S));
     let ahead = until.saturating_sub(now_s);
-    let step = match ahead {
-        ..=97_200 => HOUR_S,
-        ..=5_184_000 => DAY_S,
-        _ => 30 * DAY_S,
+    let step = if ahead <= 27 * HOUR_S {
+        HOUR_S
+    } else if ahead <= 60 * DAY_S {
+        DAY_S
+    } else {
+        30 * DAY_S
     };
     (until.div_euclid(step) + 1) * step
 }

@@ -51,10 +51,7 @@ impl Worker {
     /// Opens the files that the manifest names, if it is whole and not ahead of the state.
     pub fn open(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Worker, StoreError> {
         durable::make_dir(dir)?;
-        let files = match open_files(dir, committed, now_s)? {
-            Some(files) => files,
-            None => Files::default(),
-        };
+        let files = open_files(dir, committed, now_s)?.unwrap_or_default();
         let named: Vec<&PathBuf> = files.hours.values().flatten().map(|run| &run.path).collect();
         let strangers = durable::names_with_suffix(dir, SUFFIX)?.into_iter().map(|name| dir.join(name));
         durable::remove_files(dir, &strangers.filter(|path| !named.contains(&path)).collect::<Vec<_>>())?;
