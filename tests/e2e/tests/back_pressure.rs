@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What the process may hold at most: the engine, SQLite and the queue of 256 KiB.
+/// What the process may hold at most: the engine, SQLite and the queue of 1 MiB.
 const RESIDENT_MAX: u64 = 400 << 20;
 const SENDERS: u64 = 8;
 const REQUESTS: u64 = 60;
@@ -14,7 +14,7 @@ const EVENTS: u64 = 40;
 
 #[test]
 fn a_slow_rule_gives_429_and_loses_nothing() {
-    let site = Site::new().set("LIMITS__ITEM", "64KiB").set("LIMITS__QUEUE", "256KiB").rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 3000");
+    let site = Site::new().set("LIMITS__QUEUE", "1MiB").rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 3000");
     let mut server = site.start();
     // The rule does not come back from this one until its deadline.
     let mut poison = event("poison", "Poison", "h0", now_s(), "ABNORMAL");
