@@ -1,0 +1,56 @@
+//! The watched rules folder and the engine as the API shows them.
+
+use super::reads::{RuleReads, RuleRow, RuleStats};
+use crate::rules_folder::RulesWatch;
+use alertmill_engine::{Engine, RuleInfo, RuleStatsSnapshot};
+use std::sync::Arc;
+
+/// What runs, and what was refused.
+pub struct WatchedRules {
+    watch: Arc<RulesWatch>,
+    engine: Engine,
+}
+
+impl WatchedRules {
+    /// Shows these.
+    pub fn new(watch: Arc<RulesWatch>, engine: Engine) -> WatchedRules {
+        WatchedRules { watch, engine }
+    }
+}
+
+impl RuleReads for WatchedRules {
+    fn rules(&self) -> Vec<RuleRow> {
+        let shown = self.watch.shown();
+        let stats = self.engine.stats();
+        let stats_of = |digest: &str| stats.iter().find(|rule| rule.digest == digest);
+        let running = shown.set.rules.iter().map(|entry| {
+            let info = shown.infos.iter().find(|info| info.digest == entry.digest);
+            let stats = stats_of(&entry.digest);
+            RuleRow {
+                name: entry.name.to_string(),
+                version: entry.version.to_string(),
+                digest: format!("sha256:{}", entry.digest),
+                generation: shown.set.generation,
+                hooks: info.map(hooks).unwrap_or_default(),
+                state: if stats.is_some_and(|s| s.struck_out) { "struck-out" } else { "active" }.to_owned(),
+                detail: None,
+                stats: stats.map(numbers).unwrap_or_default(),
+            }
+        });
+        let refused = shown.problems.iter().map(|problem| RuleRow {
+            name: problem.name.clone(),
+            state: "refused".to_owned(),
+            detail: Some(format!("{}: {} ({})", problem.file.display(), problem.message, problem.code)),
+            ..RuleRow::default()
+        });
+        running.chain(refused).collect()
+    }
+}
+
+fn hooks(info: &RuleInfo) -> Vec<String> {
+    info.hooks.iter().map(|hook| hook.hook.to_owned()).collect()
+}
+
+fn numbers(stats: &RuleStatsSnapshot) -> RuleStats {
+    RuleStats { calls: stats.calls, rows: stats.rows, failures: stats.failures.iter().map(|(_, n)| n).sum(), seconds: stats.nanos as f64 / 1e9 }
+}

@@ -1,0 +1,61 @@
+//! `check`: the configuration and the rules, every mistake with its place and a remedy.
+
+use super::exit::{Exit, Failure};
+use super::output::Format;
+use super::{Context, rule};
+use crate::config::{self, Config};
+use crate::rules_folder::RulesFolder;
+use alertmill_core::record::RuleSet;
+use alertmill_stores::modules::ModuleFiles;
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// What to check.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The config file; without it, the defaults and the environment
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Prints what is wrong; the answer is no when something is.
+pub fn check(args: &Check, context: &Context) -> Result<Exit, Failure> {
+    let (mut problems, mut rules, mut tables) = (Vec::new(), 0, 0);
+    match config::load(args.config.as_deref(), std::env::vars()) {
+        Err(found) => problems.extend(found.0.iter().map(|p| (p.to_string(), json!({"place": p.place, "key": p.key, "what": p.what, "remedy": p.remedy})))),
+        Ok(config) => {
+            let look = look(&config)?;
+            (rules, tables) = (look.infos.len(), look.tables.len());
+            for p in look.problems {
+                let value = json!({"place": {"file": {"path": p.file}}, "key": p.name, "what": p.message, "code": p.code});
+                problems.push((format!("{}: {} ({})", p.file.display(), p.message, p.code), value));
+            }
+        }
+    }
+    let mut out = context.output();
+    match out.format() {
+        Format::Json => {
+            let list: Vec<&Value> = problems.iter().map(|(_, value)| value).collect();
+            out.json(&json!({"ok": list.is_empty(), "rules": rules, "tables": tables, "problems": list}))?;
+        }
+        Format::Ndjson => problems.iter().try_for_each(|(_, value)| out.bytes(format!("{value}\n").as_bytes()))?,
+        Format::Table | Format::Name if problems.is_empty() => {
+            if !context.quiet {
+                let file = args.config.as_ref().map_or_else(|| "defaults and environment".to_owned(), |file| file.display().to_string());
+                out.line(&format!("{file}: good; {rules} rules, {tables} tables"))?;
+            }
+        }
+        Format::Table | Format::Name => problems.iter().try_for_each(|(text, _)| out.line(text))?,
+    }
+    out.finish()?;
+    Ok(if problems.is_empty() { Exit::Done } else { Exit::No })
+}
+
+/// Looks at rules and tables as the server would, keeping what it reads in a folder that goes away.
+fn look(config: &Config) -> Result<crate::rules_folder::Look, Failure> {
+    let failed = |why: String| Failure::new(Exit::Bug, format!("the rules cannot be checked: {why}"));
+    let dir = tempfile::tempdir().map_err(|e| failed(e.to_string()))?;
+    let modules = ModuleFiles::open(dir.path()).map_err(|e| failed(e.to_string()))?;
+    Ok(RulesFolder::new(config, rule::engine()?, modules).look(&RuleSet::default()))
+}

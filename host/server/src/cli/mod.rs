@@ -1,0 +1,324 @@
+//! The command line. Data goes to stdout, everything else to stderr; how a command ends is one of [`Exit`].
+
+mod alert;
+mod check;
+mod client;
+mod dlq;
+mod event;
+mod exit;
+mod output;
+mod rule;
+mod serve;
+
+pub use exit::{Exit, Failure};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use client::Client;
+use output::{Format, Output};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Alertmill turns monitoring events into alerts, with your own rules.
+#[derive(Debug, Parser)]
+#[command(name = "alertmill", version, disable_version_flag = false, before_help = "Examples:
+  alertmill serve --config alertmill.toml
+  alertmill event send --name 'Disk full' --target 10.0.0.1 --severity 1 --tag device=/data
+  alertmill alert list --status ABNORMAL --since 6h")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The server to talk to
+    #[arg(long, global = true, env = "ALERTMILL_SERVER", default_value = "http://127.0.0.1:9280", value_name = "URL")]
+    server: String,
+    /// How data is printed
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Format,
+    /// Only data and errors, no remarks
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Give up after this time, such as 10s or 2m
+    #[arg(long, global = true, value_name = "DURATION", value_parser = timeout)]
+    timeout: Option<Duration>,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let ms = crate::api::time::duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
+    ms.map(Duration::from_millis).ok_or_else(|| "write a number and s, m or h, such as 10s".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    #[command(before_help = "Examples:
+  alertmill serve
+  alertmill serve --config alertmill.toml
+  ALERTMILL__SERVER__LISTEN=127.0.0.1:9300 alertmill serve")]
+    Serve(serve::Serve),
+    /// Check the configuration and the rules without running anything
+    #[command(before_help = "Examples:\n  alertmill check\n  alertmill check --config /etc/alertmill/alertmill.toml -o json")]
+    Check(check::Check),
+    /// Send events
+    #[command(subcommand, before_help = "Examples:\n  alertmill event send -f events.ndjson")]
+    Event(EventCommand),
+    /// Look at alerts
+    #[command(subcommand, before_help = "Examples:\n  alertmill alert list --severity 1\n  alertmill alert get 17638416001042")]
+    Alert(AlertCommand),
+    /// Look at rules
+    #[command(subcommand, before_help = "Examples:\n  alertmill rule list\n  alertmill rule inspect rules.d/10-owner.wasm")]
+    Rule(RuleCommand),
+    /// Look at dead letters: what could not be understood, with the reason
+    #[command(subcommand, before_help = "Examples:\n  alertmill dlq list --source events\n  alertmill dlq show 7")]
+    Dlq(DlqCommand),
+    /// Run recorded vectors and compare every step
+    #[command(before_help = "Examples:\n  alertmill conformance vectors\n  alertmill conformance vectors --fingerprint bk-monitor --all")]
+    Conformance(crate::conformance::ConformanceArgs),
+    /// Print completions for a shell
+    #[command(before_help = "Examples:\n  alertmill completions bash > /etc/bash_completion.d/alertmill\n  alertmill completions zsh > ~/.zfunc/_alertmill")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    #[command(before_help = "Examples:\n  alertmill version\n  alertmill version -o json")]
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum EventCommand {
+    /// Send one event from flags, or many from a file or pipe; sending again never counts twice
+    #[command(before_help = "Examples:
+  alertmill event send --name 'Disk full' --target 10.0.0.1 --severity 1 --tag device=/data
+  alertmill event send --name 'Disk full' --target 10.0.0.1 --tag device=/data --status RECOVERED
+  alertmill event send -f events.ndjson
+  jq -c '.items[]' export.json | alertmill event send -f -")]
+    Send(event::Send),
+}
+
+#[derive(Debug, Subcommand)]
+enum AlertCommand {
+    /// List alerts, newest first
+    #[command(before_help = "Examples:
+  alertmill alert list --status ABNORMAL --severity 1,2 --since 6h
+  alertmill alert list --limit 0 -o ndjson | jq .alert_name
+  alertmill alert list -o name | head -3")]
+    List(alert::List),
+    /// Show one alert, whole
+    #[command(before_help = "Examples:\n  alertmill alert get 17638416001042\n  alertmill alert get 17638416001042 -o json | jq .event")]
+    Get(alert::One),
+    /// List the events of an alert, newest first
+    #[command(before_help = "Examples:\n  alertmill alert events 17638416001042\n  alertmill alert events 17638416001042 --limit 0 -o ndjson")]
+    Events(alert::Part),
+    /// List what happened to an alert, newest first
+    #[command(before_help = "Examples:\n  alertmill alert logs 17638416001042")]
+    Logs(alert::Part),
+}
+
+#[derive(Debug, Subcommand)]
+enum RuleCommand {
+    /// List the rules that the server runs, in their order
+    #[command(before_help = "Examples:\n  alertmill rule list\n  alertmill rule list -o json | jq '.items[].stats'")]
+    List,
+    /// Show what a module says of itself, or why it is refused; needs no server
+    #[command(before_help = "Examples:\n  alertmill rule inspect rules.d/10-owner.wasm\n  alertmill rule inspect owner.wasm -o json")]
+    Inspect(rule::Inspect),
+}
+
+#[derive(Debug, Subcommand)]
+enum DlqCommand {
+    /// List dead letters
+    #[command(before_help = "Examples:\n  alertmill dlq list\n  alertmill dlq list --source events --code clean-error -o ndjson")]
+    List(dlq::List),
+    /// Show one dead letter with its item
+    #[command(before_help = "Examples:\n  alertmill dlq show 7\n  alertmill dlq show 7 -o json | jq .item")]
+    Show(dlq::Show),
+}
+
+/// What every command has at hand.
+struct Context {
+    client: Client,
+    format: Format,
+    quiet: bool,
+}
+
+impl Context {
+    fn output(&self) -> Output {
+        Output::new(self.format)
+    }
+
+    /// A remark on stderr; whether it can be written does not matter.
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{}", output::plain(text));
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help that nobody reads is no error.
+            let _ = e.print();
+            return if e.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let ended = std::panic::catch_unwind(|| run(cli));
+    match ended {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(failure)) => {
+            if !failure.message.is_empty() {
+                let _ = writeln!(std::io::stderr(), "alertmill: {}", output::plain_lines(&failure.message));
+            }
+            failure.exit.into()
+        }
+        Err(_) => Exit::Bug.into(),
+    }
+}
+
+/// The command tree, with examples before the flags everywhere.
+fn command() -> clap::Command {
+    let mut codes = "Exit codes:".to_owned();
+    for (exit, words) in Exit::ALL {
+        codes.push_str(&format!("\n  {:>3}  {words}", *exit as u8));
+    }
+    examples_first(Cli::command().after_help(codes))
+}
+
+fn examples_first(command: clap::Command) -> clap::Command {
+    let command = command.help_template("{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}");
+    command.mut_subcommands(examples_first)
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let Global { server, output, quiet, timeout } = cli.global;
+    let context = Context { client: Client::new(&server, quiet), format: output, quiet };
+    match cli.command {
+        Command::Serve(args) => serve::serve(&args, crate::serve::run),
+        Command::Check(args) => check::check(&args, &context),
+        Command::Rule(RuleCommand::Inspect(args)) => rule::inspect(&args, &context).map(|()| Exit::Done),
+        Command::Conformance(args) => conformance(&args),
+        Command::Completions { shell } => completions(shell, &context),
+        Command::Version => version(&context),
+        asking => ask(asking, &context, timeout),
+    }
+}
+
+/// Commands that talk to a server.
+fn ask(command: Command, context: &Context, timeout: Option<Duration>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(Exit::Bug, format!("the process cannot be set up: {e}")))?;
+    let asked = async {
+        match &command {
+            Command::Event(EventCommand::Send(args)) => event::send(args, context).await,
+            Command::Alert(AlertCommand::List(args)) => alert::list(args, context).await,
+            Command::Alert(AlertCommand::Get(args)) => alert::get(args, context).await,
+            Command::Alert(AlertCommand::Events(args)) => alert::events(args, context).await,
+            Command::Alert(AlertCommand::Logs(args)) => alert::logs(args, context).await,
+            Command::Rule(RuleCommand::List) => rule::list(context).await,
+            Command::Dlq(DlqCommand::List(args)) => dlq::list(args, context).await,
+            Command::Dlq(DlqCommand::Show(args)) => dlq::show(args, context).await,
+            local => Err(Failure::new(Exit::Bug, format!("{local:?} asks no server"))),
+        }
+    };
+    let ended = runtime.block_on(async {
+        match timeout {
+            None => asked.await,
+            Some(limit) => match tokio::time::timeout(limit, asked).await {
+                Ok(ended) => ended,
+                Err(_) => Err(Failure::new(Exit::Timeout, format!("not done after {} s (--timeout)", limit.as_secs_f64()))),
+            },
+        }
+    });
+    ended.map(|()| Exit::Done)
+}
+
+fn conformance(args: &crate::conformance::ConformanceArgs) -> Result<Exit, Failure> {
+    match crate::conformance::run(args) {
+        Ok(0) => Ok(Exit::Done),
+        Ok(_) => Ok(Exit::No),
+        Err(e) => Err(Failure::new(Exit::Usage, format!("{e:#}"))),
+    }
+}
+
+fn completions(shell: clap_complete::Shell, context: &Context) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "alertmill", &mut script);
+    let mut out = context.output();
+    out.bytes(&script)?;
+    out.finish()?;
+    Ok(Exit::Done)
+}
+
+fn version(context: &Context) -> Result<Exit, Failure> {
+    let info = crate::telemetry::build_info();
+    let mut out = context.output();
+    match out.format() {
+        Format::Json | Format::Ndjson => {
+            let value = info.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+            out.json(&serde_json::Value::Object(value))?;
+        }
+        _ => out.line(&format!("alertmill {}", info[0].1))?,
+    }
+    out.finish()?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every(command: &clap::Command, path: &str, visit: &mut impl FnMut(&str, &clap::Command)) {
+        visit(path, command);
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            every(sub, &format!("{path} {}", sub.get_name()), visit);
+        }
+    }
+
+    #[test]
+    fn the_tree_is_sound_and_every_command_begins_its_help_with_an_example_of_itself() {
+        command().debug_assert();
+        every(&command(), "alertmill", &mut |path, command| {
+            let help = command.clone().render_help().to_string();
+            assert!(help.contains("Examples:\n"), "{path}: {help}");
+            assert!(help.find("Examples:") < help.find("Usage:"), "{path}");
+            assert!(help.contains(&format!("\n  {path}")) || help.contains(&format!("| {path}")), "{path} shows no example of itself: {help}");
+            assert!(command.get_about().is_some(), "{path} says nothing of itself");
+        });
+    }
+
+    #[test]
+    fn every_flag_has_words() {
+        every(&command(), "alertmill", &mut |path, command| {
+            for argument in command.get_arguments().filter(|a| a.get_id() != "help" && a.get_id() != "version") {
+                assert!(argument.get_help().is_some(), "{path} {}", argument.get_id());
+            }
+        });
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_contract() {
+        let codes: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| *exit as u8).collect();
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 69, 70, 75, 124, 130]);
+        for (status, exit) in [(200, Exit::Done), (400, Exit::No), (403, Exit::Permission), (404, Exit::NotFound), (412, Exit::Conflict), (429, Exit::Later), (500, Exit::Bug)] {
+            assert_eq!(Exit::of_status(status), exit);
+        }
+    }
+
+    #[test]
+    fn completions_name_every_command() {
+        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "alertmill", &mut script);
+            let script = String::from_utf8(script).expect("text");
+            every(&command(), "", &mut |_, command| assert!(script.contains(command.get_name()), "{shell} {}", command.get_name()));
+        }
+    }
+}

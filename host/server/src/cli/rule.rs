@@ -1,0 +1,49 @@
+//! `rule list` asks the server, `rule inspect` reads a file and needs none.
+
+use super::Context;
+use super::alert::{document, pages};
+use super::exit::{Exit, Failure};
+use super::output::{Column, text};
+use alertmill_engine::Engine;
+use clap::Args;
+use std::path::PathBuf;
+
+/// A module.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The module, a `.wasm` component
+    file: PathBuf,
+}
+
+/// `rule list`
+pub async fn list(context: &Context) -> Result<(), Failure> {
+    let columns = [
+        Column { head: "NAME", cell: |row| text(row, "name") },
+        Column { head: "VERSION", cell: |row| text(row, "version") },
+        Column { head: "STATE", cell: |row| text(row, "state") },
+        Column { head: "GENERATION", cell: |row| text(row, "generation") },
+        Column { head: "HOOKS", cell: |row| text(row, "hooks") },
+        Column { head: "CALLS", cell: |row| text(row, "stats.calls") },
+        Column { head: "ROWS", cell: |row| text(row, "stats.rows") },
+        Column { head: "FAILURES", cell: |row| text(row, "stats.failures") },
+        Column { head: "DIGEST", cell: |row| text(row, "digest").chars().take(19).collect() },
+    ];
+    pages(context, "/api/v1/rules", &[], 0, &columns, |row| text(row, "name")).await
+}
+
+/// An engine for inspecting, which needs nothing but a module's own bytes.
+pub fn engine() -> Result<Engine, Failure> {
+    Engine::new(|_: &str| Err("nothing is kept here".to_owned())).map_err(|e| Failure::new(Exit::Bug, e.to_string()))
+}
+
+/// `rule inspect`
+pub fn inspect(args: &Inspect, context: &Context) -> Result<(), Failure> {
+    let shown = args.file.display();
+    let bytes = std::fs::read(&args.file).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, format!("there is no file {shown}")),
+        _ => Failure::new(Exit::Usage, format!("{shown} cannot be read: {e}")),
+    })?;
+    let info = engine()?.inspect(&bytes).map_err(|refusal| Failure::new(Exit::No, format!("{shown}: {refusal} ({})", refusal.code())))?;
+    let value = serde_json::to_value(&info).map_err(|e| Failure::new(Exit::Bug, e.to_string()))?;
+    document(context, &value, "name")
+}
