@@ -1,6 +1,6 @@
 //! Errors as RFC 9457 says them: `application/problem+json` with our `code`, `retryable` and, for fields, `errors`.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -19,17 +19,25 @@ pub struct Problem {
     pub pointer: Option<String>,
     /// Seconds after which to try again.
     pub retry_after_s: Option<u64>,
+    /// End the connection: what follows on it cannot be trusted, or is not wanted.
+    pub close: bool,
 }
 
 impl Problem {
     /// A problem without pointer and retry.
     pub fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Problem { status, code, title, detail: detail.into(), pointer: None, retry_after_s: None }
+        Problem { status, code, title, detail: detail.into(), pointer: None, retry_after_s: None, close: false }
     }
 
     /// Says which part of the request is meant.
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
         self.pointer = Some(pointer.into());
+        self
+    }
+
+    /// Ends the connection after the answer.
+    pub fn closing(mut self) -> Self {
+        self.close = true;
         self
     }
 
@@ -75,9 +83,17 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
+        mark(headers, self.retry_after_s, self.close);
         response
+    }
+}
+
+/// Sets the headers that go with a refusal of any form.
+pub(crate) fn mark(headers: &mut HeaderMap, retry_after_s: Option<u64>, close: bool) {
+    if let Some(seconds) = retry_after_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
