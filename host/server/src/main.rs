@@ -1,2 +1,5 @@
-//! Being built.
-fn main() {}
+//! The binary `alertmill`.
+
+fn main() -> std::process::ExitCode {
+    alertmill::cli::main()
+}

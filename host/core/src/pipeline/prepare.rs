@@ -23,6 +23,16 @@ pub struct Prepared {
     pub weight_bytes: usize,
 }
 
+impl Prepared {
+    /// Puts the batch that follows behind this one, so that one commit takes both.
+    pub fn append(&mut self, next: Prepared) {
+        self.records.extend(next.records);
+        self.rows.extend(next.rows);
+        self.tallies.extend(next.tallies);
+        self.weight_bytes += next.weight_bytes;
+    }
+}
+
 /// One record of a prepared batch.
 #[derive(Debug)]
 pub struct PreparedRecord {

@@ -9,12 +9,14 @@ mod embedded;
 mod pipeline;
 pub mod query;
 pub mod reads;
+mod rules;
 mod system;
 #[cfg(test)]
 mod tests;
 pub mod time;
 
 pub use edge::finish;
+pub use rules::WatchedRules;
 pub use reads::{AlertFilter, AlertReads, AlertRow, DeadLetterRow, Dependency, EventRow, Health, Page, ReadError, RuleReads, RuleRow, RuleStats};
 
 use crate::telemetry::Metrics;

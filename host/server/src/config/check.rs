@@ -80,7 +80,6 @@ impl Checking<'_> {
             ("limits.connections_per_address", u64::from(limits.connections_per_address)),
             ("limits.header_timeout_s", limits.header_timeout_s),
             ("limits.body_timeout_s", limits.body_timeout_s),
-            ("pipeline.batch_rows", u64::from(config.pipeline.batch_rows)),
             ("alerts.third_party_close_after_s", config.alerts.third_party_close_after_s),
             ("retention.alerts_days", u64::from(config.retention.alerts_days)),
             ("retention.events_days", u64::from(config.retention.events_days)),
@@ -89,9 +88,6 @@ impl Checking<'_> {
         }
         if config.data.dir.as_os_str().is_empty() {
             self.wrong("data.dir", "no folder is named", "write a path, such as \"data\"");
-        }
-        if config.pipeline.batch_rows > 4_096 {
-            self.wrong("pipeline.batch_rows", format!("{} is too large", config.pipeline.batch_rows), "write at most 4096");
         }
         if config.pipeline.workers > 256 {
             self.wrong("pipeline.workers", format!("{} is too large", config.pipeline.workers), "write at most 256");

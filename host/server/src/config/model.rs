@@ -127,10 +127,9 @@ section! {
 section! {
     /// The way from journal to alerts.
     Pipeline {
-        /// Threads that decode, clean and run rules. 0 takes one less than there are cores, at least one.
+        /// Threads that answer requests and decode items; rules and fold have a thread each beside them. 0 takes one for each
+        /// core.
         workers: u32 = 0,
-        /// Events of one rule batch at most.
-        batch_rows: u32 = 256,
     }
 }
 

@@ -149,7 +149,7 @@ fn bounds_and_levels_are_checked() {
     for (text, word) in [
         ("[limits]\nbody = 10\n", "limits.body: 10 B is out of bounds; write between 1 KiB"),
         ("[limits]\nbody = \"32 MiB\"\nbody_decoded = \"16 MiB\"\n", "limits.body_decoded"),
-        ("[pipeline]\nbatch_rows = 0\n", "pipeline.batch_rows: 0 is too small"),
+        ("[alerts]\nthird_party_close_after_s = 0\n", "alerts.third_party_close_after_s: 0 is too small"),
         ("[log]\nlevel = \"loud\"\n", "log.level: \"loud\" is no level"),
         ("[doors.events]\nsource = \"a b\"\n", "doors.events.source: \"a b\" is no name"),
         ("[doors.alertmanager]\nsource = \"AM\"\n", "doors.alertmanager.source: \"AM\" is no name of a source; write 1 to 64 of a-z"),

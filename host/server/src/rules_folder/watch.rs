@@ -1,0 +1,86 @@
+//! The switch: a look that asks for other rules becomes the next generation's record. Between two looks nothing changes.
+
+use super::{Look, Problem, RulesFolder};
+use alertmill_core::ports::{Journal, PortError};
+use alertmill_core::record::{RecordBody, RuleSet};
+use alertmill_core::rules::Generation;
+use alertmill_engine::{Engine, RuleInfo};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the API shows of the rules.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The last generation that was begun.
+    pub set: RuleSet,
+    /// What its modules are, as far as this process has read them.
+    pub infos: Vec<RuleInfo>,
+    /// What is not used, and why.
+    pub problems: Vec<Problem>,
+}
+
+/// Looks at the folder and begins generations.
+pub struct RulesWatch {
+    folder: Mutex<RulesFolder>,
+    engine: Engine,
+    shown: Arc<Mutex<Shown>>,
+}
+
+impl RulesWatch {
+    /// A watch that goes on from `latest`, the last generation in the journal.
+    pub fn new(folder: RulesFolder, engine: Engine, latest: RuleSet) -> RulesWatch {
+        let shown = Shown { set: latest, ..Shown::default() };
+        RulesWatch { folder: Mutex::new(folder), engine, shown: Arc::new(Mutex::new(shown)) }
+    }
+
+    /// The journal began a generation that an earlier process wrote.
+    pub fn begins(&self, set: &RuleSet) {
+        let mut shown = self.lock();
+        if set.generation > shown.set.generation {
+            shown.set = set.clone();
+        }
+    }
+
+    /// What to show.
+    pub fn shown(&self) -> Shown {
+        self.lock().clone()
+    }
+
+    /// Looks once, and begins a generation if rules or tables differ from the last one. Gives its number. Reads files and
+    /// compiles: call it where waiting is fine.
+    pub async fn look(&self, journal: &impl Journal) -> Result<Option<Generation>, PortError> {
+        let before = self.lock().set.clone();
+        let look = self.folder.lock().unwrap_or_else(PoisonError::into_inner).look(&before);
+        let differs = look.differs_from(&before);
+        // The very first generation is begun even when it is empty: every event then has one.
+        let next = (differs || before.generation == 0).then(|| RuleSet {
+            generation: before.generation + 1,
+            rules: look.rules.clone(),
+            tables: look.tables.clone(),
+        });
+        self.say(look);
+        let Some(set) = next else { return Ok(None) };
+        self.engine.register(set.clone());
+        self.engine.prepare(set.generation).map_err(|e| PortError::Unavailable(e.to_string()))?;
+        journal.append(RecordBody::RuleSet(set.clone()), None).await?;
+        tracing::info!(generation = set.generation, rules = set.rules.len(), "rule-set generation begun");
+        let generation = set.generation;
+        self.lock().set = set;
+        Ok(Some(generation))
+    }
+
+    /// Logs problems that are new and keeps what the look found for the API.
+    fn say(&self, look: Look) {
+        let mut shown = self.lock();
+        for problem in &look.problems {
+            if !shown.problems.contains(problem) {
+                tracing::error!(file = %problem.file.display(), rule = problem.name, code = problem.code, "{}", problem.message);
+            }
+        }
+        shown.problems = look.problems;
+        shown.infos = look.infos;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

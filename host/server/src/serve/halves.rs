@@ -1,0 +1,165 @@
+//! The two threads that run core's loops on the real ports: prepare and fold, with a short queue between them.
+
+use super::Progress;
+use super::maintenance::Retaining;
+use crate::rules_folder::RulesWatch;
+use alertmill_core::pipeline::conductor::{Committed, HandOver, Incoming, Patience, fold_half, prepare_half};
+use alertmill_core::pipeline::fold::Fold;
+use alertmill_core::pipeline::prepare::Prepared;
+use alertmill_core::pipeline::understand::UnderstandConfig;
+use alertmill_core::ports::{Commit, PortError, Records};
+use alertmill_core::record::{Journaled, RecordBody, RuleSet};
+use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets};
+use alertmill_engine::Engine;
+use alertmill_stores::{JournalHandle, JournalReader};
+use alertmill_stores::durable::FolderLock;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Batches between the halves; the rest waits in the journal.
+const BATCHES_BETWEEN: usize = 4;
+
+/// What the halves work with.
+pub struct Parts {
+    /// The journal's reading side.
+    pub records: JournalReader,
+    /// The journal, to ask why it ended.
+    pub journal: JournalHandle,
+    /// Rule sets by generation.
+    pub generations: Generations,
+    /// The generation at the store's position.
+    pub in_force: RuleSet,
+    /// Uid key and algorithm.
+    pub understand: UnderstandConfig,
+    /// The fold as it was restored.
+    pub fold: Fold,
+    /// The store.
+    pub store: Retaining,
+    /// Where progress is written.
+    pub progress: Arc<Progress>,
+    /// Held until both have ended.
+    pub lock: FolderLock,
+}
+
+/// Starts both.
+pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, lock } = parts;
+    let (sender, receiver) = sync_channel(BATCHES_BETWEEN);
+    let runtime = tokio::runtime::Handle::current();
+    let mut records = Watched { records, progress: progress.clone() };
+    let mut out = Out { sender, progress: progress.clone() };
+    let (prepare_runtime, prepare_progress) = (runtime.clone(), progress.clone());
+    let prepare = std::thread::Builder::new().name("prepare".into()).spawn(move || {
+        let mut patience = Backoff("prepare");
+        let ended = prepare_runtime.block_on(prepare_half(&mut records, &generations, &in_force, &understand, &mut out, &mut patience));
+        tracing::debug!(why = %ended, "the prepare half has ended");
+        // A journal that was closed on purpose ends here too; only one that failed is a failure of the process.
+        if let Some(why) = journal.failure() {
+            prepare_progress.fail(why.to_owned());
+        }
+    })?;
+    let fold = std::thread::Builder::new().name("fold".into()).spawn(move || {
+        let _lock = lock;
+        let mut incoming = In(receiver);
+        let mut watcher = Watcher(progress.clone());
+        let mut patience = Backoff("fold");
+        if let Err(error) = runtime.block_on(fold_half(&mut fold, &mut store, &mut incoming, &mut watcher, &mut patience)) {
+            progress.fail(error.to_string());
+        }
+        store.settle();
+    })?;
+    Ok(vec![prepare, fold])
+}
+
+/// The engine as core's port; the watch learns of generations that an earlier process journaled.
+pub struct Generations {
+    engine: Engine,
+    watch: Arc<RulesWatch>,
+}
+
+impl Generations {
+    /// Over this engine.
+    pub fn new(engine: Engine, watch: Arc<RulesWatch>) -> Generations {
+        Generations { engine, watch }
+    }
+}
+
+impl RuleSets for Generations {
+    fn begins(&self, set: &RuleSet) {
+        self.engine.register(set.clone());
+        self.watch.begins(set);
+    }
+    fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
+        let chain = self.engine.open(generation)?;
+        self.engine.retire_before(generation);
+        Ok(chain)
+    }
+}
+
+/// The journal's reader, with a count of what was parsed again.
+struct Watched {
+    records: JournalReader,
+    progress: Arc<Progress>,
+}
+
+impl Records for Watched {
+    async fn next_records(&mut self, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
+        let records = self.records.next_blocking(rows_max)?;
+        let items = |journaled: &Journaled| match &journaled.record.body {
+            RecordBody::Items(items) => items.spans.len() as u64,
+            _ => 0,
+        };
+        let rows = records.iter().map(items).sum();
+        let replayed = records.iter().filter(|journaled| journaled.parsed.is_none()).map(items).sum();
+        self.progress.prepared(rows, replayed);
+        Ok(records)
+    }
+}
+
+struct Out {
+    sender: SyncSender<Prepared>,
+    progress: Arc<Progress>,
+}
+
+impl HandOver for Out {
+    async fn hand_over(&mut self, prepared: Prepared) -> bool {
+        self.progress.failure().is_none() && self.sender.send(prepared).is_ok()
+    }
+}
+
+struct In(Receiver<Prepared>);
+
+impl Incoming for In {
+    async fn next_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
+        let mut first = self.0.recv().ok()?;
+        // What waits already goes into the same commit: one transaction and one sync for all of it.
+        while first.rows.len() < rows_max / 2 {
+            match self.0.try_recv() {
+                Ok(next) => first.append(next),
+                Err(_) => break,
+            }
+        }
+        Some(first)
+    }
+}
+
+struct Watcher(Arc<Progress>);
+
+impl Committed for Watcher {
+    fn committed(&mut self, commit: &Commit, fold: &Fold, _: usize) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.0.committed(commit, fold, now.as_millis() as i64);
+    }
+}
+
+/// Waits longer from try to try, up to a second, and says why.
+struct Backoff(&'static str);
+
+impl Patience for Backoff {
+    async fn pause(&mut self, tries: u32, error: &PortError) {
+        tracing::warn!(half = self.0, tries, %error, "trying again");
+        tokio::time::sleep(Duration::from_millis(10 << tries.min(7))).await;
+    }
+}

@@ -1,0 +1,35 @@
+//! Whether each part of the process does its work, for `/readyz`.
+
+use super::Progress;
+use crate::api::{Dependency, Health};
+use alertmill_stores::JournalHandle;
+use alertmill_stores::embedded::Checkpointer;
+use std::sync::Arc;
+
+/// Asks journal, state and both halves.
+pub struct ProcessHealth {
+    journal: JournalHandle,
+    checkpointer: Checkpointer,
+    progress: Arc<Progress>,
+}
+
+impl ProcessHealth {
+    /// Over these.
+    pub fn new(journal: JournalHandle, checkpointer: Checkpointer, progress: Arc<Progress>) -> ProcessHealth {
+        ProcessHealth { journal, checkpointer, progress }
+    }
+}
+
+impl Health for ProcessHealth {
+    fn dependencies(&self) -> Vec<Dependency> {
+        let part = |name, failure: Option<String>| Dependency { name, ok: failure.is_none(), detail: failure.unwrap_or_else(|| "works".to_owned()) };
+        let backlog = self.progress.backlog();
+        let replay = (backlog > 0).then(|| format!("{backlog} records of the last process are still to be folded"));
+        vec![
+            part("journal", self.journal.failure().map(str::to_owned)),
+            part("state", self.checkpointer.failure()),
+            part("pipeline", self.progress.failure()),
+            part("replay", replay),
+        ]
+    }
+}

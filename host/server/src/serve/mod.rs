@@ -1,0 +1,337 @@
+//! Everything put together, in the order of the way of an event: journal, prepare half, fold half, store; then what stands
+//! around them: rules folder, clock, maintenance, doors and API on one listener.
+//!
+//! [`start`] gives a running server (the demo and the bench use it too); [`run`] is `alertmill serve`.
+
+mod clock;
+mod halves;
+mod health;
+mod in_flight;
+mod maintenance;
+mod progress;
+
+pub use halves::Generations;
+pub use in_flight::InFlightJournal;
+pub use progress::Progress;
+
+use crate::api::{self, Api, WatchedRules};
+use crate::config::Config;
+use crate::config::types::FingerprintAlgorithm;
+use crate::doors::{self, DoorConfig, Doors};
+use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits};
+use crate::rules_folder::{RulesFolder, RulesWatch};
+use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, Metrics, PipelineSnapshot, Sources, handle};
+use alertmill_core::alert::LifecycleConfig;
+use alertmill_core::identity::Algorithm;
+use alertmill_core::pipeline::fold::{Fold, FoldConfig};
+use alertmill_core::pipeline::understand::UnderstandConfig;
+use alertmill_core::ports::Journal;
+use alertmill_core::record::RecordBody;
+use alertmill_core::value::Text;
+use alertmill_engine::Engine;
+use alertmill_stores::folder::{DataFolder, FolderOptions};
+use alertmill_stores::journal::JournalReport;
+use anyhow::{Context, anyhow};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.pipeline.workers > 0 {
+        builder.worker_threads(config.pipeline.workers as usize);
+    }
+    let runtime = builder.enable_all().build().context("the runtime cannot start")?;
+    let ended = runtime.block_on(async {
+        let running = start(config).await?;
+        eprintln!("alertmill is listening on http://{}", running.address());
+        tokio::select! {
+            () = stop_signal() => {}
+            why = running.failed() => tracing::error!(%why, "the pipeline has stopped; what was acknowledged is in the journal"),
+        }
+        running.stop().await
+    });
+    // Threads that still read for a request must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// A running server.
+pub struct Running {
+    address: SocketAddr,
+    journal: InFlightJournal,
+    progress: Arc<Progress>,
+    watch: Arc<RulesWatch>,
+    engine: Engine,
+    stopping: watch::Sender<bool>,
+    listener: JoinHandle<()>,
+    helpers: Vec<JoinHandle<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How far both halves are.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// The journal behind the doors.
+    pub fn journal(&self) -> &InFlightJournal {
+        &self.journal
+    }
+
+    /// The rule engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Looks at the rules folder now instead of at the next interval.
+    pub async fn look_at_rules(&self) -> anyhow::Result<Option<u64>> {
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.watch.look(&self.journal))).map_err(|e| anyhow!("{e}"))
+    }
+
+    /// Comes back when all records so far are folded and committed.
+    pub async fn all_folded(&self) {
+        self.progress.reached(self.journal.handle().counts().last_ordinal).await;
+    }
+
+    /// Comes back, with the reason, when the pipeline cannot go on.
+    pub async fn failed(&self) -> String {
+        self.progress.failed().await
+    }
+
+    /// Answers running requests, folds what is journaled, syncs and ends.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let _ = self.stopping.send(true);
+        let _ = self.listener.await;
+        for helper in self.helpers {
+            let _ = helper.await;
+        }
+        let (journal, threads) = (self.journal, self.threads);
+        tokio::task::spawn_blocking(move || {
+            journal.handle().close();
+            for thread in threads {
+                let _ = thread.join();
+            }
+        })
+        .await
+        .context("the halves did not end")?;
+        match self.progress.failure() {
+            Some(why) => Err(anyhow!("the pipeline stopped before the end: {why}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Opens the data folder and starts everything. When it comes back, the address is bound and acknowledged events are safe;
+/// `/readyz` turns green once what the last process left in the journal is folded.
+pub async fn start(config: Config) -> anyhow::Result<Running> {
+    let options = folder_options(&config);
+    let dir = config.data.dir.clone();
+    let folder = tokio::task::spawn_blocking(move || DataFolder::open(&dir, options)).await?.context("the data folder cannot be opened")?;
+    report(&folder.journal_report);
+    let is_new = folder.journal_report.last_ordinal == 0;
+    let backlog_end = folder.journal_report.last_ordinal;
+
+    let contents = folder.modules.clone();
+    let engine = Engine::new(move |digest: &str| match contents.get(digest) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(format!("sha256:{digest} is not among the modules of the data folder")),
+        Err(e) => Err(e.to_string()),
+    })?;
+    engine.register(folder.restored.rule_set.clone());
+    let fold_config = FoldConfig {
+        lifecycle: LifecycleConfig { close_after_s: config.alerts.third_party_close_after_s as i64, ..LifecycleConfig::default() },
+        converge_each: false,
+    };
+    let fold = Fold::restore(&folder.restored, fold_config).map_err(|e| anyhow!("{e}"))?;
+    let progress = Arc::new(Progress::new(&folder.restored, fold.open_alerts(), fold.next_due_ms(), backlog_end));
+    let journal = InFlightJournal::new(folder.journal.clone(), config.limits.queue.as_usize(), progress.clone());
+    let rules = RulesFolder::new(&config, engine.clone(), folder.modules.clone());
+    let watch = Arc::new(RulesWatch::new(rules, engine.clone(), folder.restored.rule_set.clone()));
+
+    let understand = UnderstandConfig {
+        uid_key: folder.journal.uid_key(),
+        algorithm: match config.alerts.fingerprint {
+            FingerprintAlgorithm::Keyed => Algorithm::Keyed,
+            FingerprintAlgorithm::BkMonitor => Algorithm::BkMonitor,
+        },
+    };
+    let reader = folder.store.reader();
+    let uids = folder.store.known_uids();
+    let checkpointer = folder.store.checkpointer();
+    let generations = Generations::new(engine.clone(), watch.clone());
+    let threads = halves::spawn(halves::Parts {
+        records: folder.records,
+        journal: folder.journal.clone(),
+        generations,
+        in_force: folder.restored.rule_set.clone(),
+        understand,
+        fold,
+        store: maintenance::Retaining::new(folder.store, config.retention.clone()),
+        progress: progress.clone(),
+        lock: folder.lock,
+    })?;
+
+    // A start is a record: time-outs of re-sending sources wait for a while after it.
+    let started = RecordBody::Start { version: Text::new_static(env!("CARGO_PKG_VERSION")) };
+    journal.append(started, None).await.map_err(|e| anyhow!("the journal does not take the first record: {e}"))?;
+    let (stopping, stop) = watch::channel(false);
+    if is_new {
+        let (watch, journal) = (watch.clone(), journal.clone());
+        watch_blocking(watch, journal).await?;
+    }
+    let helpers = vec![
+        tokio::spawn(rules_loop(watch.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
+        tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
+        tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), stop.clone())),
+    ];
+
+    let doors = Doors::new(journal.clone(), Budget::new(config.limits.queue.as_usize()), door_config(&config));
+    let health = Arc::new(health::ProcessHealth::new(folder.journal.clone(), checkpointer, progress.clone()));
+    let metrics = Arc::new(Metrics::new(Sources {
+        doors: {
+            let doors = doors.clone();
+            handle(move || doors.snapshot())
+        },
+        ledger: {
+            let progress = progress.clone();
+            handle(move || progress.ledger())
+        },
+        journal: {
+            let journal = folder.journal.clone();
+            handle(move || JournalSnapshot::of(&journal))
+        },
+        pipeline: {
+            let (progress, doors) = (progress.clone(), doors.clone());
+            handle(move || {
+                let received: u64 = doors.snapshot().iter().map(|door| door.received).sum();
+                PipelineSnapshot {
+                    items: received + progress.replayed_items(),
+                    item_parses: alertmill_core::item::parses(),
+                    ..progress.pipeline()
+                }
+            })
+        },
+        engine: {
+            let (engine, watch) = (engine.clone(), watch.clone());
+            handle(move || EngineSnapshot::of(watch.shown().set.generation, &engine.stats()))
+        },
+        alerts: {
+            let progress = progress.clone();
+            handle(move || AlertsSnapshot { open: progress.open_alerts(), known_uids: { let counts = uids.counts(); counts.in_memory as u64 + counts.in_files as u64 } })
+        },
+    }));
+    let api = Api::new(Arc::new(reader), Arc::new(WatchedRules::new(watch.clone(), engine.clone())), health, metrics);
+    let app = api::finish(api::router(api).merge(doors::router(&doors)));
+
+    let socket = TcpListener::bind(&config.server.listen).await.with_context(|| format!("server.listen = \"{}\" cannot be bound", config.server.listen))?;
+    let address = socket.local_addr()?;
+    let listener = Listener { hosts: HostPolicy::new(config.server.allowed_hosts.clone()), limits: listener_limits(&config), ..Listener::default() };
+    let mut until = stop;
+    let listener = tokio::spawn(async move {
+        let stop = async move {
+            let _ = until.wait_for(|stop| *stop).await.map(|_| ());
+        };
+        listener.serve(socket, app, stop).await;
+    });
+    Ok(Running { address, journal, progress, watch, engine, stopping, listener, helpers, threads })
+}
+
+/// Reads and compiles on a thread where that is fine.
+async fn watch_blocking(watch: Arc<RulesWatch>, journal: InFlightJournal) -> anyhow::Result<Option<u64>> {
+    let runtime = tokio::runtime::Handle::current();
+    let looked = tokio::task::spawn_blocking(move || runtime.block_on(watch.look(&journal))).await?;
+    looked.map_err(|e| anyhow!("{e}"))
+}
+
+/// Looks at the rules folder at intervals, once the generations that the last process journaled are known.
+async fn rules_loop(watch: Arc<RulesWatch>, journal: InFlightJournal, progress: Arc<Progress>, backlog_end: u64, poll_ms: u64, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = progress.reached(backlog_end) => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    loop {
+        if let Err(e) = watch_blocking(watch.clone(), journal.clone()).await {
+            tracing::warn!("the rules folder could not be taken over, the rules in force go on: {e}");
+        }
+        if poll_ms == 0 {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(poll_ms)) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+fn folder_options(config: &Config) -> FolderOptions {
+    let mut options = FolderOptions::default();
+    options.journal.segment_bytes = config.data.journal_segment.0;
+    options.journal.keep_bytes = config.data.journal_keep.0;
+    options.journal.disk_bytes_max = config.data.journal_max.0;
+    options.journal.queue_bytes_max = config.limits.queue.as_usize();
+    options.journal.live_bytes_max = config.limits.queue.as_usize();
+    options.embedded.dead_letters_per_source_max = u64::from(config.retention.dead_letters_per_source);
+    options
+}
+
+fn door_config(config: &Config) -> DoorConfig {
+    let source = |enabled: bool, name: &str| enabled.then(|| Text::new(name));
+    DoorConfig {
+        body: BodyLimits {
+            sent_max: config.limits.body.as_usize(),
+            decoded_max: config.limits.body_decoded.as_usize(),
+            total: Duration::from_secs(config.limits.body_timeout_s),
+            ..BodyLimits::default()
+        },
+        items_max: config.limits.items as usize,
+        events_source: source(config.doors.events.enabled, &config.doors.events.source),
+        alertmanager_source: source(config.doors.alertmanager.enabled, &config.doors.alertmanager.source),
+        ..DoorConfig::default()
+    }
+}
+
+fn listener_limits(config: &Config) -> ListenerLimits {
+    ListenerLimits {
+        header_timeout: Duration::from_secs(config.limits.header_timeout_s),
+        connections_max: config.limits.connections as usize,
+        connections_per_ip_max: config.limits.connections_per_address as usize,
+        stop_grace: Duration::from_secs(config.server.stop_grace_s),
+        ..ListenerLimits::default()
+    }
+}
+
+/// What recovery found is said once, at start, with exact numbers.
+fn report(report: &JournalReport) {
+    if report.torn_bytes > 0 {
+        tracing::info!(bytes = report.torn_bytes, "the journal ended in the middle of a write; nothing acknowledged was in it");
+    }
+    for gap in &report.gaps {
+        tracing::error!(first = gap.first, last = gap.last, "journal records are lost; the damaged file is in journal/quarantine");
+    }
+    if report.identity_replaced {
+        tracing::error!("journal/identity was lost and made anew: retries of events received before now count again");
+    }
+}
+
