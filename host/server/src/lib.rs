@@ -1,9 +1,11 @@
 //! The binary's parts: configuration, doors, API, telemetry, command line. What goes together is put together in `serve`.
 
 pub mod api;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod conformance;
+pub mod demo;
 pub mod doors;
 pub mod http;
 pub mod rules_folder;

@@ -2,10 +2,10 @@
 
 mod alert;
 mod check;
-mod client;
+pub(crate) mod client;
 mod dlq;
 mod event;
-mod exit;
+pub(crate) mod exit;
 mod output;
 mod rule;
 mod serve;
@@ -14,7 +14,7 @@ pub use exit::{Exit, Failure};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::Client;
-use output::{Format, Output};
+use output::{Column, Format, Output};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,6 +61,9 @@ enum Command {
   alertmill serve --config alertmill.toml
   ALERTMILL__SERVER__LISTEN=127.0.0.1:9300 alertmill serve")]
     Serve(serve::Serve),
+    /// Run everything on a scratch folder with real sample data, and say what happened
+    #[command(before_help = "Examples:\n  alertmill demo\n  alertmill demo --once")]
+    Demo(crate::demo::Demo),
     /// Check the configuration and the rules without running anything
     #[command(before_help = "Examples:\n  alertmill check\n  alertmill check --config /etc/alertmill/alertmill.toml -o json")]
     Check(check::Check),
@@ -79,6 +82,9 @@ enum Command {
     /// Run recorded vectors and compare every step
     #[command(before_help = "Examples:\n  alertmill conformance vectors\n  alertmill conformance vectors --fingerprint bk-monitor --all")]
     Conformance(crate::conformance::ConformanceArgs),
+    /// Measure this build on this machine, each row against a reference in the same run
+    #[command(before_help = "Examples:\n  alertmill bench\n  alertmill bench --quick --output json\n  alertmill bench --row path-embedded --dir /var/lib")]
+    Bench(crate::bench::BenchArgs),
     /// Print completions for a shell
     #[command(before_help = "Examples:\n  alertmill completions bash > /etc/bash_completion.d/alertmill\n  alertmill completions zsh > ~/.zfunc/_alertmill")]
     Completions {
@@ -203,8 +209,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Serve(args) => serve::serve(&args, crate::serve::run),
         Command::Check(args) => check::check(&args, &context),
+        Command::Demo(args) => crate::demo::run(&args, timeout),
         Command::Rule(RuleCommand::Inspect(args)) => rule::inspect(&args, &context).map(|()| Exit::Done),
         Command::Conformance(args) => conformance(&args),
+        Command::Bench(args) => bench(&args, &context),
         Command::Completions { shell } => completions(shell, &context),
         Command::Version => version(&context),
         asking => ask(asking, &context, timeout),
@@ -246,6 +254,30 @@ fn conformance(args: &crate::conformance::ConformanceArgs) -> Result<Exit, Failu
         Ok(_) => Ok(Exit::No),
         Err(e) => Err(Failure::new(Exit::Usage, format!("{e:#}"))),
     }
+}
+
+fn number(row: &serde_json::Value, key: &str) -> f64 {
+    row[key].as_f64().unwrap_or_default()
+}
+
+/// A goal that is missed is shown, and is no failure.
+fn bench(args: &crate::bench::BenchArgs, context: &Context) -> Result<Exit, Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::new(Exit::Bug, format!("the bench failed: {e}"));
+    let rows = crate::bench::run(args, &mut |text| context.say(text)).map_err(|e| failed(&format!("{e:#}")))?;
+    let rows = rows.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>().map_err(|e| failed(&e))?;
+    let columns = [
+        Column { head: "NAME", cell: |row| output::text(row, "name") },
+        Column { head: "OURS", cell: |row| format!("{:.0}", number(row, "ours")) },
+        Column { head: "REFERENCE", cell: |row| format!("{:.0}", number(row, "reference")) },
+        Column { head: "UNIT", cell: |row| output::text(row, "unit") },
+        Column { head: "RATIO", cell: |row| format!("{:.2}", number(row, "ratio")) },
+        Column { head: "GOAL", cell: |row| format!("{} {}", output::text(row, "goal_is").replace('-', " "), number(row, "goal")) },
+        Column { head: "MET", cell: |row| (if row["met"] == true { "yes" } else { "no" }).to_owned() },
+    ];
+    let mut out = context.output();
+    out.rows(&serde_json::json!({ "rows": rows }), &rows, &columns, |row| output::text(row, "name"))?;
+    out.finish()?;
+    Ok(Exit::Done)
 }
 
 fn completions(shell: clap_complete::Shell, context: &Context) -> Result<Exit, Failure> {
