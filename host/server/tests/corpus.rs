@@ -284,6 +284,23 @@ async fn h30_a_body_that_is_too_large_is_refused_before_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_refused_upload_still_gets_its_answer() {
+    let server = Server::start(&["x"], ListenerLimits::default(), BodyLimits { sent_max: 64 << 10, ..BodyLimits::default() }).await;
+    let body = vec![b'x'; 8 << 20];
+    let known = [format!("POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
+    let chunked = [b"POST /ingest HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n800000\r\n", &body[..]].concat();
+    let foreign = [format!("POST /ingest HTTP/1.1\r\nHost: y\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
+    for (request, status) in [(known, 413), (chunked, 413), (foreign, 421)] {
+        // A sender that reads only when it has sent everything.
+        let mut stream = server.connect().await;
+        stream.write_all(&request).await.unwrap();
+        let mut answer = Answer::default();
+        stream.read_to_end(&mut answer.bytes).await.unwrap();
+        assert_eq!(answer.statuses(), [status]);
+    }
+}
+
+#[tokio::test]
 async fn connections_are_capped_and_come_free_again() {
     let limits = ListenerLimits { connections_max: 2, ..ListenerLimits::default() };
     let server = Server::start(&["x"], limits, BodyLimits::default()).await;

@@ -1,5 +1,7 @@
-//! A socket whose reader must read: a peer that does not take our answer for a while loses the connection.
+//! The socket under hyper: a peer that does not take our answer for a while loses the connection, heads pass the
+//! [`FramingFilter`], and an answer that ends the connection reaches a peer that is still sending.
 
+use super::framing::FramingFilter;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -10,16 +12,29 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// Wraps a stream; a write or flush that makes no progress for `stall` fails with `TimedOut`.
 #[derive(Debug)]
-pub struct WriteGuard<S> {
+pub struct SocketGuard<S> {
     stream: S,
     stall: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    framing: FramingFilter,
+    linger: Option<Linger>,
 }
 
-impl<S> WriteGuard<S> {
+/// Between the end of our side and the end of the peer's. Closing at once would reset the connection, and the reset
+/// overtakes the answer at a peer that is still sending its body.
+#[derive(Debug)]
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    bytes_left: usize,
+}
+
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 32 << 20;
+
+impl<S> SocketGuard<S> {
     /// Guards `stream`.
-    pub fn new(stream: S, stall: Duration) -> WriteGuard<S> {
-        WriteGuard { stream, stall, deadline: None }
+    pub fn new(stream: S, stall: Duration) -> SocketGuard<S> {
+        SocketGuard { stream, stall, deadline: None, framing: FramingFilter::default(), linger: None }
     }
 
     fn watch<T>(&mut self, progress: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -35,13 +50,16 @@ impl<S> WriteGuard<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteGuard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SocketGuard<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.framing.filter(&mut buf.filled_mut()[before..]);
+        read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SocketGuard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(progress, cx)
@@ -62,7 +80,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(progress, cx)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            let progress = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.watch(progress, cx))?;
+        }
+        let linger = this.linger.get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER)), bytes_left: LINGER_BYTES });
+        let mut scratch = [0; 8 * 1024];
+        while linger.bytes_left > 0 && linger.until.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => linger.bytes_left = linger.bytes_left.saturating_sub(buf.filled().len()),
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,7 +1,7 @@
 //! The listener: accepts within caps, gives each connection to hyper with every time-out set, checks each head, and drains
 //! when asked to stop.
 
-use super::guard::WriteGuard;
+use super::guard::SocketGuard;
 use super::strict::{HostPolicy, Peer, RequestId};
 use axum::Router;
 use axum::body::Body;
@@ -136,7 +136,7 @@ impl Listener {
         if let Ok(local) = stream.local_addr() {
             let this = &self;
             let service = service_fn(|request| this.answer(request, peer, local.ip(), app.clone()));
-            let io = TokioIo::new(WriteGuard::new(stream, self.limits.write_stall));
+            let io = TokioIo::new(SocketGuard::new(stream, self.limits.write_stall));
             let connection = http1::Builder::new()
                 // Without a timer hyper has no time-outs at all.
                 .timer(TokioTimer::new())
@@ -144,7 +144,9 @@ impl Listener {
                 .max_headers(self.limits.headers_max)
                 .max_header_size(self.limits.head_bytes_max)
                 .max_buf_size((64 * 1024).max(self.limits.head_bytes_max))
-                .pipeline_flush(true)
+                // No `pipeline_flush`: with it hyper 1.12 loses the answer that ends a connection on which more was sent.
+                // A sender that ends its side after the request still gets its answer.
+                .half_close(true)
                 .serve_connection(io, service);
             let mut connection = pin!(connection);
             let ended = tokio::select! {

@@ -7,6 +7,7 @@
 pub mod body;
 pub mod budget;
 pub mod code;
+mod framing;
 pub mod guard;
 pub mod listener;
 pub mod problem;
