@@ -32,6 +32,8 @@ struct Cursor {
     /// Offset of `buffer` in the file.
     offset: u64,
     at: usize,
+    /// Where the frame before `at` begins in `buffer`, for a record that is to be read again.
+    before: usize,
 }
 
 impl Records for JournalReader {
@@ -112,6 +114,10 @@ impl JournalReader {
             let journaled = Journaled { record, parsed: None };
             rows += live::rows_of(&journaled);
             if rows > rows_max && !records.is_empty() {
+                // It comes first in the next batch.
+                if let Some(cursor) = self.cursor.as_mut() {
+                    cursor.at = cursor.before;
+                }
                 break;
             }
             (next, last_ms) = (next + 1, journaled.record.received_at_ms);
@@ -126,7 +132,7 @@ impl JournalReader {
         if self.cursor.as_ref().is_none_or(|cursor| cursor.segment.id != segment.id) {
             let path = self.shared.dir.join(segment.name());
             let file = File::open(&path).map_err(|error| fatal(format!("{}: {error}", path.display())))?;
-            self.cursor = Some(Cursor { segment, path, file, buffer: Vec::new(), offset: segment::HEADER_BYTES as u64, at: 0 });
+            self.cursor = Some(Cursor { segment, path, file, buffer: Vec::new(), offset: segment::HEADER_BYTES as u64, at: 0, before: 0 });
         }
         let Some(cursor) = self.cursor.as_mut() else { return Err(fatal("no file".into())) };
         loop {
@@ -140,7 +146,7 @@ impl JournalReader {
             }
             let body = RecordBody::decode(&cursor.buffer[frame.payload.clone()]).map_err(|error| fatal(error.to_string()))?;
             // The cursor is forgotten on errors of the body only by a restart: the same record would fail again.
-            cursor.at = frame.end;
+            cursor.before = std::mem::replace(&mut cursor.at, frame.end);
             return Ok(Record { ordinal, received_at_ms: frame.head.received_at_ms, body });
         }
     }

@@ -299,6 +299,22 @@ fn one_group_holds_what_waits_and_a_full_queue_refuses() {
 }
 
 #[test]
+fn a_record_that_does_not_fit_a_batch_any_more_begins_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    let of_three = |n: u64| match body(n) {
+        RecordBody::Items(items) => RecordBody::Items(Items { spans: vec![items.spans[0].clone(); 3], ..items }),
+        other => other,
+    };
+    for n in 1..=200 {
+        wait(journal.append(of_three(n), None)).unwrap();
+    }
+    drop((journal, reader));
+    let (_journal, mut reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    assert_eq!(drain(&mut reader, 200).len(), 200);
+}
+
+#[test]
 fn closing_writes_what_waits_and_ends_the_reader() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
