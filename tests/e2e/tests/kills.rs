@@ -49,7 +49,7 @@ fn kills(count: u64) {
 
 /// Small journal segments, so that kills also fall between them, and nothing of it thrown away, so that it can be read again.
 fn site() -> Site {
-    Site::new().set("DATA__JOURNAL_SEGMENT", "1MiB").set("DATA__JOURNAL_KEEP", "4GiB")
+    Site::new().set("DATA__JOURNAL_SEGMENT", "1MiB").set("DATA__JOURNAL_KEEP", "4GiB").set("LIMITS__QUEUE", "512MiB")
 }
 
 /// Sends, kills, swaps. Gives the ids of all acknowledged events, and how often rules were swapped and a kill left records
@@ -59,6 +59,7 @@ fn storm(site: &Site, random: &mut Random, count: u64) -> (HashSet<String>, u64,
     let start = now_s() - 600;
     let (mut swaps, mut backlogs, mut acknowledged) = (Swaps { site, count: 0 }, 0, HashSet::new());
     std::thread::scope(|scope| {
+        let _stopping = Stopping(&done);
         let senders: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let (done, taken, random) = (&done, &taken, random.split());
@@ -108,6 +109,15 @@ fn storm(site: &Site, random: &mut Random, count: u64) -> (HashSet<String>, u64,
         assert!(last.stop().0.success());
     });
     (acknowledged, swaps.count, backlogs)
+}
+
+/// Ends the senders however the storm ends.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Puts the other version of the rule into the folder.
@@ -178,7 +188,10 @@ fn send_until(port: u16, client: u64, start: u64, mut random: Random, done: &Ato
                 assert!(matches!(answer.status, 429 | 503), "{} {}", answer.status, answer.text());
                 None
             }
-            Err(_) => None,
+            Err(_) => {
+                assert!(!done.load(Ordering::Relaxed), "the storm is over, and not well");
+                None
+            }
         });
         ids.extend(batch.iter().map(|event| view::text(event, "event_id")));
         taken.fetch_add(1, Ordering::Relaxed);

@@ -22,7 +22,8 @@ fn one_event_a_request_for_longer() {
 
 fn run(requests: u64) {
     allow_files(CLIENTS + 500);
-    let hosts: String = std::iter::once("host,owner,team\n".to_owned()).chain((0..200).map(|i| format!("h{i},owner-{i},team-{}\n", i % 7))).collect();
+    let hosts: String =
+        std::iter::once("host,owner,team,service,tier\n".to_owned()).chain((0..200).map(|i| format!("h{i},owner-{i},team-{},shop,1\n", i % 7))).collect();
     let site = Site::new();
     std::fs::write(site.path().join("hosts.csv"), hosts).expect("table");
     let table = format!("[tables.hosts]\nfile = \"{}\"\nkey = \"host\"", site.path().join("hosts.csv").display());

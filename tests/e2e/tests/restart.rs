@@ -69,7 +69,7 @@ fn times_out(end: fn(Server)) {
     let waited = closed["end_time"].as_i64().expect("an end") - open["create_time"].as_i64().expect("a beginning");
     assert!((2..=60).contains(&waited), "closed {waited} s after its last event: {closed}");
     let logs = server.json(&format!("/api/v1/alerts/{}/logs", view::text(&open, "id")));
-    assert!(logs["items"].as_array().is_some_and(|logs| logs.iter().any(|log| log["op_type"] == "CLOSE")), "{logs}");
+    assert!(logs["items"].as_array().is_some_and(|logs| logs.iter().any(|log| log["op_type"] == "SYSTEM_CLOSE")), "{logs}");
 
     // While nobody sends anything, a running server closes too.
     server.post_events(&[event("2", "Alone", "web-2", now_s(), "ABNORMAL")]);

@@ -29,7 +29,8 @@ fn tag<'a>(alert: &'a Value, key: &str) -> Option<&'a str> {
 
 #[test]
 fn events_are_taken_once_and_get_their_owners() {
-    let mut server = site().start();
+    let site = site();
+    let mut server = site.start();
     let shift = now_s() as i64 - BASE - LASTS;
     let events: Vec<Value> = lines("events.ndjson")
         .into_iter()
@@ -68,7 +69,8 @@ fn events_are_taken_once_and_get_their_owners() {
 
 #[test]
 fn every_bad_line_has_its_code() {
-    let mut server = site().start();
+    let site = site();
+    let mut server = site.start();
     let body = std::fs::read(sample("events-bad.ndjson")).expect("sample");
     let answer = server.http.post("/api/v1/events", &[("content-type", "application/x-ndjson")], &body).expect("answer");
     let told: Value = answer.json();
@@ -85,7 +87,8 @@ fn every_bad_line_has_its_code() {
 
 #[test]
 fn posts_of_prometheus_and_amtool_are_taken() {
-    let mut server = site().start();
+    let site = site();
+    let mut server = site.start();
     let shift = now_s() as i64 - BASE - LASTS;
     for mut post in lines("prometheus.ndjson") {
         let at = post["at"].as_i64().expect("a time");
