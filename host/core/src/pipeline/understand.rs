@@ -84,7 +84,7 @@ impl Place<'_> {
         };
         event.uid = match config.algorithm {
             Algorithm::Keyed => uid(config.uid_key, &self.items.source, &event, time_as_sent),
-            Algorithm::BkMonitor => uid_bk_monitor(&event),
+            Algorithm::BkMonitor => uid_as_sent(&mut event, &sent_time),
         };
         let uid_if_reopened = episode.as_ref().filter(|_| event.status == Status::Abnormal).map(|_| {
             let again = TimeAsSent::Once { ordinal: self.ordinal, index: self.i as u32 };
@@ -138,6 +138,17 @@ impl Place<'_> {
             item: self.items.bytes(self.i).to_vec(),
         }
     }
+}
+
+/// Upstream's uid rests on the time; a clamped one would make a retry another event.
+fn uid_as_sent(event: &mut crate::event::Event, sent_time: &Value) -> crate::event::Uid {
+    if sent_time.is_null() {
+        return uid_bk_monitor(event);
+    }
+    let settled = std::mem::replace(&mut event.time, sent_time.clone());
+    let uid = uid_bk_monitor(event);
+    event.time = settled;
+    uid
 }
 
 /// What a re-sending source said of its episode.

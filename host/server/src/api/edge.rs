@@ -35,8 +35,11 @@ async fn edge(request: Request, next: Next) -> Response {
 }
 
 fn method_not_allowed(method: &axum::http::Method, path: &str, allow: Option<&HeaderValue>) -> Response {
-    let allowed = allow.and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let detail = format!("{path} does not take {method}; it takes {allowed}");
+    let detail = match allow.and_then(|v| v.to_str().ok()) {
+        Some(allowed) => format!("{path} does not take {method}; it takes {allowed}"),
+        // The router adds the header outside of this layer.
+        None => format!("{path} does not take {method}; the header `allow` of this answer names what it takes"),
+    };
     let mut response = ProblemCode::Method.problem(detail).into_response();
     if let Some(allow) = allow {
         response.headers_mut().insert(header::ALLOW, allow.clone());

@@ -155,7 +155,10 @@ pub async fn pages(
     loop {
         let mut parameters = form_urlencoded::Serializer::new(String::new());
         parameters.extend_pairs(query.iter().map(|(name, value)| (*name, value.as_str())));
-        parameters.append_pair("limit", &(wanted - seen).min(PAGE_MAX).to_string());
+        // A list that is short by nature has no pages: `limit` 0 and no cursor ask for all of it.
+        if limit > 0 || cursor.is_some() || path != "/api/v1/rules" {
+            parameters.append_pair("limit", &(wanted - seen).min(PAGE_MAX).to_string());
+        }
         if let Some(cursor) = &cursor {
             parameters.append_pair("cursor", cursor);
         }

@@ -83,7 +83,7 @@ section! {
         journal_segment: ByteSize = ByteSize::mib(64),
         /// Bytes of journal that are kept although the state no longer needs them.
         journal_keep: ByteSize = ByteSize::mib(0),
-        /// Bytes of all segment files; when they are reached because the state cannot follow, senders get 503.
+        /// Bytes of all segment files; when they are reached because the state cannot follow, senders get 429.
         journal_max: ByteSize = ByteSize::mib(8 << 10),
     }
 }

@@ -63,9 +63,9 @@ pub struct RulesFolder {
     table_cache: BTreeMap<String, tables::Kept>,
 }
 
-/// What was read of one module, until its file or its options change.
+/// What was read of one module, until its file, its options or a table change.
 struct Seen {
-    stamp: (Stamp, Stamp),
+    stamp: (Stamp, Stamp, Vec<(Text, Text)>),
     outcome: Result<(RuleEntry, RuleInfo), Problem>,
 }
 
@@ -105,7 +105,7 @@ impl RulesFolder {
         self.seen.retain(|path, _| files.contains(path));
         let mut names: BTreeMap<Text, PathBuf> = BTreeMap::new();
         for path in files {
-            match self.module(&path, &tables) {
+            match self.module(&path, &tables, &look.tables) {
                 Ok((entry, _)) if names.contains_key(&entry.name) => {
                     let message = format!("{} already holds rule `{}`; remove one of the two", names[&entry.name].display(), entry.name);
                     look.problems.push(Problem { file: path, name: entry.name.to_string(), code: "name-taken".to_owned(), message });
@@ -116,8 +116,11 @@ impl RulesFolder {
                     look.infos.push(info);
                 }
                 Err(problem) => {
-                    let last_good = in_force.rules.iter().find(|entry| entry.name == problem.name);
-                    look.rules.extend(last_good.cloned());
+                    let last_good = in_force.rules.iter().find(|entry| entry.name == problem.name && !names.contains_key(&entry.name));
+                    if let Some(entry) = last_good {
+                        names.insert(entry.name.clone(), path);
+                        look.rules.push(entry.clone());
+                    }
                     look.problems.push(problem);
                 }
             }
@@ -137,8 +140,8 @@ impl RulesFolder {
         Ok(files)
     }
 
-    fn module(&mut self, path: &Path, tables: &[(Text, Arc<Table>)]) -> Result<(RuleEntry, RuleInfo), Problem> {
-        let now = (stamp(path), stamp(&path.with_extension("toml")));
+    fn module(&mut self, path: &Path, tables: &[(Text, Arc<Table>)], digests: &[(Text, Text)]) -> Result<(RuleEntry, RuleInfo), Problem> {
+        let now = (stamp(path), stamp(&path.with_extension("toml")), digests.to_vec());
         if let Some(seen) = self.seen.get(path).filter(|seen| seen.stamp == now) {
             return seen.outcome.clone();
         }

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 const QUIET_MAX: Duration = Duration::from_secs(3600);
 /// Between two clock records at least.
 const PAUSE: Duration = Duration::from_millis(50);
+/// And at most, while the journal's clock is behind.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Writes clock records until told to stop.
 pub async fn run(journal: InFlightJournal, progress: Arc<Progress>, mut stop: watch::Receiver<bool>) {
@@ -27,11 +29,17 @@ pub async fn run(journal: InFlightJournal, progress: Arc<Progress>, mut stop: wa
             },
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let is_due = due_ms.is_none_or(|due| progress.received_at_ms() < due);
-        if is_due && journal.append(RecordBody::Clock, None).await.is_err() && progress.failure().is_some() {
-            return;
+        if due_ms.is_some_and(|due| progress.received_at_ms() >= due) {
+            tokio::time::sleep(PAUSE).await;
+            continue;
         }
-        tokio::time::sleep(PAUSE).await;
+        let pause = match journal.append(RecordBody::Clock, None).await {
+            Err(_) if progress.failure().is_some() => return,
+            Err(_) => PAUSE_MAX,
+            // After a step of the wall clock the journal's own is behind for a while: no use in asking twenty times a second.
+            Ok(appended) => Duration::from_millis(due_ms.map_or(0, |due| (due - appended.received_at_ms).max(0)) as u64).clamp(PAUSE, PAUSE_MAX),
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

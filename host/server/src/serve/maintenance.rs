@@ -4,7 +4,8 @@ use crate::config::Retention;
 use alertmill_core::event::Uid;
 use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
 use alertmill_stores::embedded::Checkpointer;
-use alertmill_stores::{EmbeddedStore, JournalHandle};
+use alertmill_stores::modules::ModuleFiles;
+use alertmill_stores::{EmbeddedReader, EmbeddedStore, JournalHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -26,6 +27,24 @@ pub async fn release_journal(journal: JournalHandle, checkpointer: Checkpointer,
         if let Ok(Err(error)) = released {
             tracing::warn!(%error, "journal segments could not be removed");
         }
+    }
+}
+
+/// Generations whose modules and tables stay: after power loss the journal is replayed from an earlier commit, under the
+/// generation of that time.
+const GENERATIONS_KEPT: usize = 64;
+
+/// Removes modules and tables of long gone generations, at start, before any new one is written.
+pub fn remove_unused_modules(modules: &ModuleFiles, reader: &EmbeddedReader) {
+    let removed = reader.rule_sets(GENERATIONS_KEPT).and_then(|sets| {
+        // Fewer generations than are kept: none is long gone, and the journal may name ones that the state does not know.
+        if sets.len() < GENERATIONS_KEPT {
+            return Ok(0);
+        }
+        modules.remove_unused(|digest| sets.iter().any(|set| set.content.contains(digest)))
+    });
+    if let Err(error) = removed {
+        tracing::warn!(%error, "modules that no generation uses could not be removed");
     }
 }
 

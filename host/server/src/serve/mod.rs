@@ -30,6 +30,7 @@ use alertmill_core::record::RecordBody;
 use alertmill_core::value::Text;
 use alertmill_engine::Engine;
 use alertmill_stores::folder::{DataFolder, FolderOptions};
+use alertmill_stores::embedded::EmbeddedReport;
 use alertmill_stores::journal::JournalReport;
 use anyhow::{Context, anyhow};
 use std::net::SocketAddr;
@@ -149,7 +150,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let options = folder_options(&config);
     let dir = config.data.dir.clone();
     let folder = tokio::task::spawn_blocking(move || DataFolder::open(&dir, options)).await?.context("the data folder cannot be opened")?;
-    report(&folder.journal_report);
+    report(&folder.journal_report, &folder.store_report);
     let is_new = folder.journal_report.last_ordinal == 0;
     let backlog_end = folder.journal_report.last_ordinal;
 
@@ -200,6 +201,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     if is_new {
         let (watch, journal) = (watch.clone(), journal.clone());
         watch_blocking(watch, journal).await?;
+    }
+    // Records that are still to be replayed may begin generations that the state does not know yet.
+    if folder.journal_report.replay == 0 {
+        maintenance::remove_unused_modules(&folder.modules, &reader);
     }
     let helpers = vec![
         tokio::spawn(rules_loop(watch.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
@@ -292,6 +297,8 @@ fn folder_options(config: &Config) -> FolderOptions {
     options.journal.disk_bytes_max = config.data.journal_max.0;
     options.journal.queue_bytes_max = config.limits.queue.as_usize();
     options.journal.live_bytes_max = config.limits.queue.as_usize();
+    // Nothing is shipped in this version; alerts that waited for it would never be retired.
+    options.embedded.outbox = false;
     options.embedded.dead_letters_per_source_max = u64::from(config.retention.dead_letters_per_source);
     options
 }
@@ -323,12 +330,24 @@ fn listener_limits(config: &Config) -> ListenerLimits {
 }
 
 /// What recovery found is said once, at start, with exact numbers.
-fn report(report: &JournalReport) {
+fn report(report: &JournalReport, store: &EmbeddedReport) {
     if report.torn_bytes > 0 {
         tracing::info!(bytes = report.torn_bytes, "the journal ended in the middle of a write; nothing acknowledged was in it");
     }
     for gap in &report.gaps {
         tracing::error!(first = gap.first, last = gap.last, "journal records are lost; the damaged file is in journal/quarantine");
+    }
+    for fenced in &report.fenced {
+        tracing::error!(file = %fenced.quarantined.display(), "a damaged journal file was set aside; what could be read of it stays");
+    }
+    if report.behind_state {
+        tracing::error!("the journal ends before the state: it was deleted, or an older copy was restored; new records go on behind the state");
+    }
+    if store.event_rows_missing {
+        tracing::error!("event files end before the state says: events since then cannot be shown, their alerts are right");
+    }
+    if store.damaged_event_files > 0 {
+        tracing::error!(files = store.damaged_event_files, "event files are damaged; retries of the events in them count again");
     }
     if report.identity_replaced {
         tracing::error!("journal/identity was lost and made anew: retries of events received before now count again");
