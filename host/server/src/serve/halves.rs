@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// Batches between the halves; the rest waits in the journal.
 const BATCHES_BETWEEN: usize = 4;
@@ -39,29 +40,35 @@ pub struct Parts {
     pub store: Retaining,
     /// Where progress is written.
     pub progress: Arc<Progress>,
+    /// Turns true before the journal is closed on purpose.
+    pub stop: watch::Receiver<bool>,
     /// Held until both have ended.
     pub lock: FolderLock,
 }
 
 /// Starts both.
 pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, lock } = parts;
+    let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, lock } = parts;
     let (sender, receiver) = sync_channel(BATCHES_BETWEEN);
     let runtime = tokio::runtime::Handle::current();
     let mut records = Watched { records, progress: progress.clone() };
     let mut out = Out { sender, progress: progress.clone() };
     let (prepare_runtime, prepare_progress) = (runtime.clone(), progress.clone());
     let prepare = std::thread::Builder::new().name("prepare".into()).spawn(move || {
+        let _panics = Panics("prepare", prepare_progress.clone());
         let mut patience = Backoff("prepare");
         let ended = prepare_runtime.block_on(prepare_half(&mut records, &generations, &in_force, &understand, &mut out, &mut patience));
         tracing::debug!(why = %ended, "the prepare half has ended");
-        // A journal that was closed on purpose ends here too; only one that failed is a failure of the process.
-        if let Some(why) = journal.failure() {
-            prepare_progress.fail(why.to_owned());
+        // A journal that was closed on purpose ends here too; anything else is a failure of the process.
+        match journal.failure() {
+            Some(why) => prepare_progress.fail(why.to_owned()),
+            None if !*stop.borrow() => prepare_progress.fail(ended.to_string()),
+            None => {}
         }
     })?;
     let fold = std::thread::Builder::new().name("fold".into()).spawn(move || {
         let _lock = lock;
+        let _panics = Panics("fold", progress.clone());
         let mut incoming = In(receiver);
         let mut watcher = Watcher(progress.clone());
         let mut patience = Backoff("fold");
@@ -71,6 +78,17 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
         store.settle();
     })?;
     Ok(vec![prepare, fold])
+}
+
+/// A half that panics has stopped for good, and the process must not look well without it.
+struct Panics(&'static str, Arc<Progress>);
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.1.fail(format!("the {} half panicked; this is a bug, and a restart goes on where it was", self.0));
+        }
+    }
 }
 
 /// The engine as core's port; the watch learns of generations that an earlier process journaled.
@@ -98,7 +116,7 @@ impl RuleSets for Generations {
     }
 }
 
-/// The journal's reader, with a count of what was parsed again.
+/// The journal's reader, with a count of what an earlier process left.
 struct Watched {
     records: JournalReader,
     progress: Arc<Progress>,
@@ -112,7 +130,8 @@ impl Records for Watched {
             _ => 0,
         };
         let rows = records.iter().map(items).sum();
-        let replayed = records.iter().filter(|journaled| journaled.parsed.is_none()).map(items).sum();
+        // Records of this process that were read from the files, because memory was full, are counted already.
+        let replayed = records.iter().filter(|journaled| self.progress.is_backlog(journaled.record.ordinal)).map(items).sum();
         self.progress.prepared(rows, replayed);
         Ok(records)
     }

@@ -182,7 +182,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let uids = folder.store.known_uids();
     let checkpointer = folder.store.checkpointer();
     let generations = Generations::new(engine.clone(), watch.clone());
+    let (stopping, stop) = watch::channel(false);
     let threads = halves::spawn(halves::Parts {
+        stop: stop.clone(),
         records: folder.records,
         journal: folder.journal.clone(),
         generations,
@@ -197,7 +199,6 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     // A start is a record: time-outs of re-sending sources wait for a while after it.
     let started = RecordBody::Start { version: Text::new_static(env!("CARGO_PKG_VERSION")) };
     journal.append(started, None).await.map_err(|e| anyhow!("the journal does not take the first record: {e}"))?;
-    let (stopping, stop) = watch::channel(false);
     if is_new {
         let (watch, journal) = (watch.clone(), journal.clone());
         watch_blocking(watch, journal).await?;

@@ -87,7 +87,12 @@ impl Progress {
         self.backlog_end.saturating_sub(self.position())
     }
 
-    /// Items that were read again from the journal, and so parsed again.
+    /// Whether an earlier process journaled a record.
+    pub fn is_backlog(&self, ordinal: u64) -> bool {
+        ordinal <= self.backlog_end
+    }
+
+    /// Items that an earlier process journaled and this one prepared.
     pub fn replayed_items(&self) -> u64 {
         self.replayed_items.load(Relaxed)
     }
