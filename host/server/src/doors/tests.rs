@@ -19,7 +19,7 @@ use tower::ServiceExt;
 /// Remembers what was appended; answers as told, and only when `open` has a permit.
 #[derive(Clone)]
 struct FakeJournal {
-    records: Arc<Mutex<Vec<(Items, Vec<Item>)>>>,
+    records: Arc<Mutex<Vec<Items>>>,
     open: Arc<Semaphore>,
     answer: Arc<Mutex<Option<PortError>>>,
 }
@@ -30,7 +30,7 @@ impl FakeJournal {
     }
 
     fn records(&self) -> Vec<Items> {
-        self.records.lock().unwrap().iter().map(|(items, _)| items.clone()).collect()
+        self.records.lock().unwrap().clone()
     }
 
     fn items(&self) -> usize {
@@ -59,7 +59,7 @@ impl Journal for FakeJournal {
             assert_eq!(decode_item(items.door, items.bytes(i), &items.tenant).as_ref(), Ok(item), "a replay would differ");
         }
         let mut records = self.records.lock().unwrap();
-        records.push((items, parsed));
+        records.push(items);
         Ok(Appended { ordinal: records.len() as u64, received_at_ms: 0 })
     }
 }
@@ -187,7 +187,7 @@ async fn many_refusals_are_shortened_and_say_so() {
     assert_eq!((status.as_u16(), body["rejected"].as_array().unwrap().len(), &body["rejected_total"]), (200, 1_000, &1_500.into()));
     assert_eq!(headers["x-alertmill-limit"], "rejected; 1000; 1500");
     let few = Bench::with(1 << 30, DoorConfig { items_max: 10, ..DoorConfig::default() });
-    let (status, problem) = few.post(format!("[{}]", vec!["{}"; 11].join(","))).await;
+    let (status, problem) = few.post(format!("[{}]", ["{}"; 11].join(","))).await;
     assert_eq!((status, &problem["code"]), (413, &"too-many-items".into()));
 }
 
