@@ -110,7 +110,7 @@ pub enum FieldError {
 }
 
 /// Tag keys that would be taken for something else downstream.
-pub const RESERVED_TAG_KEYS: &[&str] = &["bk_tenant_id", "_id", "_index", "_source", "dedupe_md5", "uid"];
+pub const RESERVED_TAG_KEYS: &[&str] = &["bk_tenant_id", "_id", "_index", "_source", "dedupe_md5"];
 
 /// The one rule for tag keys, the same at every door and for rules: 1 to 128 bytes of UTF-8, no control characters, not
 /// a reserved name. `Err` says why not.
