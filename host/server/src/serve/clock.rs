@@ -39,7 +39,10 @@ pub async fn run(journal: InFlightJournal, progress: Arc<Progress>, mut stop: wa
             // After a step of the wall clock the journal's own is behind for a while: no use in asking twenty times a second.
             Ok(appended) => Duration::from_millis(due_ms.map_or(0, |due| (due - appended.received_at_ms).max(0)) as u64).clamp(PAUSE, PAUSE_MAX),
         };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
     let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, lock } = parts;
     let (sender, receiver) = sync_channel(BATCHES_BETWEEN);
     let runtime = tokio::runtime::Handle::current();
-    let mut records = Watched { records, progress: progress.clone() };
+    let mut records = Watched { records, journal: journal.clone(), progress: progress.clone(), error: None };
     let mut out = Out { sender, progress: progress.clone() };
     let (prepare_runtime, prepare_progress) = (runtime.clone(), progress.clone());
     let prepare = std::thread::Builder::new().name("prepare".into()).spawn(move || {
@@ -119,16 +119,48 @@ impl RuleSets for Generations {
 /// The journal's reader, with a count of what an earlier process left.
 struct Watched {
     records: JournalReader,
+    journal: JournalHandle,
     progress: Arc<Progress>,
+    /// Came up while records were in hand; it is said when they are gone.
+    error: Option<PortError>,
+}
+
+/// Rows that a batch waits for while more are on the way to the disk: a call into a rule costs the same for one row as for
+/// many. Nothing waits when nothing is on the way.
+const ROWS_WANTED: u64 = 128;
+
+fn items(journaled: &Journaled) -> u64 {
+    match &journaled.record.body {
+        RecordBody::Items(items) => items.spans.len() as u64,
+        _ => 0,
+    }
+}
+
+impl Watched {
+    fn read(&mut self, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let mut records = self.records.next_blocking(rows_max)?;
+        loop {
+            let rows: u64 = records.iter().map(items).sum();
+            if rows >= ROWS_WANTED || self.journal.counts().append_queue_bytes == 0 {
+                return Ok(records);
+            }
+            match self.records.next_blocking(rows_max - rows as usize) {
+                Ok(more) => records.extend(more),
+                Err(error) => {
+                    self.error = Some(error);
+                    return Ok(records);
+                }
+            }
+        }
+    }
 }
 
 impl Records for Watched {
     async fn next_records(&mut self, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
-        let records = self.records.next_blocking(rows_max)?;
-        let items = |journaled: &Journaled| match &journaled.record.body {
-            RecordBody::Items(items) => items.spans.len() as u64,
-            _ => 0,
-        };
+        let records = self.read(rows_max)?;
         let rows = records.iter().map(items).sum();
         // Records of this process that were read from the files, because memory was full, are counted already.
         let replayed = records.iter().filter(|journaled| self.progress.is_backlog(journaled.record.ordinal)).map(items).sum();

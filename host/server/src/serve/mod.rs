@@ -47,6 +47,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         builder.worker_threads(config.pipeline.workers as usize);
     }
     let runtime = builder.enable_all().build().context("the runtime cannot start")?;
+    allow_files(u64::from(config.limits.connections));
     let ended = runtime.block_on(async {
         let running = start(config).await?;
         eprintln!("alertmill is listening on http://{}", running.address());
@@ -59,6 +60,20 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     // Threads that still read for a request must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// Every connection is an open file, and many systems start with 1,024 of them: asks for as many as the configuration allows.
+fn allow_files(connections: u64) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let wanted = connections + 512;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+    if setrlimit(Resource::Nofile, limit).is_err() || limit.current < Some(wanted) {
+        tracing::warn!(allowed = limit.current, wanted, "fewer open files are allowed than limits.connections asks for; raise `ulimit -Hn`");
+    }
 }
 
 async fn stop_signal() {
