@@ -46,18 +46,27 @@ item_fields! {
 const FIELDS: usize = ItemField::ALL.len();
 
 /// The fields of one item.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Item {
     known: [Value; FIELDS],
     /// Bit per field: present, be it as `null`.
     present: u64,
+    /// What [`Item::weigh`] found, 0 before it.
+    weight: usize,
     /// Top-level fields without a meaning, in the order sent.
     pub unknown: Vec<(Text, Value)>,
 }
 
 impl Default for Item {
     fn default() -> Item {
-        Item { known: std::array::from_fn(|_| Value::Null), present: 0, unknown: Vec::new() }
+        Item { known: std::array::from_fn(|_| Value::Null), present: 0, weight: 0, unknown: Vec::new() }
+    }
+}
+
+/// Whether it was weighed makes no difference.
+impl PartialEq for Item {
+    fn eq(&self, other: &Item) -> bool {
+        (&self.known, self.present, &self.unknown) == (&other.known, other.present, &other.unknown)
     }
 }
 
@@ -83,8 +92,17 @@ impl Item {
         self.known[field as usize] = value;
     }
 
-    /// Rough bytes held, for the bound of queues.
+    /// Rough bytes held, for the bound of queues: those of [`Item::weigh`] from then on.
     pub fn size_bytes(&self) -> usize {
+        if self.weight > 0 { self.weight } else { self.count_bytes() }
+    }
+
+    /// Counts the bytes once, where the item is made and still in the cache: every queue on its way asks for them.
+    pub fn weigh(&mut self) {
+        self.weight = self.count_bytes();
+    }
+
+    fn count_bytes(&self) -> usize {
         size_of::<Item>() + self.known.iter().map(heap_bytes).sum::<usize>() + self.unknown.iter().map(|(_, v)| 32 + heap_bytes(v)).sum::<usize>()
     }
 }

@@ -45,8 +45,10 @@ pub fn decode_item(door: Door, bytes: &[u8], tenant: &str) -> Result<Item, Refus
 
 /// Gives the parsed fields of one item the meaning that its door defines.
 fn understand(door: Door, item: Item, bytes: &[u8], tenant: &str) -> Result<Item, Refusal> {
-    match door {
+    let mut item = match door {
         Door::Events => coerce::coerce(item, bytes, tenant),
         Door::Alertmanager => alertmanager::to_item(item, bytes),
-    }
+    }?;
+    item.weigh();
+    Ok(item)
 }

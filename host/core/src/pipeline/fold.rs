@@ -173,9 +173,21 @@ impl Fold {
                 self.ledger.door(&source, counts, journaled);
                 self.ledger.outcome(&source, Outcome::DeadLetter, dead_letters.len() as u64);
                 batch.commit.dead_letters.extend(dead_letters);
+                // Neighbours mostly end alike, so runs are counted, not rows.
+                let mut run: Option<(Outcome, u64)> = None;
                 for (row, known) in rows.by_ref().take(n) {
                     let outcome = self.row(row, known, record.generation, batch);
-                    self.ledger.outcome(&source, outcome, 1);
+                    match &mut run {
+                        Some((same, n)) if *same == outcome => *n += 1,
+                        _ => {
+                            if let Some((before, n)) = run.replace((outcome, 1)) {
+                                self.ledger.outcome(&source, before, n);
+                            }
+                        }
+                    }
+                }
+                if let Some((last, n)) = run {
+                    self.ledger.outcome(&source, last, n);
                 }
             }
             PreparedBody::RuleSet(set) => {

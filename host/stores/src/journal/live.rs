@@ -8,7 +8,8 @@ use std::task::Waker;
 
 #[derive(Default)]
 pub(super) struct Live {
-    queue: VecDeque<Journaled>,
+    /// Records, each with the bytes it counts for.
+    queue: VecDeque<(Journaled, usize)>,
     bytes: usize,
     /// The ordinal that the reader needs next.
     pub reader_next: u64,
@@ -47,13 +48,13 @@ impl LiveQueue {
             live.durable = ordinal;
             // Only an unbroken run up to the newest record is of use: a reader that is behind it reads files first.
             let follows = match live.queue.back() {
-                Some(back) => back.record.ordinal + 1 == ordinal,
+                Some((back, _)) => back.record.ordinal + 1 == ordinal,
                 None => live.reader_next == ordinal,
             };
             let size = record.size_bytes();
             if follows && live.bytes + size <= self.bytes_max {
                 live.bytes += size;
-                live.queue.push_back(record);
+                live.queue.push_back((record, size));
             }
         }
         let bytes = live.bytes;
@@ -80,21 +81,21 @@ impl LiveQueue {
 impl Live {
     /// The first ordinal that waits in memory.
     pub fn front(&self) -> Option<u64> {
-        self.queue.front().map(|front| front.record.ordinal)
+        self.queue.front().map(|(front, _)| front.record.ordinal)
     }
 
     /// Takes records while their items fit in `rows_max`, at least one.
     pub fn take(&mut self, rows_max: usize) -> Vec<Journaled> {
         let mut taken = Vec::new();
         let mut rows = 0;
-        while let Some(front) = self.queue.front() {
+        while let Some((front, size)) = self.queue.front() {
             rows += rows_of(front);
             if rows > rows_max && !taken.is_empty() {
                 break;
             }
-            self.bytes -= front.size_bytes();
+            self.bytes -= size;
             self.reader_next = front.record.ordinal + 1;
-            taken.extend(self.queue.pop_front());
+            taken.extend(self.queue.pop_front().map(|(record, _)| record));
         }
         taken
     }
