@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_kept_form_has_the_key_first_and_reads_back() {
-        let table = Table::parse(b"owner,host\n\"a \"\"b\"\",h1\n\"x,\ny\",h2\n", Some("host")).expect("a table");
+        let table = Table::parse(b"owner,host\n\"a \"\"b\"\"\",h1\n\"x,\ny\",h2\n", Some("host")).expect("a table");
         let csv = table.to_csv();
         assert_eq!(String::from_utf8_lossy(&csv), "\"host\",\"owner\"\n\"h1\",\"a \"\"b\"\"\"\n\"h2\",\"x,\ny\"\n");
         let again = Table::parse(&csv, None).expect("its own form");

@@ -16,7 +16,7 @@ use alertmill_stores::durable::FolderLock;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// Batches between the halves; the rest waits in the journal.
@@ -51,7 +51,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
     let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, lock } = parts;
     let (sender, receiver) = sync_channel(BATCHES_BETWEEN);
     let runtime = tokio::runtime::Handle::current();
-    let mut records = Watched { records, journal: journal.clone(), progress: progress.clone(), error: None };
+    let mut records = Watched { records, journal: journal.clone(), progress: progress.clone(), error: None, last: Instant::now() };
     let mut out = Out { sender, progress: progress.clone() };
     let (prepare_runtime, prepare_progress) = (runtime.clone(), progress.clone());
     let prepare = std::thread::Builder::new().name("prepare".into()).spawn(move || {
@@ -123,11 +123,16 @@ struct Watched {
     progress: Arc<Progress>,
     /// Came up while records were in hand; it is said when they are gone.
     error: Option<PortError>,
+    /// When the last batch went on.
+    last: Instant,
 }
 
-/// Rows that a batch waits for while more are on the way to the disk: a call into a rule costs the same for one row as for
-/// many. Nothing waits when nothing is on the way.
+/// Rows that a batch waits for in a steady stream: a call into a rule costs nearly the same for one row as for many.
 const ROWS_WANTED: u64 = 128;
+/// How long it waits at most, and only when the batch before went on less than this ago: a lone event never waits. Senders
+/// never wait for it, they are answered when the record is durable.
+const LINGER: Duration = Duration::from_millis(20);
+const LINGER_STEP: Duration = Duration::from_millis(1);
 
 fn items(journaled: &Journaled) -> u64 {
     match &journaled.record.body {
@@ -142,19 +147,30 @@ impl Watched {
             return Err(error);
         }
         let mut records = self.records.next_blocking(rows_max)?;
+        let linger = if self.last.elapsed() < LINGER { LINGER } else { Duration::ZERO };
+        let began = Instant::now();
         loop {
             let rows: u64 = records.iter().map(items).sum();
-            if rows >= ROWS_WANTED || self.journal.counts().append_queue_bytes == 0 {
-                return Ok(records);
+            if rows >= ROWS_WANTED {
+                break;
+            }
+            if self.journal.counts().last_synced_ordinal < self.records.next_ordinal() {
+                if began.elapsed() >= linger {
+                    break;
+                }
+                std::thread::sleep(LINGER_STEP);
+                continue;
             }
             match self.records.next_blocking(rows_max - rows as usize) {
                 Ok(more) => records.extend(more),
                 Err(error) => {
                     self.error = Some(error);
-                    return Ok(records);
+                    break;
                 }
             }
         }
+        self.last = Instant::now();
+        Ok(records)
     }
 }
 
