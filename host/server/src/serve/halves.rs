@@ -154,7 +154,7 @@ impl Watched {
             if rows >= ROWS_WANTED {
                 break;
             }
-            if self.journal.counts().last_synced_ordinal < self.records.next_ordinal() {
+            if self.journal.counts().last_ordinal < self.records.next_ordinal() {
                 if began.elapsed() >= linger {
                     break;
                 }
