@@ -29,8 +29,6 @@ const SENDERS: usize = 64;
 const EVENTS: usize = 100;
 const SOURCE: &str = "bench";
 const TENANT: &str = "system";
-/// A thread syncs the state at most 50 ms after a commit; a window waits for it, so that its cost is in the window.
-const SETTLE: Duration = Duration::from_millis(120);
 
 const RULES: [(&str, &[u8], &str); 3] = [
     ("10-owner-from-table", include_bytes!("../../../../rules/dist/owner-from-table.wasm"), "grants = [\"tables\"]\n"),
@@ -114,7 +112,8 @@ async fn whole_path(running: &Running, requests: Vec<Request>) -> Result<f64> {
         () = running.all_folded() => {}
         why = running.failed() => return Err(anyhow!("the pipeline stopped: {why}")),
     }
-    tokio::time::sleep(SETTLE).await;
+    // The state's sync belongs to the window too.
+    running.sync().await?;
     Ok(events / (cpu() - before).as_secs_f64())
 }
 

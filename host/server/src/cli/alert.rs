@@ -139,6 +139,14 @@ pub fn document(context: &Context, document: &Value, name: &str) -> Result<(), F
     out.finish()
 }
 
+/// Takes the items out of a list's answer.
+pub fn items_of(answer: &mut Value, path: &str) -> Result<Vec<Value>, Failure> {
+    match answer.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => Ok(items),
+        _ => Err(Failure::new(Exit::Bug, format!("{path} answered without items; is it an Alertmill server?"))),
+    }
+}
+
 /// A list over as many pages as it takes.
 pub async fn pages(
     context: &Context,
@@ -155,17 +163,12 @@ pub async fn pages(
     loop {
         let mut parameters = form_urlencoded::Serializer::new(String::new());
         parameters.extend_pairs(query.iter().map(|(name, value)| (*name, value.as_str())));
-        // A list that is short by nature has no pages: `limit` 0 and no cursor ask for all of it.
-        if limit > 0 || cursor.is_some() || path != "/api/v1/rules" {
-            parameters.append_pair("limit", &(wanted - seen).min(PAGE_MAX).to_string());
-        }
+        parameters.append_pair("limit", &(wanted - seen).min(PAGE_MAX).to_string());
         if let Some(cursor) = &cursor {
             parameters.append_pair("cursor", cursor);
         }
         let mut page: Value = context.client.get_json(&format!("{path}?{}", parameters.finish())).await?;
-        let Some(Value::Array(rows)) = page.get_mut("items").map(Value::take) else {
-            return Err(Failure::new(Exit::Bug, format!("{path} answered without items; is it an Alertmill server?")));
-        };
+        let rows = items_of(&mut page, path)?;
         seen += rows.len() as u64;
         cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
         let is_last = cursor.is_none() || seen >= wanted || rows.is_empty();

@@ -1,11 +1,12 @@
 //! `rule list` asks the server, `rule inspect` reads a file and needs none.
 
 use super::Context;
-use super::alert::{document, pages};
+use super::alert::{document, items_of};
 use super::exit::{Exit, Failure};
-use super::output::{Column, text};
+use super::output::{Column, Format, text};
 use alertmill_engine::Engine;
 use clap::Args;
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// A module.
@@ -28,7 +29,16 @@ pub async fn list(context: &Context) -> Result<(), Failure> {
         Column { head: "FAILURES", cell: |row| text(row, "stats.failures") },
         Column { head: "DIGEST", cell: |row| text(row, "digest").chars().take(19).collect() },
     ];
-    pages(context, "/api/v1/rules", &[], 0, &columns, |row| text(row, "name")).await
+    let path = "/api/v1/rules";
+    let mut answer: Value = context.client.get_json(path).await?;
+    let mut out = context.output();
+    if out.format() == Format::Json {
+        out.json(&answer)?;
+    } else {
+        let rules = items_of(&mut answer, path)?;
+        out.rows(&answer, &rules, &columns, |row| text(row, "name"))?;
+    }
+    out.finish()
 }
 
 /// An engine for inspecting, which needs nothing but a module's own bytes.

@@ -212,9 +212,12 @@ async fn h28_a_sender_that_goes_away_tears_nothing() {
     let body = format!("[7,{}]", items.join(","));
     assert!(tokio::time::timeout(Duration::from_millis(300), bench.post(body)).await.is_err());
     bench.journal.open.add_permits(2);
-    while bench.snapshot("events").journaled == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let journaled = async {
+        while bench.snapshot("events").journaled == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), journaled).await.expect("what the sender left behind is journaled");
     assert_eq!((bench.journal.items(), bench.journal.sums(), bench.doors.bytes_in_flight()), (10_001, (10_002, 1, 0), 0));
 }
 

@@ -51,7 +51,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
     let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, lock } = parts;
     let (sender, receiver) = sync_channel(BATCHES_BETWEEN);
     let runtime = tokio::runtime::Handle::current();
-    let mut records = Watched { records, journal: journal.clone(), progress: progress.clone(), error: None, last: Instant::now() };
+    let mut records = Watched { records, progress: progress.clone(), last: Instant::now() };
     let mut out = Out { sender, progress: progress.clone() };
     let (prepare_runtime, prepare_progress) = (runtime.clone(), progress.clone());
     let prepare = std::thread::Builder::new().name("prepare".into()).spawn(move || {
@@ -119,20 +119,16 @@ impl RuleSets for Generations {
 /// The journal's reader, with a count of what an earlier process left.
 struct Watched {
     records: JournalReader,
-    journal: JournalHandle,
     progress: Arc<Progress>,
-    /// Came up while records were in hand; it is said when they are gone.
-    error: Option<PortError>,
     /// When the last batch went on.
     last: Instant,
 }
 
 /// Rows that a batch waits for in a steady stream: a call into a rule costs nearly the same for one row as for many.
-const ROWS_WANTED: u64 = 128;
+const ROWS_WANTED: usize = 128;
 /// How long it waits at most, and only when the batch before went on less than this ago: a lone event never waits. Senders
 /// never wait for it, they are answered when the record is durable.
 const LINGER: Duration = Duration::from_millis(20);
-const LINGER_STEP: Duration = Duration::from_millis(1);
 
 fn items(journaled: &Journaled) -> u64 {
     match &journaled.record.body {
@@ -141,42 +137,13 @@ fn items(journaled: &Journaled) -> u64 {
     }
 }
 
-impl Watched {
-    fn read(&mut self, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
-        }
-        let mut records = self.records.next_blocking(rows_max)?;
-        let linger = if self.last.elapsed() < LINGER { LINGER } else { Duration::ZERO };
-        let began = Instant::now();
-        loop {
-            let rows: u64 = records.iter().map(items).sum();
-            if rows >= ROWS_WANTED {
-                break;
-            }
-            if self.journal.counts().last_ordinal < self.records.next_ordinal() {
-                if began.elapsed() >= linger {
-                    break;
-                }
-                std::thread::sleep(LINGER_STEP);
-                continue;
-            }
-            match self.records.next_blocking(rows_max - rows as usize) {
-                Ok(more) => records.extend(more),
-                Err(error) => {
-                    self.error = Some(error);
-                    break;
-                }
-            }
-        }
-        self.last = Instant::now();
-        Ok(records)
-    }
-}
-
 impl Records for Watched {
     async fn next_records(&mut self, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
-        let records = self.read(rows_max)?;
+        let mut records = self.records.next_blocking(rows_max)?;
+        if self.last.elapsed() < LINGER {
+            self.records.linger(&mut records, rows_max, ROWS_WANTED, LINGER);
+        }
+        self.last = Instant::now();
         let rows = records.iter().map(items).sum();
         // Records of this process that were read from the files, because memory was full, are counted already.
         let replayed = records.iter().filter(|journaled| self.progress.is_backlog(journaled.record.ordinal)).map(items).sum();

@@ -30,7 +30,7 @@ use alertmill_core::record::RecordBody;
 use alertmill_core::value::Text;
 use alertmill_engine::Engine;
 use alertmill_stores::folder::{DataFolder, FolderOptions};
-use alertmill_stores::embedded::EmbeddedReport;
+use alertmill_stores::embedded::{Checkpointer, EmbeddedReport};
 use alertmill_stores::journal::JournalReport;
 use anyhow::{Context, anyhow};
 use std::net::SocketAddr;
@@ -94,6 +94,7 @@ pub struct Running {
     progress: Arc<Progress>,
     watch: Arc<RulesWatch>,
     engine: Engine,
+    checkpointer: Checkpointer,
     stopping: watch::Sender<bool>,
     listener: JoinHandle<()>,
     helpers: Vec<JoinHandle<()>>,
@@ -129,6 +130,13 @@ impl Running {
     /// Comes back when all records so far are folded and committed.
     pub async fn all_folded(&self) {
         self.progress.reached(self.journal.handle().counts().last_ordinal).await;
+    }
+
+    /// Syncs the state, as a thread does by itself shortly after each commit.
+    pub async fn sync(&self) -> anyhow::Result<()> {
+        let checkpointer = self.checkpointer.clone();
+        tokio::task::spawn_blocking(move || checkpointer.checkpoint()).await??;
+        Ok(())
     }
 
     /// Comes back, with the reason, when the pipeline cannot go on.
@@ -229,7 +237,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     ];
 
     let doors = Doors::new(journal.clone(), Budget::new(config.limits.queue.as_usize()), door_config(&config));
-    let health = Arc::new(health::ProcessHealth::new(folder.journal.clone(), checkpointer, progress.clone()));
+    let health = Arc::new(health::ProcessHealth::new(folder.journal.clone(), checkpointer.clone(), progress.clone()));
     let metrics = Arc::new(Metrics::new(Sources {
         doors: {
             let doors = doors.clone();
@@ -276,7 +284,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         };
         listener.serve(socket, app, stop).await;
     });
-    Ok(Running { address, journal, progress, watch, engine, stopping, listener, helpers, threads })
+    Ok(Running { address, journal, progress, watch, engine, checkpointer, stopping, listener, helpers, threads })
 }
 
 /// Reads and compiles on a thread where that is fine.

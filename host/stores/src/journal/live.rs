@@ -5,6 +5,7 @@ use alertmill_core::record::Journaled;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 #[derive(Default)]
 pub(super) struct Live {
@@ -38,6 +39,10 @@ impl LiveQueue {
 
     pub fn wait<'a>(&self, live: MutexGuard<'a, Live>) -> MutexGuard<'a, Live> {
         self.changed.wait(live).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn wait_at_most<'a>(&self, live: MutexGuard<'a, Live>, at_most: Duration) -> MutexGuard<'a, Live> {
+        self.changed.wait_timeout(live, at_most).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Hands over a group that is durable now. Gives the bytes that the queue holds afterwards.
@@ -84,10 +89,9 @@ impl Live {
         self.queue.front().map(|(front, _)| front.record.ordinal)
     }
 
-    /// Takes records while their items fit in `rows_max`, at least one.
-    pub fn take(&mut self, rows_max: usize) -> Vec<Journaled> {
-        let mut taken = Vec::new();
-        let mut rows = 0;
+    /// Puts records behind `taken` while the items of all fit in `rows_max`, or at least one when there are none yet.
+    pub fn take(&mut self, taken: &mut Vec<Journaled>, rows_max: usize) {
+        let mut rows: usize = taken.iter().map(rows_of).sum();
         while let Some((front, size)) = self.queue.front() {
             rows += rows_of(front);
             if rows > rows_max && !taken.is_empty() {
@@ -97,7 +101,6 @@ impl Live {
             self.reader_next = front.record.ordinal + 1;
             taken.extend(self.queue.pop_front().map(|(record, _)| record));
         }
-        taken
     }
 
     pub fn bytes(&self) -> usize {

@@ -8,6 +8,7 @@ mod answer;
 mod clock;
 mod counters;
 mod disk;
+mod gather;
 mod live;
 mod reader;
 mod recovery;
@@ -275,8 +276,11 @@ impl JournalHandle {
         queue.bytes += bytes;
         shared.counters.append_queue_bytes.store(queue.bytes as u64, Relaxed);
         queue.requests.push_back(Request { payload, body, parsed, promise });
+        let is_awaited = queue.requests.len() >= queue.wake_at || queue.bytes >= shared.group_bytes_max;
         drop(queue);
-        shared.append_ready.notify_one();
+        if is_awaited {
+            shared.append_ready.notify_one();
+        }
         Ok(answer)
     }
 

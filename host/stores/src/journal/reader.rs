@@ -2,7 +2,8 @@
 //! up. Which of the two is decided record by record, so falling behind and catching up need no mode.
 
 use super::segment::{self, Frame, Gap, Piece};
-use super::{Segment, Shared, live};
+use super::live::{self, Live};
+use super::{Segment, Shared};
 use alertmill_core::ports::{PortError, Records};
 use alertmill_core::record::{Journaled, Record, RecordBody};
 use std::fs::File;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 const READ_BYTES: usize = 1 << 20;
 
@@ -66,6 +68,39 @@ impl JournalReader {
         self.next
     }
 
+    /// Waits until `records`, which were given out last, have `rows_wanted` items, but no longer than `at_most`, and puts
+    /// behind them what comes, at most `rows_max` items in all. Only a reader that has caught up lingers: what waits in the
+    /// files makes full batches by itself.
+    pub fn linger(&mut self, records: &mut Vec<Journaled>, rows_max: usize, rows_wanted: usize, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        let shared = self.shared.clone();
+        let mut live = shared.live.lock();
+        while records.iter().map(live::rows_of).sum::<usize>() < rows_wanted && live.ended.is_none() {
+            if live.front() == Some(self.next) {
+                let before = records.len();
+                live.take(records, rows_max);
+                if records.len() == before {
+                    break;
+                }
+                self.passed(records, &live);
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if live.durable >= self.next || left.is_zero() {
+                break;
+            }
+            live = shared.live.wait_at_most(live, left);
+        }
+    }
+
+    /// These records are handed out.
+    fn passed(&mut self, records: &[Journaled], live: &Live) {
+        let Some(last) = records.last() else { return };
+        (self.next, self.last_ms) = (last.record.ordinal + 1, last.record.received_at_ms);
+        self.shared.counters.live_queue_bytes.store(live.bytes() as u64, Relaxed);
+        self.shared.counters.handed_over.store(self.next - 1, Relaxed);
+    }
+
     fn poll_records(&mut self, context: &mut Context<'_>, rows_max: usize) -> Poll<Result<Vec<Journaled>, PortError>> {
         match self.try_records(rows_max, Some(context)) {
             Ok(Some(records)) => Poll::Ready(Ok(records)),
@@ -79,25 +114,24 @@ impl JournalReader {
         let shared = self.shared.clone();
         let mut live = shared.live.lock();
         let records = if live.front() == Some(self.next) {
-            let records = live.take(rows_max);
-            shared.counters.live_queue_bytes.store(live.bytes() as u64, Relaxed);
-            drop(live);
+            let mut records = Vec::new();
+            live.take(&mut records, rows_max);
             records
         } else if self.next <= live.durable {
             let until = live.front().map_or(live.durable, |front| front - 1);
             drop(live);
-            self.read_files(until, rows_max)?
+            let records = self.read_files(until, rows_max)?;
+            live = shared.live.lock();
+            live.reader_next = records.last().map_or(self.next, |last| last.record.ordinal + 1);
+            records
         } else if let Some(why) = &live.ended {
             return Err(PortError::Fatal(why.clone()));
         } else {
             live.waker = context.map(|context| context.waker().clone());
             return Ok(None);
         };
-        let Some(last) = records.last() else { return Ok(None) };
-        (self.next, self.last_ms) = (last.record.ordinal + 1, last.record.received_at_ms);
-        shared.live.lock().reader_next = self.next;
-        shared.counters.handed_over.store(self.next - 1, Relaxed);
-        Ok(Some(records))
+        self.passed(&records, &live);
+        Ok((!records.is_empty()).then_some(records))
     }
 
     fn read_files(&mut self, until: u64, rows_max: usize) -> Result<Vec<Journaled>, PortError> {

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 struct Unpark(std::thread::Thread);
 
@@ -266,6 +267,34 @@ fn a_reader_that_falls_behind_takes_the_rest_from_files() {
     wait(journal.append(body(201), Some(Vec::new()))).unwrap();
     let records = wait(reader.next_records(10)).unwrap();
     assert_eq!((records.len(), records[0].parsed.is_some()), (1, true));
+}
+
+#[test]
+fn a_lingering_reader_takes_along_what_comes_and_no_more_than_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    let long = Duration::from_secs(600);
+    append(&journal, [1]);
+    let mut records = reader.next_blocking(10).unwrap();
+    reader.linger(&mut records, 10, 1, long);
+    assert_eq!(records.len(), 1, "enough are there");
+    reader.linger(&mut records, 10, 2, Duration::ZERO);
+    assert_eq!(records.len(), 1, "no time to wait");
+    std::thread::scope(|scope| {
+        scope.spawn(|| append(&journal, 2..=4));
+        reader.linger(&mut records, 10, 4, long);
+    });
+    assert_eq!(records.len(), 4);
+    append(&journal, 5..=8);
+    reader.linger(&mut records, 6, 8, long);
+    assert_eq!(records.len(), 6, "the rest is the next batch's");
+    let mut rest = reader.next_blocking(10).unwrap();
+    journal.close();
+    reader.linger(&mut rest, 10, 10, long);
+    records.extend(rest);
+    check(&records);
+    assert_eq!(records.len(), 8, "a journal that ends is not waited for");
+    assert!(matches!(reader.next_blocking(1), Err(PortError::Fatal(_))));
 }
 
 #[test]

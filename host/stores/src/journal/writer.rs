@@ -4,6 +4,7 @@
 use super::answer::Promise;
 use super::clock::Ticking;
 use super::disk::{Disk, SegmentFile};
+use super::gather::{Gathering, PAUSE, WINDOW};
 use super::segment::{self, FrameHead};
 use super::{Segment, Shared};
 use alertmill_core::item::Item;
@@ -12,7 +13,7 @@ use alertmill_core::record::{Journaled, Record, RecordBody};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// One append that waits.
@@ -28,6 +29,8 @@ pub(super) struct Request {
 pub(super) struct AppendQueue {
     pub requests: VecDeque<Request>,
     pub bytes: usize,
+    /// The writer is to be woken when so many wait; in between it looks by itself.
+    pub wake_at: usize,
     pub closed: bool,
 }
 
@@ -53,6 +56,7 @@ pub(super) struct Writer {
     next_id: u64,
     last_ms: i64,
     buffer: Vec<u8>,
+    gathering: Gathering,
 }
 
 /// Why a group did not become durable.
@@ -65,7 +69,7 @@ enum Failure {
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, clock: Ticking, next_ordinal: u64, next_id: u64, last_ms: i64) -> Writer {
-        Writer { shared, disk, clock, active: None, next_ordinal, next_id, last_ms, buffer: Vec::new() }
+        Writer { shared, disk, clock, active: None, next_ordinal, next_id, last_ms, buffer: Vec::new(), gathering: Gathering::default() }
     }
 
     /// Makes the first segment, with what the last process may not have synced.
@@ -91,14 +95,16 @@ impl Writer {
         self.shared.live.end("the journal is closed".into());
     }
 
-    fn next_group(&self) -> Option<Vec<Request>> {
+    fn next_group(&mut self) -> Option<Vec<Request>> {
         let mut queue = self.shared.append.lock().unwrap_or_else(PoisonError::into_inner);
         while queue.requests.is_empty() {
             if queue.closed {
                 return None;
             }
+            queue.wake_at = 1;
             queue = self.shared.append_ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+        queue = self.gather(queue);
         let mut group = Vec::with_capacity(queue.requests.len());
         let mut bytes = 0;
         while let Some(request) = queue.requests.front() {
@@ -110,7 +116,22 @@ impl Writer {
             group.extend(queue.requests.pop_front());
         }
         self.shared.counters.append_queue_bytes.store(queue.bytes as u64, Relaxed);
+        self.gathering.group_of(group.len());
         Some(group)
+    }
+
+    /// Waits until as many wait as were there lately, or no more come.
+    fn gather<'a>(&self, mut queue: MutexGuard<'a, AppendQueue>) -> MutexGuard<'a, AppendQueue> {
+        let until = Instant::now() + WINDOW;
+        queue.wake_at = self.gathering.wanted();
+        while queue.requests.len() < queue.wake_at && queue.bytes < self.shared.group_bytes_max && !queue.closed {
+            let (waiting, pause) = (queue.requests.len(), until.saturating_duration_since(Instant::now()).min(PAUSE));
+            queue = self.shared.append_ready.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner).0;
+            if pause.is_zero() || queue.requests.len() == waiting {
+                break;
+            }
+        }
+        queue
     }
 
     /// Gives the group's first ordinal and its time, once it is durable.
