@@ -1,9 +1,11 @@
 //! What the end-to-end tests share: a scratch folder with a server in it ([`Site`]), the running process ([`Server`]), a
-//! plain HTTP client ([`Http`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]).
+//! plain HTTP client ([`Http`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]); and a data folder with a
+//! past ([`history`]).
 //!
 //! Nothing here sleeps for a fixed time: tests wait for a condition with [`until`], which has a deadline and says what it
 //! waited for. The binary is `target/release/alertmill` of this workspace, or `ALERTMILL_BIN`.
 
+pub mod history;
 mod http;
 mod metrics;
 mod random;

@@ -133,6 +133,15 @@ impl Server {
         self.proc_kib("VmHWM:") * 1024
     }
 
+    /// CPU time that the process has used, user and kernel, in steps of the kernel's tick (10 ms).
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("/proc of the server");
+        // The name of the process may hold anything; what follows its closing parenthesis is numbers.
+        let numbers: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().map(|i| numbers[*i].parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     fn proc_kib(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc of the server");
         let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says it");
