@@ -20,18 +20,6 @@ pub enum StoredOnly {
     RuleDropped,
 }
 
-impl StoredOnly {
-    /// Name in counters and answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            StoredOnly::Expired => "expired",
-            StoredOnly::LowerSeverity => "lower-severity",
-            StoredOnly::NoOpenAlert => "no-open-alert",
-            StoredOnly::RuleDropped => "rule-dropped",
-        }
-    }
-}
-
 /// Where one event went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -47,19 +35,31 @@ pub enum Outcome {
     Folded,
 }
 
-impl Outcome {
-    fn counter(self) -> Text {
-        match self {
-            Outcome::Duplicate => Text::new_static("duplicates"),
-            Outcome::DeadLetter => Text::new_static("dead_letters"),
-            Outcome::Refreshed => Text::new_static("refreshed"),
-            Outcome::Folded => Text::new_static("folded"),
-            Outcome::StoredOnly(StoredOnly::Expired) => Text::new_static("stored_only.expired"),
-            Outcome::StoredOnly(StoredOnly::LowerSeverity) => Text::new_static("stored_only.lower-severity"),
-            Outcome::StoredOnly(StoredOnly::NoOpenAlert) => Text::new_static("stored_only.no-open-alert"),
-            Outcome::StoredOnly(StoredOnly::RuleDropped) => Text::new_static("stored_only.rule-dropped"),
+/// Names each outcome's counter, once: an outcome that is missing here does not compile, and one that is here is part of
+/// the sums.
+macro_rules! counters {
+    ($($outcome:ident $(($reason:ident))? $name:literal)*) => {
+        impl Outcome {
+            /// All of them.
+            pub const ALL: &'static [Outcome] = &[$(Outcome::$outcome $((StoredOnly::$reason))?),*];
+
+            /// Name of its counter.
+            pub const fn counter(self) -> &'static str {
+                match self { $(Outcome::$outcome $((StoredOnly::$reason))? => $name),* }
+            }
         }
-    }
+    };
+}
+
+counters! {
+    Duplicate "duplicates"
+    DeadLetter "dead_letters"
+    Refreshed "refreshed"
+    StoredOnly(Expired) "stored_only.expired"
+    StoredOnly(LowerSeverity) "stored_only.lower-severity"
+    StoredOnly(NoOpenAlert) "stored_only.no-open-alert"
+    StoredOnly(RuleDropped) "stored_only.rule-dropped"
+    Folded "folded"
 }
 
 type Key = (&'static str, Text, Text);
@@ -89,7 +89,7 @@ impl Ledger {
 
     /// Where one event went.
     pub fn outcome(&mut self, source: &Text, outcome: Outcome, n: u64) {
-        self.add("source", source, outcome.counter(), n);
+        self.add("source", source, Text::new_static(outcome.counter()), n);
     }
 
     /// What a rule did.
@@ -126,8 +126,7 @@ impl Ledger {
     pub fn imbalance(&self, source: &str) -> (i64, i64) {
         let n = |counter: &str| self.get("source", source, counter) as i64;
         let door = n("received") - n("refused") - n("journaled") - n("duplicates_in_request");
-        let stored_only = n("stored_only.expired") + n("stored_only.lower-severity") + n("stored_only.no-open-alert") + n("stored_only.rule-dropped");
-        let fold = n("journaled") - n("duplicates") - n("dead_letters") - n("refreshed") - n("folded") - stored_only;
+        let fold = n("journaled") - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>();
         (door, fold)
     }
 
@@ -138,5 +137,23 @@ impl Ledger {
         let key = (scope, name.clone(), counter);
         *self.values.entry(key.clone()).or_insert(0) += n;
         self.changed.insert(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_is_in_the_sums() {
+        let source = Text::new_static("web");
+        for outcome in Outcome::ALL {
+            let mut ledger = Ledger::default();
+            ledger.door(&source, DoorCounts { received: 3, refused: 1, duplicates: 0 }, 2);
+            ledger.outcome(&source, *outcome, 1);
+            assert_eq!(ledger.imbalance("web"), (0, 1), "{outcome:?}");
+            ledger.outcome(&source, *outcome, 1);
+            assert_eq!(ledger.imbalance("web"), (0, 0), "{outcome:?}");
+        }
     }
 }
