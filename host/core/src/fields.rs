@@ -1,5 +1,6 @@
 //! The closed table of fields that rules may read and write (DESIGN.md section 5): name, type, access.
 
+use crate::decode::{KEY_BYTES_MAX, OUR_MARKS};
 use crate::event::Tag;
 use crate::row::Row;
 use crate::value::{Text, Value};
@@ -107,6 +108,9 @@ pub enum FieldError {
     /// A tag's key that events may not have.
     #[error("tag key `{0}` is refused: {1}")]
     TagKey(String, &'static str),
+    /// A path into `extra_info` that is too deep, or has too long a key.
+    #[error("field `{0}` is refused: a path in extra_info has at most {EXTRA_KEYS_MAX} keys of at most {KEY_BYTES_MAX} bytes")]
+    Path(String),
 }
 
 /// Tag keys that would be taken for something else downstream.
@@ -135,6 +139,8 @@ pub const ALERT_NAME_BYTES_MAX: usize = 512;
 pub const DESCRIPTION_BYTES_MAX: usize = 32 * 1024;
 /// Tags of one event.
 pub const TAGS_MAX: usize = 256;
+/// Keys of a path into `extra_info`: a rule makes objects inside each other no deeper than that.
+pub const EXTRA_KEYS_MAX: usize = 16;
 
 /// A value that a field does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,6 +179,8 @@ impl Field {
         }
         match Field::parse(name)? {
             Field::Known(known) if !known.is_writable() => Err(FieldError::ReadOnly(name.to_owned())),
+            // Where our own marks are, which say what rules did.
+            Field::Extra(keys) if keys.first().is_some_and(|key| key.starts_with(OUR_MARKS)) => Err(FieldError::ReadOnly(name.to_owned())),
             Field::AllTags => Err(FieldError::Unknown("tags (in `writes` it is spelt `tags.*`)".to_owned())),
             field => Ok(field),
         }
@@ -187,6 +195,9 @@ impl Field {
             let keys: Vec<Text> = path.split('.').map(Text::new).collect();
             if keys.iter().any(|key| key.is_empty()) {
                 return Err(FieldError::Unknown(name.to_owned()));
+            }
+            if keys.len() > EXTRA_KEYS_MAX || keys.iter().any(|key| key.len() > KEY_BYTES_MAX) {
+                return Err(FieldError::Path(name.to_owned()));
             }
             return Ok(Field::Extra(keys));
         }
@@ -295,14 +306,16 @@ impl Field {
                 KnownField::Description => e.description = value(),
                 KnownField::TargetType => e.target_type = Text::new(text),
                 KnownField::Target => e.target = value(),
-                KnownField::Assignee => e.assignee = list_or_text(text),
-                KnownField::Metric => e.metric = match list_or_text(text) {
-                    list @ Value::List(_) => list,
-                    one => Value::List(vec![one]),
-                },
+                KnownField::Assignee => e.assignee = self.texts_or_text(text)?,
+                KnownField::Metric => {
+                    e.metric = match self.texts_or_text(text)? {
+                        list @ Value::List(_) => list,
+                        one => Value::List(vec![one]),
+                    }
+                }
                 KnownField::Category => e.category = Text::new(text),
-                KnownField::DedupeKeys => match list_or_text(text) {
-                    Value::List(keys) if keys.iter().all(|key| key.as_text().is_some()) => e.dedupe_keys = keys,
+                KnownField::DedupeKeys => match self.texts_or_text(text)? {
+                    Value::List(keys) if keys.iter().filter_map(Value::as_text).all(|key| !key.contains('\0')) => e.dedupe_keys = keys,
                     _ => return Err(self.wants("a JSON list of field names")),
                 },
                 KnownField::Ip => e.ip = value(),
@@ -310,7 +323,7 @@ impl Field {
                 KnownField::BkCloudId => e.bk_cloud_id = value(),
                 KnownField::BkHostId => e.bk_host_id = value(),
                 KnownField::BkServiceInstanceId => e.bk_service_instance_id = value(),
-                KnownField::BkTopoNode => e.bk_topo_node = list_or_text(text),
+                KnownField::BkTopoNode => e.bk_topo_node = self.texts_or_text(text)?,
                 _ => return Err(self.wants("an integer")),
             },
             Field::AllTags | Field::Drop => return Err(self.wants("no column")),
@@ -322,8 +335,8 @@ impl Field {
     pub fn write_integer(&self, row: &mut Row, n: i64) -> Result<(), WriteError> {
         match self {
             Field::Known(KnownField::Severity) if (1..=3).contains(&n) => {
+                // As if the sender had sent it: only an alert rule sets the severity of the alert.
                 row.event.severity = Value::Int(n);
-                row.severity_by_rule = true;
                 Ok(())
             }
             Field::Known(KnownField::Severity) => Err(self.refuses(format!("{n} is not 1, 2 or 3"))),
@@ -367,6 +380,15 @@ impl Field {
         if at.set(last, Value::from(text)) { Ok(()) } else { Err(self.refuses("its place is no object".to_owned())) }
     }
 
+    /// List fields cross as JSON text; anything that is no JSON list is one text. The same as at the doors: a list of texts.
+    fn texts_or_text(&self, text: &str) -> Result<Value, WriteError> {
+        match Value::from_json(text.as_bytes()) {
+            Ok(Value::List(list)) if list.iter().all(|entry| entry.as_text().is_some()) => Ok(Value::List(list)),
+            Ok(Value::List(_)) => Err(self.wants("a JSON list of texts, or one text")),
+            _ => Ok(Value::from(text)),
+        }
+    }
+
     fn wants(&self, wanted: &'static str) -> WriteError {
         WriteError::Type { field: self.name().into_owned(), wanted }
     }
@@ -404,10 +426,5 @@ pub fn remove_tag(row: &mut Row, key: &str) {
     row.event.tags.retain(|tag| tag.key != key);
 }
 
-/// List fields cross as JSON text; anything that is no JSON list is one text.
-fn list_or_text(text: &str) -> Value {
-    match Value::from_json(text.as_bytes()) {
-        Ok(list @ Value::List(_)) => list,
-        _ => Value::from(text),
-    }
-}
+#[cfg(test)]
+mod tests;

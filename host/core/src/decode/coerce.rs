@@ -41,8 +41,8 @@ pub const TIME_S_MAX: i64 = 253_402_300_799;
 
 /// Key in `extra_info` of fields without a meaning.
 const UNKNOWN: &str = "unknown";
-/// Key in `extra_info` of our own marks.
-const OUR_MARKS: &str = "alertmill";
+/// Key in `extra_info` of our own marks, which neither senders nor rules write.
+pub const OUR_MARKS: &str = "alertmill";
 /// Integers beyond it are not exact in JSON as browsers and Elasticsearch's clients read it.
 const EXACT_MAX: i64 = 1 << 53;
 
@@ -118,9 +118,7 @@ fn too_long(field: ItemField, bytes: usize, most: usize) -> Refusal {
 fn tenant_of(value: Value, tenant: &str) -> Result<Value, Refusal> {
     match value.as_text() {
         Some(sent) if sent.is_empty() || sent == tenant => Ok(Value::Null),
-        _ => {
-            Err(Refusal::new(Code::Tenant, "/bk_tenant_id", "bk_tenant_id is not the tenant of the sender's token; leave it out, the token decides"))
-        }
+        _ => Err(Refusal::new(Code::Tenant, "/bk_tenant_id", "bk_tenant_id is not the tenant of the sender's token; leave it out, the token decides")),
     }
 }
 
@@ -261,9 +259,7 @@ fn check_target(item: &mut Item) -> Result<(), Refusal> {
     let target_type = item.get(ItemField::TargetType).as_text().unwrap_or_default();
     let (is_host, is_service) = (target_type.eq_ignore_ascii_case("HOST"), target_type.eq_ignore_ascii_case("SERVICE"));
     match item.get(ItemField::Target) {
-        Value::Text(target) if is_service && target.parse::<i64>().is_err() => {
-            refuse("the target of a SERVICE is the id of a service instance, digits only")
-        }
+        Value::Text(target) if is_service && target.parse::<i64>().is_err() => refuse("the target of a SERVICE is the id of a service instance, digits only"),
         Value::Text(_) => Ok(()),
         _ if is_host => refuse("the target of a HOST is a text such as `10.0.0.1|0` or a host id as text"),
         Value::Int(id) if is_service => {
@@ -276,15 +272,11 @@ fn check_target(item: &mut Item) -> Result<(), Refusal> {
     }
 }
 
-/// What holds at any depth: keys are short and have no NUL, integers kept their digits, and a NUL in free text is made
+/// What holds at any depth, once nothing is left among the unknown fields: keys are short and have no NUL, integers kept their digits, and a NUL in free text is made
 /// visible (U+2400) and marked.
 pub(super) fn sweep(item: &mut Item, bytes: &[u8]) -> Result<(), Refusal> {
     let has_nul = bytes.contains(&b'\\') && bytes.windows(6).any(|six| six == b"\\u0000");
     let mut found = Found { has_nul, replaced: false, may_be_inexact: false };
-    for (key, value) in &mut item.unknown {
-        check_key(key)?;
-        found.visit(value)?;
-    }
     for &field in ItemField::ALL {
         if !item.get(field).is_null() {
             let mut value = item.take(field);

@@ -22,7 +22,7 @@ mod tags;
 mod tests;
 
 pub use code::{Code, Refusal};
-pub use coerce::{EVENT_ID_BYTES_MAX, KEY_BYTES_MAX, TEXT_BYTES_MAX, TIME_S_MAX};
+pub use coerce::{EVENT_ID_BYTES_MAX, KEY_BYTES_MAX, OUR_MARKS, TEXT_BYTES_MAX, TIME_S_MAX};
 pub use request::{ContentKind, DecodedRequest, Form, GoodItem, ITEMS_PER_REQUEST_MAX, decode_request};
 pub use rfc3339::parse_rfc3339_ms;
 

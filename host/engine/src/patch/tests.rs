@@ -154,7 +154,7 @@ fn ranges_of_known_fields() {
         let columns = vec![integers(&[2, severity]), texts(&[Some("fine"), Some(name)])];
         let applied = run(&plan(&["severity", "alert_name"]), &mut rows, patches(&[0, 1], columns)).unwrap();
         assert_eq!(applied.failed.len(), 1, "{severity} {name:?}");
-        assert_eq!((rows[0].event.severity_level(), rows[0].severity_by_rule), (2, true));
+        assert_eq!((rows[0].event.severity_level(), rows[0].severity_by_rule), (2, false));
         assert_eq!((&rows[1].event, rows[1].severity_by_rule), (&Event::default(), false), "{severity} {name:?}");
     }
 }

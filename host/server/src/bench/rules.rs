@@ -108,7 +108,6 @@ fn r1(row: &mut row::Row, table: &HashMap<String, [String; 5]>) {
     }
     if let Some(severity) = severity {
         row.event.severity = Value::Int(severity);
-        row.severity_by_rule = true;
     }
 }
 
@@ -126,7 +125,7 @@ fn same(rows: &[row::Row], chain: &mut dyn RuleChain, enrich: impl Fn(&mut [row:
     enrich(&mut native);
     dedupe(&mut native);
     for (a, b) in ours.iter().zip(&native) {
-        let equal = (&a.event, &a.dedupe, a.severity_by_rule) == (&b.event, &b.dedupe, b.severity_by_rule);
+        let equal = (&a.event, &a.dedupe) == (&b.event, &b.dedupe);
         ensure!(a.failures.is_empty() && equal, "the engine gives {a:?}, native code {b:?}");
     }
     let changed = ours.iter().zip(rows).filter(|(a, b)| a.event != b.event).count();
