@@ -63,6 +63,9 @@ macro_rules! hex_identity {
 hex_identity!(Uid);
 hex_identity!(Fingerprint);
 
+/// Where in `extra_info` the time is at which an origin alarm was read.
+pub const ACCESS_TIME: [&str; 3] = ["origin_alarm", "data", "access_time"];
+
 /// What an event says of its thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Status {
@@ -199,7 +202,8 @@ pub struct Event {
     pub bk_topo_node: Value,
     /// Everything else, an object; kept but not searched.
     pub extra_info: Value,
-    /// Top-level fields without a meaning that a dedupe key names. In memory only, for the fingerprint.
+    /// Top-level fields without a meaning that a dedupe key names, where clean left them. In memory only, for the
+    /// fingerprint.
     pub unknown: Vec<(Text, Value)>,
 }
 
@@ -212,7 +216,8 @@ impl Event {
         }
     }
 
-    /// Unix seconds; clean refuses events whose time is no integer.
+    /// Unix seconds, without a fraction. What is no number was refused before; see
+    /// [`check_poison`](crate::pipeline::clean::check_poison).
     pub fn time_s(&self) -> i64 {
         match self.time {
             Value::Int(n) => n,
@@ -233,11 +238,11 @@ impl Event {
 
     /// `access_time` of the origin alarm, else `time`: what expiry looks at (spec 01 section 6).
     pub fn access_time(&self) -> &Value {
-        let sent = self.extra_info.path(&["origin_alarm", "data", "access_time"]);
+        let sent = self.extra_info.path(&ACCESS_TIME);
         sent.filter(|time| !time.is_null()).unwrap_or(&self.time)
     }
 
-    /// A top-level field by upstream's name, as dedupe keys and documents address it.
+    /// A top-level field by upstream's name, as dedupe keys and documents address it; one without a meaning as it was sent.
     pub fn field(&self, name: &str) -> Value {
         let owned = |text: &Text| Value::Text(text.clone());
         match name {
@@ -271,7 +276,11 @@ impl Event {
             "bk_topo_node" => self.bk_topo_node.clone(),
             "extra_info" => self.extra_info.clone(),
             "tags" => Value::List(self.tags.iter().map(Tag::to_value).collect()),
-            _ => self.unknown.iter().rev().find(|(n, _)| n == name).map_or(Value::Null, |(_, value)| value.clone()),
+            _ => {
+                let sent = self.unknown.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value);
+                // Our own doors have moved it there.
+                sent.or_else(|| self.extra_info.path(&["unknown", name])).cloned().unwrap_or_default()
+            }
         }
     }
 
@@ -336,11 +345,7 @@ impl Serialize for EventDocument<'_> {
             map.serialize_entry("time", &e.time)?;
         }
         let anomaly_time = if e.anomaly_time.is_null() { &e.time } else { &e.anomaly_time };
-        for (name, value) in [
-            ("anomaly_time", anomaly_time),
-            ("bk_ingest_time", &e.bk_ingest_time),
-            ("bk_clean_time", &e.bk_clean_time),
-        ] {
+        for (name, value) in [("anomaly_time", anomaly_time), ("bk_ingest_time", &e.bk_ingest_time), ("bk_clean_time", &e.bk_clean_time)] {
             if !skip(value) {
                 map.serialize_entry(name, value)?;
             }

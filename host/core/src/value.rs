@@ -98,6 +98,14 @@ impl Value {
         keys.iter().try_fold(self, |value, key| value.get(key))
     }
 
+    /// The value at a path of keys, to change it.
+    pub fn path_mut(&mut self, keys: &[&str]) -> Option<&mut Value> {
+        keys.iter().try_fold(self, |value, key| match value {
+            Value::Object(fields) => fields.iter_mut().rev().find(|(k, _)| k == key).map(|(_, v)| v),
+            _ => None,
+        })
+    }
+
     /// Sets `key` in an object; a `Null` becomes an object first. Other kinds are left alone and `false` comes back.
     pub fn set(&mut self, key: &str, value: Value) -> bool {
         if self.is_null() {

@@ -15,7 +15,8 @@ pub fn is_expired(event: &Event, now_s: i64, bound: Option<i64>) -> bool {
     match event.access_time() {
         Value::Int(n) => *n < limit,
         Value::Float(f) => *f < limit as f64,
-        _ => false,
+        // A rule wrote something else there.
+        _ => event.time_s() < limit,
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Everything that depends on when the record was received is settled here, so that a replay settles it the same way.
 
-use crate::decode;
-use crate::event::{Status, hex};
+use crate::decode::{self, OUR_MARKS};
+use crate::event::{ACCESS_TIME, Status};
 use crate::identity::{Algorithm, EVENTS_PER_RECORD_MAX, TimeAsSent, UidKey, seed, uid};
 use crate::item::{Item, ItemField};
 use crate::pipeline::clean::{check_poison, clean};
@@ -12,7 +12,6 @@ use crate::ports::DeadLetter;
 use crate::record::{Door, Items, Journaled, RecordBody};
 use crate::row::{DedupeAnswer, Lasting, Row};
 use crate::value::{Text, Value};
-use sha2::{Digest, Sha256};
 
 /// How far an event's time may lie ahead of its receipt, seconds; beyond, the time of receipt stands in for it.
 pub const FUTURE_MAX_S: i64 = 300;
@@ -56,7 +55,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn event(&self, mut item: Item, config: &UnderstandConfig) -> Result<Row, DeadLetter> {
-        if self.i as u32 > EVENTS_PER_RECORD_MAX {
+        if self.i as u32 >= EVENTS_PER_RECORD_MAX {
             return Err(self.dead("too-many-events", format!("a record gives at most {EVENTS_PER_RECORD_MAX} events")));
         }
         let received_s = self.received_at_ms.div_euclid(1000);
@@ -82,6 +81,8 @@ impl Place<'_> {
             (Value::Null, None) => TimeAsSent::Once { ordinal: self.ordinal, index: self.i as u32 },
             (time, _) => TimeAsSent::Sent(time),
         };
+        // The level of an origin alarm may be any JSON, at any depth; our own doors take no such severity.
+        event.severity = Value::Int(i64::from(event.severity_level()));
         event.uid = match config.algorithm {
             Algorithm::Keyed => uid(config.uid_key, &self.items.source, &event, time_as_sent),
             Algorithm::BkMonitor => uid_as_sent(&mut event, &sent_time),
@@ -108,16 +109,10 @@ impl Place<'_> {
         })
     }
 
-    /// What a sender may leave out (DESIGN section 6).
+    /// What a sender may leave out, beside the event_id, which decode fills in (DESIGN section 6).
     fn fill_defaults(&self, item: &mut Item, received_s: i64) {
         if item.get(ItemField::PluginId).is_null() {
             item.set(ItemField::PluginId, Value::Text(self.items.source.clone()));
-        }
-        if item.get(ItemField::EventId).is_null() {
-            let digest = Sha256::digest(self.items.bytes(self.i));
-            let mut half = [0u8; 16];
-            half.copy_from_slice(&digest[..16]);
-            item.set(ItemField::EventId, Value::Text(hex(&half)));
         }
         for field in [ItemField::Time, ItemField::BkIngestTime] {
             if item.get(field).is_null() {
@@ -175,17 +170,33 @@ fn settle_episode(item: &mut Item, received_s: i64) -> Episode {
     Episode { lasting: Lasting { starts_at, ends_at }, identity: Value::Int(identity) }
 }
 
-/// A time too far ahead becomes the time of receipt; what was sent is kept beside it.
+/// Times too far ahead become the time of receipt, or the event would never be too old for a retry to count again; what
+/// was sent is kept beside.
 fn clamp_future(item: &mut Item, received_s: i64) {
-    let sent = match item.get(ItemField::Time) {
-        Value::Int(sent) if *sent > received_s + FUTURE_MAX_S => *sent,
-        _ => return,
+    let newest = received_s + FUTURE_MAX_S;
+    let ahead = |value: &Value| match value {
+        Value::Int(sent) => *sent > newest,
+        Value::Float(sent) => *sent > newest as f64,
+        _ => false,
     };
-    item.set(ItemField::Time, Value::Int(received_s));
+    let mut sent = Vec::new();
+    if ahead(item.get(ItemField::Time)) {
+        sent.push(("time_sent", item.take(ItemField::Time)));
+        item.set(ItemField::Time, Value::Int(received_s));
+    }
     let mut extra = item.take(ItemField::ExtraInfo);
-    let mut mark = extra.remove("alertmill").unwrap_or_default();
-    mark.set("time_sent", Value::Int(sent));
-    extra.set("alertmill", mark);
+    if let Some(access_time) = extra.path_mut(&ACCESS_TIME).filter(|value| ahead(value)) {
+        sent.push(("access_time_sent", std::mem::replace(access_time, Value::Int(received_s))));
+    }
+    if !sent.is_empty() {
+        let mut mark = extra.remove(OUR_MARKS).unwrap_or_default();
+        for (name, value) in sent {
+            mark.set(name, value);
+        }
+        extra.set(OUR_MARKS, mark);
+    }
     item.set(ItemField::ExtraInfo, extra);
 }
 
+#[cfg(test)]
+mod tests;
