@@ -70,6 +70,8 @@ pub struct Commit {
     pub to: u64,
     /// Time of the record at `to`, milliseconds.
     pub received_at_ms: i64,
+    /// Time of the last start at or before `to`, milliseconds; 0 before the first one.
+    pub started_at_ms: i64,
     /// Documents of stored events, in fold order.
     pub events: Vec<StoredEvent>,
     /// One buffer for their documents.
@@ -78,7 +80,7 @@ pub struct Commit {
     pub alerts: Vec<AlertWrite>,
     /// Which events each alert absorbed, in order.
     pub alert_events: Vec<AlertEvents>,
-    /// Log documents, without CONVERGE ones: those are derived from the event lists.
+    /// Log documents. Those of CONVERGE are derived from the event lists when they are read, unless each is to be written.
     pub logs: Vec<LogWrite>,
     /// Events that could not be understood or judged.
     pub dead_letters: Vec<DeadLetter>,
@@ -86,7 +88,7 @@ pub struct Commit {
     pub ledger: Vec<LedgerValue>,
     /// The generation that began in this batch, the last one if several.
     pub rule_set: Option<RuleSet>,
-    /// When the next time-out is due, milliseconds.
+    /// When the next time-out of an alert may be due, milliseconds.
     pub next_due_ms: Option<i64>,
 }
 
@@ -163,7 +165,7 @@ pub enum EventRole {
 pub struct AlertEvents {
     /// The alert.
     pub seq: u64,
-    /// Index into `Commit::events`, role, and the second of the fold (`create_time` of the derived CONVERGE log).
+    /// Index into `Commit::events`, and role.
     pub events: Vec<(u32, EventRole)>,
 }
 
@@ -221,7 +223,10 @@ pub struct Restored {
     pub position: u64,
     /// Its time.
     pub received_at_ms: i64,
-    /// Open alerts, and those that ended within the last 24 h before `received_at_ms`.
+    /// Time of the last start that the position covers, milliseconds; 0 if there was none.
+    pub started_at_ms: i64,
+    /// Open alerts, and those that ended within the last
+    /// [`REMEMBER_END_S`](crate::pipeline::fold::REMEMBER_END_S) before `received_at_ms`.
     pub alerts: Vec<RestoredAlert>,
     /// All counters.
     pub ledger: Vec<(Text, Text, Text, u64)>,

@@ -26,13 +26,14 @@ pub struct Row {
     pub fingerprint: Fingerprint,
     /// Set by a rule: stored, but makes no alert.
     pub dropped: Option<Dropped>,
-    /// A rule decided the severity; then milder or worse events do not replace the alert (spec 02 section 4.1).
+    /// An alert rule decided the severity, which only such a rule can; then milder or worse events do not replace the alert
+    /// (spec 02 section 4.1). There is no such hook yet: rules over events write what a sender could have sent.
     pub severity_by_rule: bool,
     /// Rules that could not judge this row, and what their policy made of it.
     pub failures: Vec<RuleFailure>,
-    /// Until when (seconds) the event counts, if its sender re-sends while it lasts (Alertmanager).
+    /// The episode that an abnormal event belongs to, if its sender re-sends while it lasts (Alertmanager).
     pub lasting: Option<Lasting>,
-    /// What `time` is when the fold finds that this start was absorbed by an alert that has ended since.
+    /// The uid under which the fold counts a re-send whose alert has ended since.
     pub uid_if_reopened: Option<crate::event::Uid>,
 }
 

@@ -138,6 +138,7 @@ fn restored(world: &World) -> Restored {
     Restored {
         position: tables.position,
         received_at_ms: tables.received_at_ms,
+        started_at_ms: tables.started_at_ms,
         alerts: tables.alerts.values().map(|a| RestoredAlert { seq: a.seq, document: a.document.clone(), state: a.state.clone(), revision: a.revision }).collect(),
         ledger: tables.ledger.iter().map(|((s, n, c), v)| (s.as_str().into(), n.as_str().into(), c.as_str().into(), *v)).collect(),
         rule_set: tables.rule_set.clone(),

@@ -38,6 +38,7 @@ pub struct DiskRecord {
 pub struct Tables {
     pub position: u64,
     pub received_at_ms: i64,
+    pub started_at_ms: i64,
     pub alerts: BTreeMap<u64, AlertWrite>,
     pub events: Vec<Uid>,
     pub uids: BTreeSet<Uid>,
@@ -70,6 +71,7 @@ impl Tables {
         }
         self.position = commit.to;
         self.received_at_ms = commit.received_at_ms;
+        self.started_at_ms = commit.started_at_ms;
     }
 }
 

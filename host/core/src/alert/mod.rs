@@ -115,14 +115,4 @@ impl Alert {
         };
         (self.latest_time - first).max(60)
     }
-
-    /// When the next time-out of an open alert is due, milliseconds. A strategy's alerts are ended by checks instead.
-    pub fn due_ms(&self) -> Option<i64> {
-        if !self.is_open() {
-            return None;
-        }
-        let timer = self.next_status.filter(|_| !self.strategy_id.is_truthy()).map(|(_, at)| at * 1000);
-        let lasting = self.lasting.and_then(|l| l.ends_at).map(|at| at * 1000);
-        timer.into_iter().chain(lasting).min()
-    }
 }

@@ -67,11 +67,11 @@ impl Alert {
         Updated { role: EventRole::RecoveryDelayed, logs: vec![log] }
     }
 
-    /// A re-send of an episode that the alert has absorbed: only its time-outs move.
+    /// A re-send of an episode that the alert has absorbed: only its time-outs move. The latest one decides when it ends.
     pub fn refresh(&mut self, ends_at: Option<i64>, now_s: i64, config: &LifecycleConfig) {
         self.revision += 1;
         if let Some(lasting) = &mut self.lasting {
-            lasting.ends_at = ends_at.max(lasting.ends_at);
+            lasting.ends_at = ends_at;
         }
         if matches!(self.next_status, Some((Status::Closed, _))) {
             self.next_status = Some((Status::Closed, now_s + config.close_after_s));

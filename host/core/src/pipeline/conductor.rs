@@ -31,8 +31,8 @@ pub trait Patience: Send {
 
 /// What the fold half tells the world after each commit.
 pub trait Committed: Send {
-    /// The commit is in the store; `weight_bytes` of the budget are free again.
-    fn committed(&mut self, commit: &Commit, fold: &Fold, weight_bytes: usize);
+    /// The commit is in the store.
+    fn committed(&mut self, commit: &Commit, fold: &Fold);
 }
 
 /// Rows that the rules see in one go, at most, unless one record alone has more.
@@ -101,7 +101,6 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
     patience: &mut impl Patience,
 ) -> Result<(), PortError> {
     while let Some(prepared) = incoming.next_prepared(FOLD_ROWS_MAX).await {
-        let weight_bytes = prepared.weight_bytes;
         let uids: Vec<Uid> = prepared.rows.iter().map(|row| row.event.uid).collect();
         let mut tries = 0;
         let known = loop {
@@ -114,7 +113,9 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
                 }
             }
         };
+        fold.check(&prepared, &known)?;
         let commit = fold.apply(prepared, known);
+        check_places(&commit)?;
         tries = 0;
         // The same commit until it is in: the port says that repeating it is safe, and the fold is already behind it.
         while let Err(error) = store.commit(&commit).await {
@@ -124,7 +125,20 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
             tries += 1;
             patience.pause(tries, &error).await;
         }
-        watcher.committed(&commit, fold, weight_bytes);
+        watcher.committed(&commit, fold);
     }
     Ok(())
+}
+
+/// Documents have their places in 32 bits. No queue lets a batch come near it; a commit beyond would name wrong bytes.
+fn check_places(commit: &Commit) -> Result<(), PortError> {
+    match u32::try_from(commit.event_heap.len()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(PortError::Fatal(format!(
+            "records {} to {} make {} bytes of event documents in one commit, at most 4 GiB; rules that write less, or smaller requests, help",
+            commit.from + 1,
+            commit.to,
+            commit.event_heap.len()
+        ))),
+    }
 }

@@ -19,8 +19,6 @@ pub struct Prepared {
     pub rows: Vec<Row>,
     /// What the rules did.
     pub tallies: Vec<RuleTally>,
-    /// Bytes that the batch holds of the budget for what is in flight.
-    pub weight_bytes: usize,
 }
 
 impl Prepared {
@@ -29,7 +27,6 @@ impl Prepared {
         self.records.extend(next.records);
         self.rows.extend(next.rows);
         self.tallies.extend(next.tallies);
-        self.weight_bytes += next.weight_bytes;
     }
 }
 
@@ -72,7 +69,7 @@ pub enum PreparedBody {
 
 /// Prepares records that all belong to one generation (a record that begins the next one may come last).
 pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn RuleChain, config: &UnderstandConfig) -> Prepared {
-    let mut prepared = Prepared { weight_bytes: records.iter().map(Journaled::size_bytes).sum(), ..Prepared::default() };
+    let mut prepared = Prepared::default();
     for mut journaled in records {
         let (ordinal, received_at_ms) = (journaled.record.ordinal, journaled.record.received_at_ms);
         let body = match &mut journaled.record.body {

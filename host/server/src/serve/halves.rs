@@ -182,7 +182,7 @@ impl Incoming for In {
 struct Watcher(Arc<Progress>);
 
 impl Committed for Watcher {
-    fn committed(&mut self, commit: &Commit, fold: &Fold, _: usize) {
+    fn committed(&mut self, commit: &Commit, fold: &Fold) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.0.committed(commit, fold, now.as_millis() as i64);
     }

@@ -102,9 +102,10 @@ impl EmbeddedStore {
         }
         transaction
             .prepare_cached(
-                "UPDATE position SET ordinal = ?1, received_at_ms = ?2, event_segment = ?3, event_offset = ?4, next_due_ms = ?5",
+                "UPDATE position SET ordinal = ?1, received_at_ms = ?2, started_at_ms = ?3, event_segment = ?4, event_offset = ?5,
+                 next_due_ms = ?6",
             )?
-            .execute(params![commit.to, commit.received_at_ms, end.segment, end.offset, commit.next_due_ms])?;
+            .execute(params![commit.to, commit.received_at_ms, commit.started_at_ms, end.segment, end.offset, commit.next_due_ms])?;
         transaction.commit()
     }
 }

@@ -25,6 +25,7 @@ use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace, EventReader, EventSegments};
 use crate::known_uids::{KnownUidsHandle, UidIndex, UidOptions};
 use alertmill_core::event::{Status, Uid};
+use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use alertmill_core::ports::{KnownUids, PortError, Restored, RestoredAlert};
 use alertmill_core::value::Text;
 use checkpoint::CheckpointThread;
@@ -232,12 +233,13 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
 
 fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace)> {
     let mut restored = Restored::default();
-    let end = connection.query_row("SELECT ordinal, received_at_ms, event_segment, event_offset FROM position", [], |row| {
+    let end = connection.query_row("SELECT ordinal, received_at_ms, started_at_ms, event_segment, event_offset FROM position", [], |row| {
         restored.position = row.get(0)?;
         restored.received_at_ms = row.get(1)?;
-        Ok(EventPlace { segment: row.get(2)?, offset: row.get(3)? })
+        restored.started_at_ms = row.get(2)?;
+        Ok(EventPlace { segment: row.get(3)?, offset: row.get(4)? })
     })?;
-    let since_s = restored.received_at_ms.div_euclid(1_000) - 86_400;
+    let since_s = restored.received_at_ms.div_euclid(1_000) - REMEMBER_END_S;
     // The small index finds the few that count among all that ever were.
     let mut wanted = connection.prepare(
         "SELECT seq, document, state, revision FROM alerts WHERE seq IN

@@ -4,11 +4,12 @@ CREATE TABLE position (
     one             INTEGER PRIMARY KEY CHECK (one = 1),
     ordinal         INTEGER NOT NULL,
     received_at_ms  INTEGER NOT NULL,
+    started_at_ms   INTEGER NOT NULL,
     event_segment   INTEGER NOT NULL,
     event_offset    INTEGER NOT NULL,
     next_due_ms     INTEGER
 ) STRICT;
-INSERT INTO position VALUES (1, 0, 0, 0, 0, NULL);
+INSERT INTO position VALUES (1, 0, 0, 0, 0, 0, NULL);
 
 CREATE TABLE alerts (
     seq             INTEGER PRIMARY KEY,

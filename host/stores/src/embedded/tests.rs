@@ -65,6 +65,7 @@ fn a_commit_is_restored_and_applies_once() {
     let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: "d".into(), config: "{}".into(), options: "{}".into() };
     first.rule_set = Some(RuleSet { generation: 2, rules: vec![rule], tables: vec![("hosts".into(), "t".into())] });
     first.next_due_ms = Some(9);
+    first.started_at_ms = 7;
     store.commit_blocking(&first).unwrap();
     store.commit_blocking(&first).unwrap();
     let wrong = store.commit_blocking(&commit(1, 9)).unwrap_err();
@@ -75,7 +76,7 @@ fn a_commit_is_restored_and_applies_once() {
     assert_eq!(store.known(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [true, false]);
     drop((store, reader));
     let (mut store, restored) = EmbeddedStore::open(dir.path()).unwrap();
-    assert_eq!((restored.position, restored.received_at_ms, restored.alerts.len()), (3, T * 1_000, 2));
+    assert_eq!((restored.position, restored.received_at_ms, restored.started_at_ms, restored.alerts.len()), (3, T * 1_000, 7, 2));
     assert_eq!((&restored.alerts[0].state[..], restored.alerts[0].revision), (&[1, 2, 3][..], 1));
     assert_eq!(restored.ledger, [("source".into(), "web".into(), "received".into(), 7)]);
     assert_eq!(Some(restored.rule_set), first.rule_set);
@@ -84,16 +85,20 @@ fn a_commit_is_restored_and_applies_once() {
 }
 
 #[test]
-fn only_open_alerts_and_those_of_the_last_day_are_restored() {
+fn only_open_alerts_and_ends_that_the_fold_remembers_are_restored() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
     let mut first = commit(0, 1);
     first.alerts = vec![alert(1, 1, Status::Closed), alert(2, 1, Status::Abnormal)];
+    let ended = first.alerts[0].end_time.unwrap();
     store.commit_blocking(&first).unwrap();
-    store.commit_blocking(&Commit { received_at_ms: (T + 200_000) * 1_000, ..commit(1, 2) }).unwrap();
-    drop(store);
-    let (_, restored) = EmbeddedStore::open(dir.path()).unwrap();
-    assert_eq!(restored.alerts.iter().map(|alert| alert.seq).collect::<Vec<_>>(), [2]);
+    for (to, now_s, expected) in [(2, ended + REMEMBER_END_S, &[1, 2][..]), (3, ended + REMEMBER_END_S + 1, &[2])] {
+        store.commit_blocking(&Commit { received_at_ms: now_s * 1_000, ..commit(to - 1, to) }).unwrap();
+        drop(store);
+        let (opened, restored) = EmbeddedStore::open(dir.path()).unwrap();
+        assert_eq!(restored.alerts.iter().map(|alert| alert.seq).collect::<Vec<_>>(), expected);
+        store = opened;
+    }
 }
 
 #[test]

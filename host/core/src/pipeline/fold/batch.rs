@@ -1,0 +1,115 @@
+//! What one batch gathers on its way to a commit.
+
+use crate::alert::{Alert, LogEntry};
+use crate::decode::OUR_MARKS;
+use crate::event::{Fingerprint, Uid};
+use crate::pipeline::expiry::index_time_s;
+use crate::ports::{AlertEvents, AlertWrite, Commit, EventRole, LogWrite, StoredEvent};
+use crate::row::{Row, RuleFailure};
+use crate::value::{Text, Value};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::REMEMBER_S;
+
+/// The changes of the batch in hand.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub commit: Commit,
+    /// Alerts to write, by seq: those that ended in this batch, whole; open ones by their fingerprint.
+    pub touched: BTreeMap<u64, Touched>,
+    /// Place of an alert's list in `commit.alert_events`.
+    lists: HashMap<u64, usize>,
+    /// Uids of the events in `commit`.
+    pub stored: HashSet<Uid>,
+}
+
+pub(super) enum Touched {
+    Open(Fingerprint),
+    Ended(Box<Alert>),
+}
+
+/// The alert as stores take it.
+pub(super) fn write_alert(alert: &Alert) -> AlertWrite {
+    let mut document = Vec::with_capacity(2048);
+    alert.write_document(&mut document);
+    AlertWrite {
+        seq: alert.seq,
+        id: alert.id(),
+        tenant: alert.tenant.clone(),
+        status: alert.status,
+        severity: alert.severity,
+        alert_name: alert.alert_name.to_rule_text().map(Text::from).unwrap_or_default(),
+        fingerprint: alert.fingerprint,
+        create_time: alert.create_time,
+        begin_time: alert.begin_time,
+        latest_time: alert.latest_time,
+        end_time: alert.end_time,
+        event_count: alert.event_count,
+        revision: alert.revision,
+        rule_generation: alert.rule_generation,
+        document,
+        state: alert.write_state(),
+    }
+}
+
+pub(super) fn write_log(seq: u64, log: LogEntry, batch: &mut Batch) {
+    let document = serde_json::to_vec(&log).unwrap_or_default();
+    batch.commit.logs.push(LogWrite { seq, op_type: log.op_type, create_time: log.create_time, document });
+}
+
+pub(super) fn list_event(seq: u64, event_at: u32, role: EventRole, batch: &mut Batch) {
+    let lists = &mut batch.commit.alert_events;
+    let at = *batch.lists.entry(seq).or_insert_with(|| {
+        lists.push(AlertEvents { seq, events: Vec::new() });
+        lists.len() - 1
+    });
+    lists[at].events.push((event_at, role));
+}
+
+/// Puts the event's document into the commit and gives its index there.
+pub(super) fn store_event(row: &Row, now_s: i64, batch: &mut Batch) -> u32 {
+    let start = heap_end(batch);
+    let _ = serde_json::to_writer(&mut batch.commit.event_heap, &row.event.document());
+    let end = heap_end(batch);
+    let access_time = row.event.access_time().as_int().unwrap_or(now_s);
+    let newest = row.event.time_s().max(access_time).max(now_s);
+    batch.commit.events.push(StoredEvent {
+        uid: row.event.uid,
+        known_until_s: newest.min(now_s + REMEMBER_S) + REMEMBER_S,
+        index_time_s: index_time_s(&row.event),
+        document: start..end,
+    });
+    batch.stored.insert(row.event.uid);
+    batch.commit.events.len() as u32 - 1
+}
+
+/// A longer heap has no places; the loop never lets such a commit reach a store.
+fn heap_end(batch: &Batch) -> u32 {
+    u32::try_from(batch.commit.event_heap.len()).unwrap_or(u32::MAX)
+}
+
+/// What rules could not judge, and who dropped it, is written with the event, so that nothing is silent.
+pub(super) fn write_failures(row: &mut Row) {
+    if row.failures.is_empty() && row.dropped.is_none() {
+        return;
+    }
+    let mut mark = row.event.extra_info.remove(OUR_MARKS).unwrap_or_default();
+    let text = |t: &Text| Value::Text(t.clone());
+    if let Some(dropped) = &row.dropped {
+        mark.set("dropped_by", text(&dropped.rule));
+        mark.set("drop_reason", text(&dropped.reason));
+    }
+    if !row.failures.is_empty() {
+        let of = |f: &RuleFailure| {
+            Value::Object(vec![
+                (Text::new_static("rule"), text(&f.rule)),
+                (Text::new_static("version"), text(&f.version)),
+                (Text::new_static("kind"), text(&f.kind)),
+                (Text::new_static("message"), text(&f.message)),
+                (Text::new_static("policy"), Value::literal("pass-through")),
+            ])
+        };
+        mark.set("rule_failures", Value::List(row.failures.iter().map(of).collect()));
+    }
+    row.event.extra_info.set(OUR_MARKS, mark);
+}

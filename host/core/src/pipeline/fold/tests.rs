@@ -1,0 +1,123 @@
+//! What an event does to alerts, seen from the tables that commits make.
+
+use super::bench::{Life, T};
+use crate::event::Status;
+
+/// An event of the one host of these tests.
+fn event(id: &str, severity: u8, status: &str, time: i64) -> String {
+    format!(r#"{{"event_id":"{id}","alert_name":"disk full","severity":{severity},"status":"{status}","time":{time}}}"#)
+}
+
+#[test]
+fn row_17_an_end_event_never_opens_an_alert() {
+    let mut life = Life::new();
+    for status in ["recovered", "closed"] {
+        life.events(T, &[&event(status, 1, status, T)]);
+    }
+    assert_eq!((life.statuses().len(), life.count("stored_only.no-open-alert"), life.tables.events.len()), (0, 2, 2));
+    // Nor does one that comes in the same batch as the worse event which closed the alert before it.
+    life.events(T, &[&event("a", 2, "abnormal", T), &event("b", 1, "abnormal", T + 1), &event("c", 1, "recovered", T + 2), &event("d", 1, "closed", T + 3)]);
+    assert_eq!(life.statuses(), ["CLOSED", "RECOVERED"]);
+    life.check_counted_once();
+}
+
+#[test]
+fn row_18_only_the_newest_event_time_moves_an_alert_forward() {
+    let mut life = Life::new();
+    life.events(T, &[&event("a", 2, "abnormal", T), &event("b", 2, "abnormal", T + 60), &event("late", 2, "recovered", T + 30)]);
+    assert_eq!(life.statuses(), ["ABNORMAL"]);
+    assert_eq!((life.alert(0).begin_time, life.alert(0).latest_time, life.alert(0).event_count), (T, T + 60, 3));
+    life.events(T + 61, &[&event("now", 2, "recovered", T + 60)]);
+    assert_eq!((life.alert(0).status, life.alert(0).end_time), (Status::Recovered, Some(T + 60)));
+    life.check_counted_once();
+}
+
+#[test]
+fn row_53_severity_never_gates_an_end_event() {
+    for (status, stored) in [("recovered", "RECOVERED"), ("closed", "CLOSED")] {
+        for severity in 1..=3 {
+            let mut life = Life::new();
+            life.events(T, &[&event("a", 2, "abnormal", T), &event("end", severity, status, T + 1)]);
+            assert_eq!(life.statuses(), [stored], "severity {severity}");
+            assert_eq!((life.alert(0).severity, life.alert(0).event_count), (2, 2));
+        }
+    }
+}
+
+#[test]
+fn row_54_an_end_event_worse_than_the_alert_ends_it_and_opens_none() {
+    let mut life = Life::new();
+    life.events(T, &[&event("a", 3, "abnormal", T), &event("end", 1, "recovered", T + 1)]);
+    assert_eq!((life.statuses(), life.logs()), (vec!["RECOVERED"], vec!["CREATE", "RECOVER"]));
+    assert_eq!(life.alert(0).end_time, Some(T + 1));
+}
+
+#[test]
+fn row_55_an_end_event_older_than_the_begin_changes_no_time() {
+    let mut life = Life::new();
+    life.events(
+        T,
+        &[&event("a", 2, "abnormal", T), &event("b", 2, "abnormal", T + 60), &event("end", 2, "recovered", T - 30), &event("mid", 2, "closed", T + 30)],
+    );
+    assert_eq!(life.statuses(), ["ABNORMAL"]);
+    assert_eq!((life.alert(0).begin_time, life.alert(0).latest_time, life.alert(0).event_count), (T, T + 60, 4));
+    // An older abnormal event moves the begin only.
+    life.events(T + 1, &[&event("older", 2, "abnormal", T - 50)]);
+    assert_eq!((life.alert(0).begin_time, life.alert(0).latest_time), (T - 50, T + 60));
+}
+
+#[test]
+fn milder_events_are_stored_and_listed_but_not_counted_and_worse_ones_take_over() {
+    let mut life = Life::new();
+    life.events(T, &[&event("a", 2, "abnormal", T), &event("milder", 3, "abnormal", T + 1), &event("worse", 1, "abnormal", T + 2)]);
+    assert_eq!((life.statuses(), life.logs()), (vec!["CLOSED", "ABNORMAL"], vec!["CREATE", "EVENT_DROP", "CLOSE", "CREATE"]));
+    assert_eq!((life.alert(0).event_count, life.alert(1).severity, life.count("stored_only.lower-severity")), (1, 1, 1));
+    life.check_counted_once();
+}
+
+#[test]
+fn an_alert_without_events_closes_and_is_remembered_for_a_day() {
+    let mut life = Life::new();
+    life.events(T, &[&event("a", 2, "abnormal", T)]);
+    assert_eq!(life.tables.next_due_ms, Some((T + 3600) * 1000));
+    // It ends long before its first time-out is due, which must not make the fold forget it then.
+    life.events(T + 10, &[&event("end", 2, "recovered", T + 1800)]);
+    let ended = life.alert(0).end_time.unwrap();
+    life.clock(T + 3600);
+    life.events(T + 3700, &[&event("old", 2, "abnormal", ended - 61), &event("new", 2, "abnormal", ended - 60)]);
+    assert_eq!((life.count("stored_only.expired"), life.statuses()), (1, vec!["RECOVERED", "ABNORMAL"]));
+}
+
+#[test]
+fn nothing_is_due_for_an_alert_that_has_ended() {
+    let mut life = Life::new();
+    life.events(T, &[&event("a", 2, "abnormal", T), &event("end", 2, "recovered", T)]);
+    assert_eq!((life.statuses(), life.tables.next_due_ms), (vec!["RECOVERED"], None));
+    life.restart();
+    life.clock(T + 3600);
+    assert_eq!(life.tables.next_due_ms, None);
+}
+
+#[test]
+fn a_retry_counts_once_in_the_same_batch_and_later() {
+    let mut life = Life::new();
+    let item = event("a", 2, "abnormal", T);
+    life.events(T, &[&item, &item]);
+    life.events(T + 1, &[&item]);
+    assert_eq!((life.count("duplicates"), life.alert(0).event_count, life.tables.events.len()), (2, 1, 1));
+}
+
+#[test]
+fn a_restored_fold_goes_on_as_if_it_had_not_stopped() {
+    let (mut one, mut other) = (Life::new(), Life::new());
+    for at in 0..40i64 {
+        for (life, restart) in [(&mut one, false), (&mut other, true)] {
+            let status = ["abnormal", "abnormal", "recovered", "abnormal", "closed"][(at % 5) as usize];
+            life.events(T + at * 700, &[&event(&at.to_string(), 1 + (at % 3) as u8, status, T + at * 700 - at % 4 * 100)]);
+            if restart {
+                life.restart();
+            }
+        }
+    }
+    one.tables.check_same(&other.tables, "restarted");
+}
