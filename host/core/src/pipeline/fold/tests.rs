@@ -1,7 +1,10 @@
 //! What an event does to alerts, seen from the tables that commits make.
 
 use super::bench::{Life, T};
+use super::{Fold, FoldConfig};
 use crate::event::Status;
+use crate::pipeline::prepare::{Prepared, PreparedBody, PreparedRecord};
+use crate::ports::{PortError, Restored};
 
 /// An event of the one host of these tests.
 fn event(id: &str, severity: u8, status: &str, time: i64) -> String {
@@ -120,4 +123,24 @@ fn a_restored_fold_goes_on_as_if_it_had_not_stopped() {
         }
     }
     one.tables.check_same(&other.tables, "restarted");
+}
+
+#[test]
+fn a_batch_that_would_lose_events_is_refused() {
+    let fold = Fold::restore(&Restored { position: 4, ..Restored::default() }, FoldConfig::default()).unwrap();
+    let batch = |ordinals: &[u64], rows: usize| {
+        let body = |rows| PreparedBody::Items { source: "test".into(), counts: Default::default(), journaled: 0, rows, dead_letters: Vec::new() };
+        let record = |ordinal: &u64| PreparedRecord { ordinal: *ordinal, received_at_ms: 0, generation: 0, body: body(rows) };
+        Prepared { records: ordinals.iter().map(record).collect(), ..Prepared::default() }
+    };
+    assert_eq!(fold.check(&batch(&[5, 6], 0), &[]), Ok(()));
+    for (ordinals, rows, known, says) in [
+        (&[5, 7][..], 0, &[][..], "record 7 came after record 5"),
+        (&[4], 0, &[], "record 4 came after"),
+        (&[5], 1, &[], "1 events"),
+        (&[5], 0, &[true], "1 answers"),
+    ] {
+        let refused = fold.check(&batch(ordinals, rows), known);
+        assert!(matches!(&refused, Err(PortError::Fatal(why)) if why.contains(says)), "{refused:?}");
+    }
 }
