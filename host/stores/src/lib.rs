@@ -16,7 +16,7 @@ pub mod folder;
 pub mod journal;
 pub mod known_uids;
 pub mod modules;
-#[cfg(feature = "test-suite")]
+#[cfg(any(test, feature = "test-suite"))]
 pub mod port_suite;
 
 pub use durable::StoreError;

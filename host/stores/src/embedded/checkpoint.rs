@@ -106,6 +106,11 @@ impl Checkpointer {
         SyncedPosition(self.shared.lock().synced.0)
     }
 
+    /// Where the event rows of the last synced checkpoint end.
+    pub(super) fn synced_events(&self) -> EventPlace {
+        self.shared.lock().synced.1
+    }
+
     /// Why the state can no longer be synced, if so; for health.
     pub fn failure(&self) -> Option<String> {
         self.shared.lock().failed.clone()

@@ -30,7 +30,7 @@ impl EmbeddedStore {
                 self.path.display()
             )));
         }
-        if let Some(why) = self.uids.lock().overfull() {
+        if let Some(why) = self.uids.lock().overfull(self.checkpointer.synced_events()) {
             return Err(PortError::Unavailable(why));
         }
         self.checkpointer.shorten_wal(&self.connection);
@@ -88,9 +88,8 @@ impl EmbeddedStore {
             for (number, write) in commit.logs.iter().enumerate() {
                 log.execute(params![write.seq, commit.to, number, write.create_time, write.op_type, write.document])?;
             }
-            let mut ledger = transaction.prepare_cached(
-                "INSERT INTO ledger VALUES (?1, ?2, ?3, ?4) ON CONFLICT (scope, name, counter) DO UPDATE SET value = excluded.value",
-            )?;
+            let mut ledger = transaction
+                .prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4) ON CONFLICT (scope, name, counter) DO UPDATE SET value = excluded.value")?;
             for line in &commit.ledger {
                 ledger.execute(params![line.scope, line.name.as_str(), line.counter.as_str(), line.value])?;
             }
@@ -101,9 +100,7 @@ impl EmbeddedStore {
             insert.execute(params![set.generation, commit.to, commit.received_at_ms, rule_sets::to_json(set)])?;
         }
         transaction
-            .prepare_cached(
-                "UPDATE position SET ordinal = ?1, received_at_ms = ?2, event_segment = ?3, event_offset = ?4, next_due_ms = ?5",
-            )?
+            .prepare_cached("UPDATE position SET ordinal = ?1, received_at_ms = ?2, event_segment = ?3, event_offset = ?4, next_due_ms = ?5")?
             .execute(params![commit.to, commit.received_at_ms, end.segment, end.offset, commit.next_due_ms])?;
         transaction.commit()
     }
@@ -127,9 +124,7 @@ fn write_alerts(connection: &Connection, alerts: &[AlertWrite], outbox: bool) ->
          fingerprint = excluded.fingerprint, id = excluded.id, tenant = excluded.tenant, status = excluded.status,
          severity = excluded.severity, begin_time = excluded.begin_time, end_time = excluded.end_time",
     )?;
-    let mut out = connection.prepare_cached(
-        "INSERT INTO outbox VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET revision = excluded.revision",
-    )?;
+    let mut out = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET revision = excluded.revision")?;
     for alert in alerts {
         if alert.revision <= 1 || write_alert(&mut update, alert)? == 0 {
             write_alert(&mut upsert, alert)?;
@@ -168,9 +163,10 @@ fn write_event_lists(connection: &Connection, commit: &Commit, places: &[EventPl
     for list in &commit.alert_events {
         refs.clear();
         for (index, role) in &list.events {
-            let place = places.get(*index as usize).copied().ok_or_else(|| {
-                rusqlite::Error::InvalidParameterName(format!("alert {} names event {index} of {}", list.seq, places.len()))
-            })?;
+            let place = places
+                .get(*index as usize)
+                .copied()
+                .ok_or_else(|| rusqlite::Error::InvalidParameterName(format!("alert {} names event {index} of {}", list.seq, places.len())))?;
             event_list::put(&mut refs, place, *role);
         }
         insert.execute(params![list.seq, commit.to, refs])?;
@@ -219,12 +215,8 @@ fn bound_dead_letters(connection: &Connection, source: &str, added: u64, kept_ma
     }
     let excess = kept - kept_max;
     connection
-        .prepare_cached(
-            "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE source = ?1 ORDER BY id LIMIT ?2)",
-        )?
+        .prepare_cached("DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE source = ?1 ORDER BY id LIMIT ?2)")?
         .execute(params![source, excess])?;
-    connection
-        .prepare_cached("UPDATE dead_letter_counts SET kept = kept - ?2, dropped = dropped + ?2 WHERE source = ?1")?
-        .execute(params![source, excess])?;
+    connection.prepare_cached("UPDATE dead_letter_counts SET kept = kept - ?2, dropped = dropped + ?2 WHERE source = ?1")?.execute(params![source, excess])?;
     Ok(())
 }

@@ -60,8 +60,7 @@ impl EmbeddedReader {
             )?;
             let Some(position) = newest.query_row(params![seq, until], |row| row.get::<_, Option<u64>>(0))? else { return Ok(None) };
             let mut commit = OfCommit { position, ..OfCommit::default() };
-            let mut stored =
-                connection.prepare_cached("SELECT op_type, create_time, document FROM logs WHERE seq = ?1 AND position = ?2 ORDER BY number")?;
+            let mut stored = connection.prepare_cached("SELECT op_type, create_time, document FROM logs WHERE seq = ?1 AND position = ?2 ORDER BY number")?;
             for log in stored.query_map(params![seq, position], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
                 commit.stored.push(log?);
             }
@@ -88,12 +87,7 @@ impl EmbeddedReader {
             }
         }
         entries.sort_by_key(|entry| (entry.0, entry.1));
-        let log = |(number, (create_time, _, op_type, document))| AlertLog {
-            cursor: (commit.position, number),
-            op_type,
-            create_time,
-            document,
-        };
+        let log = |(number, (create_time, _, op_type, document))| AlertLog { cursor: (commit.position, number), op_type, create_time, document };
         Ok((0..).zip(entries).map(log).collect())
     }
 }

@@ -17,9 +17,7 @@ mod tests;
 
 pub use checkpoint::{Checkpointer, SyncedPosition};
 pub use logs::AlertLog;
-pub use read::{
-    AlertCount, AlertEvent, AlertFilter, AlertRow, DeadLetterRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert,
-};
+pub use read::{AlertCount, AlertEvent, AlertFilter, AlertRow, DeadLetterRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert};
 
 use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace, EventReader, EventSegments};
@@ -78,6 +76,8 @@ pub struct EmbeddedReport {
     pub uids_in_files: u64,
     /// Event files with damage; uids behind it are forgotten.
     pub damaged_event_files: usize,
+    /// Uid files were damaged or gone, and the event files to build them from as well: retries of events count again.
+    pub uids_forgotten: bool,
 }
 
 /// The writer of the state. One per process.
@@ -118,6 +118,7 @@ impl EmbeddedStore {
             uids_read_again: uid_report.read_again,
             uids_in_files: uid_report.in_files,
             damaged_event_files: uid_report.damaged_event_files,
+            uids_forgotten: uid_report.forgotten,
         };
         let store = EmbeddedStore {
             reader: EmbeddedReader::new(&path, event_reader),
@@ -243,9 +244,7 @@ fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace)> 
         "SELECT seq, document, state, revision FROM alerts WHERE seq IN
          (SELECT seq FROM alerts INDEXED BY alerts_by_status WHERE status = ?1 OR end_time >= ?2) ORDER BY seq",
     )?;
-    let alert = |row: &rusqlite::Row<'_>| {
-        Ok(RestoredAlert { seq: row.get(0)?, document: row.get(1)?, state: row.get(2)?, revision: row.get(3)? })
-    };
+    let alert = |row: &rusqlite::Row<'_>| Ok(RestoredAlert { seq: row.get(0)?, document: row.get(1)?, state: row.get(2)?, revision: row.get(3)? });
     restored.alerts = wanted.query_map(params![status_number(Status::Abnormal), since_s], alert)?.collect::<Result<_, _>>()?;
     let text = |row: &rusqlite::Row<'_>, i| Ok::<Text, rusqlite::Error>(Text::new(row.get_ref(i)?.as_str()?));
     let mut ledger = connection.prepare("SELECT scope, name, counter, value FROM ledger")?;

@@ -256,8 +256,7 @@ impl EmbeddedReader {
     /// Events of an alert, newest first; `cursor` is the last one's of the page before.
     pub fn alert_events(&self, seq: u64, cursor: Option<(u64, u32)>, limit: usize) -> Result<Vec<AlertEvent>, StoreError> {
         let places = self.read("read an alert's events", |connection| {
-            let mut lists =
-                connection.prepare_cached("SELECT position, refs FROM alert_events WHERE seq = ?1 AND position <= ?2 ORDER BY position DESC")?;
+            let mut lists = connection.prepare_cached("SELECT position, refs FROM alert_events WHERE seq = ?1 AND position <= ?2 ORDER BY position DESC")?;
             let mut rows = lists.query(params![seq, cursor.map_or(i64::MAX as u64, |cursor| cursor.0)])?;
             let mut places = Vec::new();
             while let Some(row) = rows.next()? {
@@ -285,12 +284,8 @@ impl EmbeddedReader {
         self.read("list dead letters", |connection| {
             let columns = "id, ordinal, item_index, received_at_ms, tenant, source, code, detail, item";
             let mut list = match source {
-                Some(_) => connection.prepare_cached(&format!(
-                    "SELECT {columns} FROM dead_letters WHERE source = ?3 AND id > ?1 ORDER BY id LIMIT ?2"
-                ))?,
-                None => connection.prepare_cached(&format!(
-                    "SELECT {columns} FROM dead_letters WHERE id > ?1 AND ?3 IS NULL ORDER BY id LIMIT ?2"
-                ))?,
+                Some(_) => connection.prepare_cached(&format!("SELECT {columns} FROM dead_letters WHERE source = ?3 AND id > ?1 ORDER BY id LIMIT ?2"))?,
+                None => connection.prepare_cached(&format!("SELECT {columns} FROM dead_letters WHERE id > ?1 AND ?3 IS NULL ORDER BY id LIMIT ?2"))?,
             };
             list.query_map(params![after, limit, source], dead_letter)?.collect()
         })
@@ -317,9 +312,8 @@ impl EmbeddedReader {
                 Some(tenant) => vec![tenant.to_string()],
                 None => tenants(connection)?,
             };
-            let mut count = connection.prepare_cached(
-                "SELECT status, severity, count(*) FROM alerts INDEXED BY alerts_by_status WHERE tenant = ?1 GROUP BY status, severity",
-            )?;
+            let mut count = connection
+                .prepare_cached("SELECT status, severity, count(*) FROM alerts INDEXED BY alerts_by_status WHERE tenant = ?1 GROUP BY status, severity")?;
             let mut counts = Vec::new();
             for tenant in tenants {
                 let found = count.query_map([&tenant], |row| {
@@ -345,11 +339,8 @@ impl EmbeddedReader {
     /// Rule-set generations, newest first.
     pub fn rule_sets(&self, limit: usize) -> Result<Vec<RuleSetRow>, StoreError> {
         self.read("read rule sets", |connection| {
-            let mut all = connection
-                .prepare_cached("SELECT generation, ordinal, received_at_ms, content FROM rule_sets ORDER BY generation DESC LIMIT ?1")?;
-            let line = |row: &Row<'_>| {
-                Ok(RuleSetRow { generation: row.get(0)?, ordinal: row.get(1)?, received_at_ms: row.get(2)?, content: row.get(3)? })
-            };
+            let mut all = connection.prepare_cached("SELECT generation, ordinal, received_at_ms, content FROM rule_sets ORDER BY generation DESC LIMIT ?1")?;
+            let line = |row: &Row<'_>| Ok(RuleSetRow { generation: row.get(0)?, ordinal: row.get(1)?, received_at_ms: row.get(2)?, content: row.get(3)? });
             all.query_map([limit], line)?.collect()
         })
     }
@@ -366,8 +357,7 @@ impl EmbeddedReader {
 
 /// The tenants that have alerts, by jumps through the index.
 fn tenants(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut next = connection
-        .prepare_cached("SELECT tenant FROM alerts INDEXED BY alerts_by_status WHERE tenant > ?1 ORDER BY tenant LIMIT 1")?;
+    let mut next = connection.prepare_cached("SELECT tenant FROM alerts INDEXED BY alerts_by_status WHERE tenant > ?1 ORDER BY tenant LIMIT 1")?;
     let mut tenants: Vec<String> = connection
         .query_row("SELECT tenant FROM alerts INDEXED BY alerts_by_status ORDER BY tenant LIMIT 1", [], |row| row.get(0))
         .optional()?
@@ -384,10 +374,7 @@ fn tenants(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 
 fn status_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
     let number: u8 = row.get(column)?;
-    STATUSES
-        .into_iter()
-        .find(|status| status_number(*status) == number)
-        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number.into()))
+    STATUSES.into_iter().find(|status| status_number(*status) == number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number.into()))
 }
 
 fn alert_row(row: &Row<'_>) -> rusqlite::Result<AlertRow> {

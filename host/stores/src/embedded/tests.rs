@@ -198,10 +198,7 @@ fn events_and_logs_of_an_alert_are_paged_and_merged() {
     let ops: Vec<&str> = logs.iter().map(|log| log.op_type.as_str()).collect();
     let c = "CONVERGE";
     assert_eq!(ops, ["RECOVER", c, c, c, c, c, c, c, "CREATE"]);
-    let expected = format!(
-        "{{\"alert_id\":\"{T}1\",\"op_type\":\"CONVERGE\",\"create_time\":{},\"time\":5,\"description\":\"d\",\"event_id\":\"a4\"}}",
-        T + 4
-    );
+    let expected = format!("{{\"alert_id\":\"{T}1\",\"op_type\":\"CONVERGE\",\"create_time\":{},\"time\":5,\"description\":\"d\",\"event_id\":\"a4\"}}", T + 4);
     assert_eq!(String::from_utf8(logs[2].document.clone()).unwrap(), expected);
 }
 

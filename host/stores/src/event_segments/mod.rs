@@ -58,15 +58,7 @@ impl EventSegments {
         durable::make_dir(dir)?;
         let behind: Vec<PathBuf> = numbers(dir)?.into_iter().filter(|n| *n > committed.segment).map(|n| path_of(dir, n)).collect();
         durable::remove_files(dir, &behind)?;
-        let mut segments = EventSegments {
-            dir: dir.to_path_buf(),
-            segment_bytes,
-            end: committed,
-            day: -1,
-            active: None,
-            buffer: Vec::new(),
-            failed_syncs: 0,
-        };
+        let mut segments = EventSegments { dir: dir.to_path_buf(), segment_bytes, end: committed, day: -1, active: None, buffer: Vec::new(), failed_syncs: 0 };
         if committed.segment == 0 {
             return Ok((segments, true));
         }

@@ -102,6 +102,11 @@ impl EventReader {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(|(number, _)| exists(*number));
     }
 
+    /// Numbers of the files that are there, ascending.
+    pub(crate) fn numbers(&self) -> Result<Vec<u32>, StoreError> {
+        numbers(&self.dir)
+    }
+
     /// Calls `take` with uid, known-until second and end of every row in `from..to`. Where a row is damaged, the rest of its
     /// file is left out; gives how many files that happened to.
     pub fn scan(&self, from: EventPlace, to: EventPlace, mut take: impl FnMut(Uid, i64, EventPlace)) -> Result<usize, StoreError> {

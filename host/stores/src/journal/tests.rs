@@ -1,31 +1,12 @@
 use super::disk::SegmentFile;
 use super::*;
+use crate::port_suite::block_on as wait;
 use alertmill_core::ports::Records;
 use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled};
 use std::io;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 fn body(n: u64) -> RecordBody {
     let heap = format!("{{\"n\":{n}}}").into_bytes();
@@ -306,9 +287,7 @@ fn one_group_holds_what_waits_and_a_full_queue_refuses() {
     let (journal, mut reader, _) = open_on(dir.path(), options, disk).unwrap();
     let mut waiting = vec![Box::pin(journal.append(body(1), None))];
     // The writer takes the first and waits in its sync; what follows gathers.
-    while journal.counts().append_queue_bytes > 0 {
-        std::thread::yield_now();
-    }
+    yield_until("the writer to take it", || journal.counts().append_queue_bytes == 0);
     let refused = loop {
         let n = waiting.len() as u64 + 1;
         let mut append = Box::pin(journal.append(body(n), None));
@@ -356,7 +335,16 @@ fn closing_writes_what_waits_and_ends_the_reader() {
     assert!(matches!(wait(reader.next_records(1)), Err(PortError::Fatal(_))));
 }
 
-/// Lets operations fail or wait. Counts down: the operation at zero fails, all after it too when `sticky`.
+/// Lets other threads go on until `is_over`; a test that waits in vain fails instead of running for ever.
+fn yield_until(what: &str, is_over: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_over() {
+        assert!(Instant::now() < deadline, "waited a minute for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Lets operations fail or wait. Counts down: the operation that brings a count to zero fails, those after it work again.
 #[derive(Default, Clone)]
 struct FaultyDisk {
     syncs_until_failure: Option<Arc<AtomicU32>>,
@@ -391,9 +379,7 @@ impl SegmentFile for FaultyFile {
         self.file.write_all_at(bytes, at)
     }
     fn sync_data(&self) -> io::Result<()> {
-        while self.disk.hold.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
+        yield_until("the test to let go", || !self.disk.hold.load(Ordering::SeqCst));
         if self.failed.load(Ordering::SeqCst) {
             self.disk.synced_after_failure.store(true, Ordering::SeqCst);
         }

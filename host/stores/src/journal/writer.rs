@@ -141,9 +141,7 @@ impl Writer {
         let heads: Vec<(FrameHead, &[u8])> = group
             .iter()
             .enumerate()
-            .map(|(i, request)| {
-                (FrameHead { ordinal: first + i as u64, received_at_ms, group_first: first }, request.payload.as_slice())
-            })
+            .map(|(i, request)| (FrameHead { ordinal: first + i as u64, received_at_ms, group_first: first }, request.payload.as_slice()))
             .collect();
         let began = Instant::now();
         let need: usize = heads.iter().map(|(_, payload)| segment::frame_bytes(payload.len())).sum();
