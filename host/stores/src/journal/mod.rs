@@ -205,6 +205,17 @@ impl Shared {
         }
     }
 
+    fn forget_segments(&self, gone: &[Segment]) {
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.retain(|segment| {
+            let is_gone = gone.iter().any(|gone| gone.id == segment.id);
+            if is_gone {
+                self.counters.segment_bytes.fetch_sub(segment.bytes, Relaxed);
+            }
+            !is_gone
+        });
+    }
+
     /// The segment that holds an ordinal: the last one that begins at or before it, since a later one holds again what
     /// an earlier one could not sync.
     fn segment_of(&self, ordinal: u64) -> Option<Segment> {
@@ -303,7 +314,7 @@ impl JournalHandle {
     /// Gives the number removed.
     pub fn release(&self, covered: SyncedPosition) -> Result<usize, StoreError> {
         let shared = &self.inner.shared;
-        let mut segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = segments.windows(2).take_while(|pair| pair[1].first <= covered.ordinal() + 1).count();
         let mut kept = 0;
         let removable = segments[..behind]
@@ -313,12 +324,13 @@ impl JournalHandle {
                 kept > shared.keep_bytes
             })
             .map_or(0, |newest| newest + 1);
-        let gone: Vec<Segment> = segments.drain(..removable).collect();
+        let released: Vec<Segment> = segments[..removable].to_vec();
         drop(segments);
-        let paths: Vec<PathBuf> = gone.iter().map(|segment| shared.dir.join(segment.name())).collect();
-        durable::remove_files(&shared.dir, &paths)?;
-        shared.counters.segment_bytes.fetch_sub(gone.iter().map(|segment| segment.bytes).sum(), Relaxed);
-        Ok(removable)
+        let paths: Vec<PathBuf> = released.iter().map(|segment| shared.dir.join(segment.name())).collect();
+        let (gone, failed) = durable::remove_in_order(&shared.dir, &paths);
+        // What could not be removed still takes its bytes, and is tried again.
+        shared.forget_segments(&released[..gone]);
+        failed.map_or(Ok(gone), Err)
     }
 
     /// Writes what waits, seals the segment and ends the writer. Later appends fail; the reader gives out what is durable

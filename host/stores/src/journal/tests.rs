@@ -229,6 +229,29 @@ fn segments_go_only_behind_a_synced_position() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_removed_still_counts_and_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=300);
+    let files = segment_files(dir.path());
+    assert!(files.len() > 3);
+    // A folder in the place of the second segment: even root cannot remove it as a file.
+    let aside = dir.path().join("aside");
+    std::fs::rename(&files[1], &aside).unwrap();
+    std::fs::create_dir(&files[1]).unwrap();
+    let first = files[0].metadata().unwrap().len();
+    let before = journal.counts().segment_bytes;
+    for _ in 0..2 {
+        assert!(journal.release(SyncedPosition::vouched(300)).is_err());
+        assert_eq!(journal.counts().segment_bytes, before - first, "one is gone, and only one");
+    }
+    std::fs::remove_dir(&files[1]).unwrap();
+    std::fs::rename(&aside, &files[1]).unwrap();
+    assert_eq!(journal.release(SyncedPosition::vouched(300)).unwrap(), files.len() - 2);
+    assert_eq!(journal.counts().segment_bytes, files.last().unwrap().metadata().unwrap().len());
+}
+
+#[test]
 fn a_state_ahead_of_the_journal_moves_the_ordinals_on() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, report) = JournalDir::open(dir.path(), JournalOptions { position_ms: 77, ..small(500) }).unwrap();
