@@ -9,6 +9,7 @@
 //!
 //! No tokio here: the journal has one thread of its own, and answers through plain futures.
 
+mod disk;
 pub mod durable;
 pub mod embedded;
 pub mod event_segments;

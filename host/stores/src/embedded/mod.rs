@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod commit;
+mod dead_letters;
 mod event_list;
 mod logs;
 mod outbox;
@@ -16,8 +17,9 @@ mod rule_sets;
 mod tests;
 
 pub use checkpoint::{Checkpointer, SyncedPosition};
+pub use dead_letters::DeadLetterRow;
 pub use logs::AlertLog;
-pub use read::{AlertCount, AlertEvent, AlertFilter, AlertRow, DeadLetterRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert};
+pub use read::{AlertCount, AlertEvent, AlertFilter, AlertRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert};
 
 use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace, EventReader, EventSegments};
@@ -26,6 +28,8 @@ use alertmill_core::event::{Status, Uid};
 use alertmill_core::ports::{KnownUids, PortError, Restored, RestoredAlert};
 use alertmill_core::value::Text;
 use checkpoint::CheckpointThread;
+use dead_letters::DeadLetterBounds;
+use retention::Sweep;
 use rusqlite::{Connection, params};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -41,6 +45,8 @@ pub struct EmbeddedOptions {
     pub event_segment_bytes: u32,
     /// Dead letters kept for one source; older ones go.
     pub dead_letters_per_source_max: u64,
+    /// Bytes of the items of dead letters kept for one source; older ones go, but the newest stays whatever its size.
+    pub dead_letter_bytes_per_source_max: u64,
     /// Whether alerts are noted for services; off when none is configured.
     pub outbox: bool,
     /// Bytes of new pages in SQLite's write-ahead log that make the thread move them into the database; the log itself
@@ -57,6 +63,7 @@ impl Default for EmbeddedOptions {
         EmbeddedOptions {
             event_segment_bytes: event_segments::SEGMENT_BYTES,
             dead_letters_per_source_max: 10_000,
+            dead_letter_bytes_per_source_max: 64 << 20,
             outbox: true,
             wal_bytes: 16 << 20,
             cache_bytes: 64 << 20,
@@ -88,8 +95,9 @@ pub struct EmbeddedStore {
     uids: KnownUidsHandle,
     checkpointer: Checkpointer,
     position: u64,
-    dead_letters_per_source_max: u64,
+    dead_letters_max: DeadLetterBounds,
     outbox: bool,
+    sweep: Sweep,
     reader: EmbeddedReader,
     report: EmbeddedReport,
     _thread: CheckpointThread,
@@ -128,8 +136,9 @@ impl EmbeddedStore {
             uids: KnownUidsHandle::new(uids),
             checkpointer,
             position: restored.position,
-            dead_letters_per_source_max: options.dead_letters_per_source_max,
+            dead_letters_max: DeadLetterBounds { count: options.dead_letters_per_source_max, bytes: options.dead_letter_bytes_per_source_max },
             outbox: options.outbox,
+            sweep: Sweep::default(),
             report,
             _thread: thread,
         };
@@ -200,7 +209,7 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, private).map_err(StoreError::io("protect", path))?;
     let prepare = |connection: &mut Connection| -> rusqlite::Result<u32> {
-        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        connection.busy_timeout(std::time::Duration::from_secs(2))?;
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -223,12 +232,13 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
     }
     // Everything that the last process left in the log goes into the database and is synced there: its own sync of the
     // log may have failed without a second error. A write makes sure that the log's file exists.
-    let settle = |connection: &Connection| -> rusqlite::Result<()> {
+    let settle = |connection: &Connection| -> rusqlite::Result<bool> {
         connection.execute("UPDATE position SET one = 1", [])?;
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
     };
-    settle(&connection).map_err(sqlite_error("settle the log of", path))?;
-    Ok(connection)
+    let busy = settle(&connection).map_err(sqlite_error("settle the log of", path))?;
+    // Somebody reads it in one long transaction; what is behind that transaction is in the log only.
+    if busy { Err(StoreError::Locked { path: path.to_path_buf() }) } else { Ok(connection) }
 }
 
 fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace)> {

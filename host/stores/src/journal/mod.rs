@@ -7,7 +7,6 @@
 mod answer;
 mod clock;
 mod counters;
-mod disk;
 mod gather;
 mod live;
 mod reader;
@@ -23,6 +22,7 @@ pub use reader::JournalReader;
 pub use recovery::{Fenced, JournalReport};
 pub use segment::Gap;
 
+use crate::disk::{Disk, RealDisk};
 use crate::durable::{self, FolderLock, StoreError};
 use crate::embedded::SyncedPosition;
 use alertmill_core::identity::UidKey;
@@ -32,7 +32,6 @@ use alertmill_core::record::RecordBody;
 use answer::answer;
 use clock::Ticking;
 use counters::Counters;
-use disk::{Disk, RealDisk};
 use live::LiveQueue;
 use std::fs::OpenOptions;
 use std::future::{Future, ready};

@@ -3,9 +3,9 @@
 //! finds the same things again after a crash at any point of its own work.
 
 use super::Segment;
-use super::disk::UNFINISHED;
 use super::segment::{self, Frame, Gap, Header, Scan};
 use super::writer::Again;
+use crate::disk::UNFINISHED;
 use crate::durable::{self, StoreError};
 use std::fs::File;
 use std::io::{self, Write};

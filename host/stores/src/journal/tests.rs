@@ -1,12 +1,11 @@
-use super::disk::SegmentFile;
 use super::*;
+use crate::disk::faulty::{Failing, FaultyDisk, yield_until};
 use crate::port_suite::block_on as wait;
 use alertmill_core::ports::Records;
 use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled};
-use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn body(n: u64) -> RecordBody {
     let heap = format!("{{\"n\":{n}}}").into_bytes();
@@ -358,70 +357,11 @@ fn closing_writes_what_waits_and_ends_the_reader() {
     assert!(matches!(wait(reader.next_records(1)), Err(PortError::Fatal(_))));
 }
 
-/// Lets other threads go on until `is_over`; a test that waits in vain fails instead of running for ever.
-fn yield_until(what: &str, is_over: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_over() {
-        assert!(Instant::now() < deadline, "waited a minute for {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Lets operations fail or wait. Counts down: the operation that brings a count to zero fails, those after it work again.
-#[derive(Default, Clone)]
-struct FaultyDisk {
-    syncs_until_failure: Option<Arc<AtomicU32>>,
-    creates_until_failure: Option<Arc<AtomicU32>>,
-    synced_after_failure: Arc<AtomicBool>,
-    hold: Arc<AtomicBool>,
-}
-
-struct FaultyFile {
-    file: Box<dyn SegmentFile>,
-    disk: FaultyDisk,
-    failed: AtomicBool,
-}
-
-fn fails(countdown: &Option<Arc<AtomicU32>>) -> bool {
-    let Some(left) = countdown else { return false };
-    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok_and(|left| left == 1)
-}
-
-impl Disk for FaultyDisk {
-    fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
-        if fails(&self.creates_until_failure) {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        let file = RealDisk.create(path, bytes, content)?;
-        Ok(Box::new(FaultyFile { file, disk: self.clone(), failed: AtomicBool::new(false) }))
-    }
-}
-
-impl SegmentFile for FaultyFile {
-    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, at)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        yield_until("the test to let go", || !self.disk.hold.load(Ordering::SeqCst));
-        if self.failed.load(Ordering::SeqCst) {
-            self.disk.synced_after_failure.store(true, Ordering::SeqCst);
-        }
-        if fails(&self.disk.syncs_until_failure) {
-            self.failed.store(true, Ordering::SeqCst);
-            return Err(io::Error::other("input/output error"));
-        }
-        self.file.sync_data()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-}
-
 #[test]
 fn a_failed_sync_ends_the_file_and_loses_nothing() {
     for failing in 1..=12 {
         let dir = tempfile::tempdir().unwrap();
-        let disk = FaultyDisk { syncs_until_failure: Some(Arc::new(AtomicU32::new(failing))), ..FaultyDisk::default() };
+        let disk = FaultyDisk { syncs: Failing::at(&[failing]), ..FaultyDisk::default() };
         let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
         append(&journal, 1..=12);
         assert_eq!((journal.counts().failed_syncs, journal.failure()), (1, None));
@@ -429,7 +369,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
         check(&drain(&mut reader, 12));
         let killed = copy(dir.path());
         drop((journal, reader));
-        assert!(!disk.synced_after_failure.load(Ordering::SeqCst), "the failed file was synced again");
+        assert!(!disk.used_after_failure.load(Ordering::SeqCst), "the failed file was used again");
         for folder in [dir.path(), killed.path()] {
             let (_journal, mut reader, report) = JournalDir::open(folder, small(0)).unwrap();
             assert_eq!((report.last_ordinal, report.gaps.len(), report.fenced.len()), (12, 0, 0));
@@ -441,11 +381,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
 #[test]
 fn a_second_failure_in_a_row_stops_the_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = FaultyDisk {
-        syncs_until_failure: Some(Arc::new(AtomicU32::new(3))),
-        creates_until_failure: Some(Arc::new(AtomicU32::new(2))),
-        ..FaultyDisk::default()
-    };
+    let disk = FaultyDisk { syncs: Failing::at(&[3]), creates: Failing::at(&[2]), ..FaultyDisk::default() };
     let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
     append(&journal, 1..=2);
     let failed = wait(journal.append(body(3), None));
@@ -464,7 +400,7 @@ fn a_second_failure_in_a_row_stops_the_journal() {
 #[test]
 fn a_full_disk_refuses_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = FaultyDisk { creates_until_failure: Some(Arc::new(AtomicU32::new(2))), ..FaultyDisk::default() };
+    let disk = FaultyDisk { creates: Failing::at(&[2]), ..FaultyDisk::default() };
     let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
     let mut next = 1;
     let refused = loop {

@@ -3,10 +3,10 @@
 
 use super::answer::Promise;
 use super::clock::Ticking;
-use super::disk::{Disk, SegmentFile};
 use super::gather::{Gathering, PAUSE, WINDOW};
 use super::segment::{self, FrameHead};
 use super::{Segment, Shared};
+use crate::disk::{Disk, SegmentFile};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, PortError};
 use alertmill_core::record::{Journaled, Record, RecordBody};
