@@ -270,7 +270,7 @@ impl JournalHandle {
         body.encode(&mut payload);
         let bytes = payload.len();
         if bytes > RECORD_BYTES_MAX {
-            return Err(PortError::Unavailable(format!("record of {bytes} bytes is over {RECORD_BYTES_MAX}; send fewer items at once")));
+            return Err(PortError::TooLarge(format!("record of {bytes} bytes is over {RECORD_BYTES_MAX}; send fewer items at once")));
         }
         let mut queue = shared.append.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.closed {

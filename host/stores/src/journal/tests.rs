@@ -386,6 +386,7 @@ fn a_second_failure_in_a_row_stops_the_journal() {
     append(&journal, 1..=2);
     let failed = wait(journal.append(body(3), None));
     assert!(matches!(&failed, Err(PortError::Fatal(why)) if why.contains("restart")), "{failed:?}");
+    assert!(!format!("{failed:?}").contains(&dir.path().display().to_string()), "senders learn no paths: {failed:?}");
     assert!(matches!(wait(journal.append(body(3), None)), Err(PortError::Fatal(_))));
     assert!(journal.failure().is_some_and(|why| why.contains("input/output error")));
     check(&drain(&mut reader, 2));
@@ -409,7 +410,8 @@ fn a_full_disk_refuses_and_recovers() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, PortError::Unavailable(_)), "{refused:?}");
+    assert!(matches!(&refused, PortError::DiskRefused(why) if why.contains("nothing was taken")), "{refused:?}");
+    assert!(!refused.to_string().contains(&dir.path().display().to_string()), "senders learn no paths: {refused}");
     append(&journal, next..=next + 100);
     check(&drain(&mut reader, next + 100));
     assert_eq!(journal.failure(), None);
@@ -429,6 +431,18 @@ fn a_journal_over_its_limit_refuses_until_segments_are_released() {
     assert!(matches!(&refused, PortError::Unavailable(why) if why.contains("is full")), "{refused:?}");
     assert!(journal.release(SyncedPosition::vouched(last)).unwrap() > 0);
     append(&journal, [last + 1]);
+}
+
+#[test]
+fn a_record_that_never_fits_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    let huge = match body(1) {
+        RecordBody::Items(items) => RecordBody::Items(Items { heap: vec![b' '; RECORD_BYTES_MAX].into(), ..items }),
+        other => other,
+    };
+    assert!(matches!(wait(journal.append(huge, None)), Err(PortError::TooLarge(why)) if why.contains("fewer items")));
+    append(&journal, [1]);
 }
 
 #[test]
