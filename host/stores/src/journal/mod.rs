@@ -269,8 +269,9 @@ impl JournalHandle {
         let mut payload = Vec::new();
         body.encode(&mut payload);
         let bytes = payload.len();
-        if bytes > RECORD_BYTES_MAX {
-            return Err(PortError::TooLarge(format!("record of {bytes} bytes is over {RECORD_BYTES_MAX}; send fewer items at once")));
+        let bytes_max = usize::try_from(shared.disk_bytes_max).map_or(RECORD_BYTES_MAX, |disk| disk.min(RECORD_BYTES_MAX));
+        if bytes > bytes_max {
+            return Err(PortError::TooLarge(format!("a record of {bytes} bytes is over {bytes_max}; send fewer items at once")));
         }
         let mut queue = shared.append.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.closed {

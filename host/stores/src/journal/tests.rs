@@ -291,7 +291,7 @@ fn a_lingering_reader_takes_along_what_comes_and_no_more_than_fits() {
     append(&journal, 5..=8);
     reader.linger(&mut records, 6, 8, long);
     assert_eq!(records.len(), 6, "the rest is the next batch's");
-    let mut rest = reader.next_blocking(10).unwrap();
+    let mut rest = drain(&mut reader, 8);
     journal.close();
     reader.linger(&mut rest, 10, 10, long);
     records.extend(rest);
@@ -436,9 +436,12 @@ fn a_journal_over_its_limit_refuses_until_segments_are_released() {
 #[test]
 fn a_record_that_never_fits_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), JournalOptions { disk_bytes_max: 12_288, ..small(0) }).unwrap();
     let huge = match body(1) {
-        RecordBody::Items(items) => RecordBody::Items(Items { heap: vec![b' '; RECORD_BYTES_MAX].into(), ..items }),
+        RecordBody::Items(items) => {
+            let span = ItemSpan { bytes: 0..20_000, request_index: 0 };
+            RecordBody::Items(Items { heap: vec![b' '; 20_000].into(), spans: vec![span], ..items })
+        }
         other => other,
     };
     assert!(matches!(wait(journal.append(huge, None)), Err(PortError::TooLarge(why)) if why.contains("fewer items")));
