@@ -33,7 +33,7 @@ impl EmbeddedStore {
 
     /// Removes the oldest event files while all are over `bytes_max`, and those last written before `older_than_s`. Files
     /// from which known uids would have to be read again stay. Gives the number removed. Entries of alerts' event lists that
-    /// name nothing but removed files go in this and later calls, [`SWEEP_STEP`] looks at a time: an alert that stays open for
+    /// name nothing but removed files go in this and later calls, a bounded number at a time: an alert that stays open for
     /// years would otherwise keep one for every commit that it had a part in.
     pub fn retire_events(&mut self, bytes_max: u64, older_than_s: i64) -> Result<usize, StoreError> {
         let keep_from = self.uids.lock().flushed().segment;
@@ -43,18 +43,17 @@ impl EmbeddedStore {
             let oldest = self.reader.event_reader().numbers()?.first().copied().unwrap_or(u32::MAX);
             self.sweep.wanted = oldest.min(self.events.end().segment);
         }
-        self.sweep.step(&mut self.connection, SWEEP_STEP).map_err(sqlite_error("shorten event lists", &self.path))?;
+        self.sweep.step(&mut self.connection).map_err(sqlite_error("shorten event lists", &self.path))?;
         Ok(removed)
     }
 }
 
-/// Rows that one step looks at; a look is a jump in the index of some microseconds.
-const SWEEP_STEP: usize = 5_000;
-
 /// How far the walk over all event lists has come. It is not written down: what a restart interrupts is done by the next walk,
 /// since each begins with the first alert.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sweep {
+    /// Rows that one step looks at; a look is a jump in the index of some microseconds.
+    pub looks_max: usize,
     /// Event files before this one are gone.
     wanted: u32,
     /// What the walk that runs removes, and where it goes on; `None` when none runs.
@@ -63,8 +62,14 @@ pub(super) struct Sweep {
     done: u32,
 }
 
+impl Default for Sweep {
+    fn default() -> Sweep {
+        Sweep { looks_max: 5_000, wanted: 0, running: None, done: 0 }
+    }
+}
+
 impl Sweep {
-    fn step(&mut self, connection: &mut rusqlite::Connection, looks_max: usize) -> rusqlite::Result<()> {
+    fn step(&mut self, connection: &mut rusqlite::Connection) -> rusqlite::Result<()> {
         if self.running.is_none() && self.wanted > self.done {
             self.running = Some((self.wanted, (i64::MIN, i64::MIN)));
         }
@@ -75,7 +80,7 @@ impl Sweep {
             let mut next =
                 transaction.prepare_cached("SELECT seq, position, refs FROM alert_events WHERE (seq, position) > (?1, ?2) ORDER BY seq, position LIMIT 1")?;
             let mut delete = transaction.prepare_cached("DELETE FROM alert_events WHERE seq = ?1 AND position = ?2")?;
-            for _ in 0..looks_max {
+            for _ in 0..self.looks_max {
                 let found = next.query_row([at.0, at.1], |row| {
                     let is_gone = event_list::entries(row.get_ref(2)?.as_blob()?).all(|(place, _)| place.segment < before);
                     Ok((row.get(0)?, row.get(1)?, is_gone))
