@@ -19,9 +19,15 @@ pub struct Appended {
 /// A port that did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
-    /// Nothing was changed; it may work later.
+    /// Nothing was changed; it may work later, as a rule soon: something is full that empties by itself.
     #[error("{0}")]
     Unavailable(String),
+    /// Nothing was changed; the disk refuses, and works again when somebody has seen to it.
+    #[error("{0}")]
+    DiskRefused(String),
+    /// Nothing was changed, and this one never fits; smaller ones do.
+    #[error("{0}")]
+    TooLarge(String),
     /// Whether it was done is not known; the caller asks or repeats, both are safe.
     #[error("{0}")]
     Unclear(String),
@@ -30,7 +36,7 @@ pub enum PortError {
     Fatal(String),
 }
 
-/// Promise: when `append` answers `Ok`, the record survives kill -9 and power loss, is replayed after every restart until
+/// Promise: errors name no files, since the doors hand them to senders. When `append` answers `Ok`, the record survives kill -9 and power loss, is replayed after every restart until
 /// a commit has passed it, and is handed to the prepare half exactly once in this process, in the order of ordinals. The
 /// time it gets never goes back, and the record before it has the ordinal before it.
 pub trait Journal: Send + Sync {

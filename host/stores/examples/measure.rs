@@ -185,9 +185,8 @@ fn deep_uids(dir: &Path) {
     let (mut events_s, mut reads) = (0.0, 0);
     for commit in 0..(DEEP + 1_000_000) / PER_COMMIT {
         let first = commit * PER_COMMIT;
-        let stored: Vec<StoredEvent> = (first..first + PER_COMMIT)
-            .map(|n| StoredEvent { uid: uid_of(n), known_until_s: now_at(n) + 86_400, index_time_s: T, document: 0..2 })
-            .collect();
+        let stored: Vec<StoredEvent> =
+            (first..first + PER_COMMIT).map(|n| StoredEvent { uid: uid_of(n), known_until_s: now_at(n) + 86_400, index_time_s: T, document: 0..2 }).collect();
         let uids: Vec<_> = stored.iter().map(|event| event.uid).collect();
         let asked = Instant::now();
         assert!(!index.known(&uids).expect("known").contains(&true), "a fresh uid is not known");

@@ -73,16 +73,34 @@ fn remedy_of(error: &io::Error) -> &'static str {
     }
 }
 
-/// Makes a folder of mode 0700 with its parents, if it is not there, and syncs the parent.
+/// Makes a folder of mode 0700 with its parents. Its name is durable when this returns, and so are those of the parents
+/// that were made: each is synced into the one above it. One that is there already may have been made by a process that was
+/// killed before it synced, so its name is synced too.
 pub(crate) fn make_dir(path: &Path) -> Result<(), StoreError> {
+    make_dir_with(path, &sync_dir)
+}
+
+fn make_dir_with(path: &Path, sync: &dyn Fn(&Path) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => return Ok(()),
+    };
     if path.is_dir() {
-        return Ok(());
+        return match sync(parent) {
+            // A parent that this process may not read, or nobody may write, is in somebody else's care.
+            Err(StoreError::Io { source, .. }) if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Ok(()),
+            synced => synced,
+        };
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StoreError::io("create folder", path))?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
+    if !parent.is_dir() {
+        make_dir_with(parent, sync)?;
     }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made.map_err(StoreError::io("create folder", path))?,
+    }
+    sync(parent)
 }
 
 /// Syncs a folder, so that names made or removed in it stay so.
@@ -113,13 +131,28 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreE
 
 /// Removes files, then syncs their folder once.
 pub(crate) fn remove_files(dir: &Path, paths: &[PathBuf]) -> Result<(), StoreError> {
+    let (_, failed) = remove_in_order(dir, paths);
+    failed.map_or(Ok(()), Err)
+}
+
+/// Removes files in this order up to the first that cannot be removed, then syncs their folder once. Gives how many are
+/// gone, also when it fails.
+pub(crate) fn remove_in_order(dir: &Path, paths: &[PathBuf]) -> (usize, Option<StoreError>) {
+    let mut gone = 0;
+    let mut failed = None;
     for path in paths {
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", path)(error)),
-            _ => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                failed = Some(StoreError::io("remove", path)(error));
+                break;
+            }
+            _ => gone += 1,
         }
     }
-    if paths.is_empty() { Ok(()) } else { sync_dir(dir) }
+    if gone > 0 {
+        failed = failed.or(sync_dir(dir).err());
+    }
+    (gone, failed)
 }
 
 /// Gives a file its blocks, so that later writes need not wait for the file system to find them. Where the file system
@@ -173,5 +206,30 @@ impl FolderLock {
             Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_path_buf() }),
             Err(std::fs::TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn every_level_of_a_folder_is_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let leaf = dir.path().join("a/b/c");
+        let synced = Mutex::new(Vec::new());
+        let note = |path: &Path| {
+            synced.lock().unwrap().push(path.strip_prefix(dir.path()).unwrap().display().to_string());
+            sync_dir(path)
+        };
+        make_dir_with(&leaf, &note).unwrap();
+        assert_eq!(*synced.lock().unwrap(), ["", "a", "a/b"]);
+        synced.lock().unwrap().clear();
+        make_dir_with(&leaf, &note).unwrap();
+        assert_eq!(*synced.lock().unwrap(), ["a/b"], "who made it may have been killed before the sync");
+        assert!(make_dir(Path::new("/")).is_ok());
+        std::fs::write(dir.path().join("file"), b"").unwrap();
+        assert!(make_dir(&dir.path().join("file")).is_err());
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! No tokio here: the journal has one thread of its own, and answers through plain futures.
 
+mod disk;
 pub mod durable;
 pub mod embedded;
 pub mod event_segments;
@@ -16,7 +17,7 @@ pub mod folder;
 pub mod journal;
 pub mod known_uids;
 pub mod modules;
-#[cfg(feature = "test-suite")]
+#[cfg(any(test, feature = "test-suite"))]
 pub mod port_suite;
 
 pub use durable::StoreError;

@@ -97,7 +97,7 @@ pub fn journal_keeps_its_promises<J: Journal, R: Records>(mut open: impl FnMut(u
     assert_eq!(read_until(&mut records, 22, 1).len(), 1, "handed out exactly once");
 }
 
-/// A uid that no other number has.
+/// A uid that no other number has, spread like real ones.
 pub fn uid_of(n: u64) -> Uid {
     let mix = |n: u64| (n ^ (n >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(27).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     Uid((u128::from(mix(n + 1)) << 64 | u128::from(mix(mix(n + 1)))).to_be_bytes())
@@ -111,12 +111,7 @@ pub fn commit_of(from: u64, to: u64, received_at_ms: i64) -> Commit {
         from,
         to,
         received_at_ms,
-        events: vec![StoredEvent {
-            uid: uid_of(to),
-            known_until_s: second + 86_400,
-            index_time_s: second,
-            document: 0..document.len() as u32,
-        }],
+        events: vec![StoredEvent { uid: uid_of(to), known_until_s: second + 86_400, index_time_s: second, document: 0..document.len() as u32 }],
         event_heap: document,
         alerts: vec![AlertWrite {
             seq: 16_384,

@@ -20,7 +20,7 @@ struct Slim {
     code: String,
     detail: String,
     /// Of the item.
-    bytes: usize,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ struct Full {
     item_text: Option<String>,
 }
 
-fn slim(row: DeadLetterRow) -> (Slim, Vec<u8>) {
+fn slim(row: DeadLetterRow) -> (Slim, Option<Vec<u8>>) {
     let slim = Slim {
         id: row.id.to_string(),
         received_at: row.received_at_ms,
@@ -43,7 +43,7 @@ fn slim(row: DeadLetterRow) -> (Slim, Vec<u8>) {
         source: row.source,
         code: row.code,
         detail: row.detail,
-        bytes: row.item.len(),
+        bytes: row.bytes,
     };
     (slim, row.item)
 }
@@ -69,6 +69,7 @@ pub async fn get(State(api): State<Api>, Path(id): Path<String>, uri: Uri) -> Re
     let number = id.parse().map_err(|_| missing())?;
     let row = api.read(move |reads| reads.dead_letter(number)).await?.ok_or_else(missing)?;
     let (slim, item) = slim(row);
+    let item = item.unwrap_or_default();
     let raw = std::str::from_utf8(&item).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok());
     let item_text = raw.is_none().then(|| String::from_utf8_lossy(&item).into_owned());
     Ok(json(StatusCode::OK, &Full { slim, item: raw, item_text }))

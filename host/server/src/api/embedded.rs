@@ -32,7 +32,7 @@ impl AlertReads for EmbeddedReader {
             role: role(row.role),
             document: match row.row {
                 EventRead::Found(found) => Some(found.document),
-                EventRead::Gone => None,
+                EventRead::Gone | EventRead::Damaged => None,
             },
         };
         Ok(page(rows, limit, |row| position(row.cursor), event))
@@ -44,18 +44,7 @@ impl AlertReads for EmbeddedReader {
     }
 
     fn dead_letters(&self, source: Option<&str>, code: Option<&str>, after: Option<u128>, limit: usize) -> Result<Page<DeadLetterRow>, ReadError> {
-        let mut rows = Vec::new();
-        let mut last = after.map_or(0, low);
-        while rows.len() <= limit {
-            let found = EmbeddedReader::dead_letters(self, source, last, limit + 1)?;
-            let Some(end) = found.last() else { break };
-            last = end.id;
-            let is_all = found.len() <= limit;
-            rows.extend(found.into_iter().filter(|row| code.is_none_or(|code| code == row.code)));
-            if is_all {
-                break;
-            }
-        }
+        let rows = EmbeddedReader::dead_letters(self, source, code, after.map_or(0, low), limit + 1)?;
         Ok(page(rows, limit, |row| u128::from(row.id), dead_letter))
     }
 
@@ -139,6 +128,7 @@ fn dead_letter(row: embedded::DeadLetterRow) -> DeadLetterRow {
         source: row.source,
         code: row.code,
         detail: row.detail,
+        bytes: row.bytes,
         item: row.item,
     }
 }
@@ -253,7 +243,8 @@ mod tests {
         assert!(logs.iter().any(|log| log == br#"{"op_type":"CREATE"}"#));
         let odd = walk(|after| reads.dead_letters(Some("events"), Some("odd"), after, 2).expect("letters"));
         assert_eq!((odd.len(), walk(|after| reads.dead_letters(None, None, after, 3).expect("letters")).len()), (3, 7));
-        assert_eq!(reads.dead_letter(odd[0].id).expect("letter").as_ref(), Some(&odd[0]));
+        let one = reads.dead_letter(odd[0].id).expect("letter").expect("it is there");
+        assert_eq!((one.item.as_deref(), one.bytes, odd[0].bytes, &odd[0].item), (Some(&b"{}"[..]), 2, 2, &None));
         assert_eq!(reads.ledger().expect("ledger")[0].value, 12);
     }
 }

@@ -74,7 +74,7 @@ impl<T> Default for Page<T> {
 pub struct EventRow {
     /// What it did: `opened`, `updated`, `late`, `ended`, `milder`, `recovery-delayed`.
     pub role: &'static str,
-    /// The document, JSON; `None` when retention has removed it.
+    /// The document, JSON; `None` when retention has removed it, or the disk has spoiled it.
     pub document: Option<Vec<u8>>,
 }
 
@@ -93,8 +93,10 @@ pub struct DeadLetterRow {
     pub code: String,
     /// What was wrong, where, what to do.
     pub detail: String,
-    /// The item as it was sent.
-    pub item: Vec<u8>,
+    /// Bytes of the item.
+    pub bytes: u64,
+    /// The item as it was sent; lists leave it out.
+    pub item: Option<Vec<u8>>,
 }
 
 /// A read that failed.
@@ -115,9 +117,9 @@ pub trait AlertReads: Send + Sync + 'static {
     fn alert_events(&self, seq: u64, after: Option<u128>, limit: usize) -> Result<Page<EventRow>, ReadError>;
     /// Its log documents, JSON, CONVERGE ones included.
     fn alert_logs(&self, seq: u64, after: Option<u128>, limit: usize) -> Result<Page<Vec<u8>>, ReadError>;
-    /// Dead letters, of one source and code when given.
+    /// Dead letters without their items, of one source and code when given.
     fn dead_letters(&self, source: Option<&str>, code: Option<&str>, after: Option<u128>, limit: usize) -> Result<Page<DeadLetterRow>, ReadError>;
-    /// One dead letter.
+    /// One dead letter, with its item.
     fn dead_letter(&self, id: u64) -> Result<Option<DeadLetterRow>, ReadError>;
     /// All counters of the ledger.
     fn ledger(&self) -> Result<Vec<LedgerValue>, ReadError>;

@@ -103,7 +103,8 @@ fn dead(id: u64, item: &[u8]) -> DeadLetterRow {
         source: "events".into(),
         code: if id == 1 { "clean-error" } else { "too-many-events" }.into(),
         detail: "why".into(),
-        item: item.to_vec(),
+        bytes: item.len() as u64,
+        item: Some(item.to_vec()),
     }
 }
 

@@ -43,7 +43,7 @@ impl<J: Journal + 'static> Doors<J> {
                 items.counts.duplicates += extra.duplicates;
             }
             if let Err(error) = self.journal.append(RecordBody::Items(items), Some(parsed)).await {
-                if i == 0 && matches!(error, PortError::Unavailable(_)) {
+                if i == 0 && matches!(error, PortError::Unavailable(_) | PortError::DiskRefused(_) | PortError::TooLarge(_)) {
                     // Nothing of this request is taken, and the sender comes again: only what was kept before still counts.
                     metrics.keep(DoorCounts {
                         received: extra.received - plan.counts.refused - plan.counts.duplicates,
@@ -66,10 +66,13 @@ fn settle(plan: &Plan, metrics: &DoorMetrics) {
 fn problem(error: PortError) -> Problem {
     match error {
         PortError::Unavailable(why) => ProblemCode::Overloaded.problem(why),
+        PortError::DiskRefused(why) => ProblemCode::Unavailable.problem(why),
+        PortError::TooLarge(why) => ProblemCode::BodyTooLarge.problem(why),
         PortError::Unclear(why) => ProblemCode::Unclear.problem(why),
         PortError::Fatal(why) => {
+            // The other half's words may name files, and those are the operator's to know.
             tracing::error!(%why, "the journal takes nothing any more");
-            ProblemCode::Unavailable.problem(why)
+            ProblemCode::Unavailable.problem("nothing is taken any more until the server is restarted; its log and /readyz say why")
         }
     }
 }

@@ -227,14 +227,17 @@ async fn a_journal_that_refuses_is_never_answered_with_yes() {
     assert_eq!(bench.post("{}").await.0, 400);
     for (error, status, code) in [
         (PortError::Unavailable("full".into()), 429, "overloaded"),
+        (PortError::DiskRefused("no space".into()), 503, "unavailable"),
+        (PortError::TooLarge("over 256 MiB".into()), 413, "body-too-large"),
         (PortError::Unclear("gone".into()), 503, "unclear"),
         (PortError::Fatal("disk".into()), 503, "unavailable"),
     ] {
         bench.journal.fails_with(error);
         let (answered, headers, body) = bench.send("/api/v1/events", &[("content-type", "application/json")], format!("[{ONE},7]")).await;
         let problem: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((answered.as_u16(), &problem["code"], &problem["retryable"]), (status, &code.into(), &true.into()));
-        assert!(headers.contains_key("retry-after"));
+        let retryable = status != 413;
+        assert_eq!((answered.as_u16(), &problem["code"], &problem["retryable"]), (status, &code.into(), &retryable.into()));
+        assert_eq!(headers.contains_key("retry-after"), retryable);
         assert_eq!(headers["content-type"], "application/problem+json");
         bench.journal.fails_with(None);
         if status == 429 {

@@ -373,6 +373,9 @@ fn report(report: &JournalReport, store: &EmbeddedReport) {
     if store.damaged_event_files > 0 {
         tracing::error!(files = store.damaged_event_files, "event files are damaged; retries of the events in them count again");
     }
+    if store.uids_forgotten {
+        tracing::error!("files of known uids are damaged or gone, and so are the event files to build them from: retries of events count again");
+    }
     if report.identity_replaced {
         tracing::error!("journal/identity was lost and made anew: retries of events received before now count again");
     }

@@ -5,7 +5,7 @@
 //! the database is done here too, in passing, so that the log stays short.
 
 use super::sqlite_error;
-use crate::durable::StoreError;
+use crate::durable::{self, StoreError};
 use crate::event_segments::EventPlace;
 use rusqlite::Connection;
 use std::fs::File;
@@ -68,13 +68,16 @@ pub(super) struct CheckpointThread {
 }
 
 impl Checkpointer {
-    /// Begins with a state whose log is empty and synced, at `position` with events up to `end`.
+    /// Begins with a state whose pages are all in the database or the log, at `position` with events up to `end`. The log and
+    /// its name are synced before that position is claimed.
     pub(super) fn start(path: &Path, position: u64, end: EventPlace, wal_pages_max: u64) -> Result<(Checkpointer, CheckpointThread), StoreError> {
         let mut wal_path = path.as_os_str().to_os_string();
         wal_path.push("-wal");
         let wal_path = PathBuf::from(wal_path);
         // SQLite's locks are on the database and its index file; closing this descriptor drops none of them.
         let wal = File::open(&wal_path).map_err(StoreError::io("open", &wal_path))?;
+        wal.sync_data().map_err(StoreError::io("sync", &wal_path))?;
+        durable::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
         let at = (position, end);
         let progress = Progress { committed: at, synced: at, ..Progress::default() };
         let shared = Arc::new(Shared {
@@ -104,6 +107,11 @@ impl Checkpointer {
     /// The position of the last synced checkpoint.
     pub fn synced_position(&self) -> SyncedPosition {
         SyncedPosition(self.shared.lock().synced.0)
+    }
+
+    /// Where the event rows of the last synced checkpoint end.
+    pub(super) fn synced_events(&self) -> EventPlace {
+        self.shared.lock().synced.1
     }
 
     /// Why the state can no longer be synced, if so; for health.

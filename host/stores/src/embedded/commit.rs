@@ -1,10 +1,11 @@
 //! One commit: event documents first, durable; then one transaction; then the uids. All of it or nothing.
 
+use super::dead_letters;
 use super::event_list;
 use super::rule_sets;
 use super::{EmbeddedStore, status_number};
 use crate::event_segments::EventPlace;
-use alertmill_core::ports::{AlertWrite, Commit, DeadLetter, LocalStore, PortError};
+use alertmill_core::ports::{AlertWrite, Commit, LocalStore, PortError};
 use rusqlite::{CachedStatement, Connection, params};
 
 impl LocalStore for EmbeddedStore {
@@ -30,7 +31,7 @@ impl EmbeddedStore {
                 self.path.display()
             )));
         }
-        if let Some(why) = self.uids.lock().overfull() {
+        if let Some(why) = self.uids.lock().overfull(self.checkpointer.synced_events()) {
             return Err(PortError::Unavailable(why));
         }
         self.checkpointer.shorten_wal(&self.connection);
@@ -79,7 +80,7 @@ impl EmbeddedStore {
     }
 
     fn transact(&mut self, commit: &Commit, places: &[EventPlace], end: EventPlace) -> rusqlite::Result<()> {
-        let (per_source_max, outbox) = (self.dead_letters_per_source_max, self.outbox);
+        let (dead_letters_max, outbox) = (self.dead_letters_max, self.outbox);
         let transaction = self.connection.transaction()?;
         write_alerts(&transaction, &commit.alerts, outbox)?;
         write_event_lists(&transaction, commit, places)?;
@@ -88,14 +89,13 @@ impl EmbeddedStore {
             for (number, write) in commit.logs.iter().enumerate() {
                 log.execute(params![write.seq, commit.to, number, write.create_time, write.op_type, write.document])?;
             }
-            let mut ledger = transaction.prepare_cached(
-                "INSERT INTO ledger VALUES (?1, ?2, ?3, ?4) ON CONFLICT (scope, name, counter) DO UPDATE SET value = excluded.value",
-            )?;
+            let mut ledger = transaction
+                .prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4) ON CONFLICT (scope, name, counter) DO UPDATE SET value = excluded.value")?;
             for line in &commit.ledger {
                 ledger.execute(params![line.scope, line.name.as_str(), line.counter.as_str(), line.value])?;
             }
         }
-        write_dead_letters(&transaction, &commit.dead_letters, per_source_max)?;
+        dead_letters::write(&transaction, &commit.dead_letters, dead_letters_max)?;
         if let Some(set) = &commit.rule_set {
             let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO rule_sets VALUES (?1, ?2, ?3, ?4)")?;
             insert.execute(params![set.generation, commit.to, commit.received_at_ms, rule_sets::to_json(set)])?;
@@ -128,9 +128,7 @@ fn write_alerts(connection: &Connection, alerts: &[AlertWrite], outbox: bool) ->
          fingerprint = excluded.fingerprint, id = excluded.id, tenant = excluded.tenant, status = excluded.status,
          severity = excluded.severity, begin_time = excluded.begin_time, end_time = excluded.end_time",
     )?;
-    let mut out = connection.prepare_cached(
-        "INSERT INTO outbox VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET revision = excluded.revision",
-    )?;
+    let mut out = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET revision = excluded.revision")?;
     for alert in alerts {
         if alert.revision <= 1 || write_alert(&mut update, alert)? == 0 {
             write_alert(&mut upsert, alert)?;
@@ -169,63 +167,13 @@ fn write_event_lists(connection: &Connection, commit: &Commit, places: &[EventPl
     for list in &commit.alert_events {
         refs.clear();
         for (index, role) in &list.events {
-            let place = places.get(*index as usize).copied().ok_or_else(|| {
-                rusqlite::Error::InvalidParameterName(format!("alert {} names event {index} of {}", list.seq, places.len()))
-            })?;
+            let place = places
+                .get(*index as usize)
+                .copied()
+                .ok_or_else(|| rusqlite::Error::InvalidParameterName(format!("alert {} names event {index} of {}", list.seq, places.len())))?;
             event_list::put(&mut refs, place, *role);
         }
         insert.execute(params![list.seq, commit.to, refs])?;
     }
-    Ok(())
-}
-
-fn write_dead_letters(connection: &Connection, letters: &[DeadLetter], per_source_max: u64) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO dead_letters (ordinal, item_index, received_at_ms, tenant, source, code, detail, item)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
-    let mut sources: Vec<(&str, u64)> = Vec::new();
-    for letter in letters {
-        insert.execute(params![
-            letter.ordinal,
-            letter.index,
-            letter.received_at_ms,
-            letter.tenant.as_str(),
-            letter.source.as_str(),
-            letter.code.as_str(),
-            letter.detail,
-            letter.item,
-        ])?;
-        match sources.iter_mut().find(|(source, _)| *source == letter.source.as_str()) {
-            Some((_, added)) => *added += 1,
-            None => sources.push((&letter.source, 1)),
-        }
-    }
-    for (source, added) in sources {
-        bound_dead_letters(connection, source, added, per_source_max)?;
-    }
-    Ok(())
-}
-
-/// The oldest letters of a source make room for newer ones, and are counted.
-fn bound_dead_letters(connection: &Connection, source: &str, added: u64, kept_max: u64) -> rusqlite::Result<()> {
-    let kept: u64 = connection
-        .prepare_cached(
-            "INSERT INTO dead_letter_counts VALUES (?1, ?2, 0) ON CONFLICT (source) DO UPDATE SET kept = kept + excluded.kept
-             RETURNING kept",
-        )?
-        .query_row(params![source, added], |row| row.get(0))?;
-    if kept <= kept_max {
-        return Ok(());
-    }
-    let excess = kept - kept_max;
-    connection
-        .prepare_cached(
-            "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE source = ?1 ORDER BY id LIMIT ?2)",
-        )?
-        .execute(params![source, excess])?;
-    connection
-        .prepare_cached("UPDATE dead_letter_counts SET kept = kept - ?2, dropped = dropped + ?2 WHERE source = ?1")?
-        .execute(params![source, excess])?;
     Ok(())
 }

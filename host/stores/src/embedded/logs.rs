@@ -2,7 +2,7 @@
 //! event list, so that no row is written for each.
 
 use super::event_list;
-use super::read::EmbeddedReader;
+use super::read::{EmbeddedReader, storable};
 use crate::durable::StoreError;
 use crate::event_segments::{EventPlace, EventRead};
 use alertmill_core::ports::EventRole;
@@ -34,10 +34,11 @@ struct OfCommit {
 
 impl EmbeddedReader {
     /// Log entries of an alert, newest first; `cursor` is the last one's of the page before. A CONVERGE entry whose event
-    /// was removed by retention is left out.
+    /// was removed by retention, or is damaged, is left out.
     pub fn alert_logs(&self, seq: u64, cursor: Option<(u64, u32)>, limit: usize) -> Result<Vec<AlertLog>, StoreError> {
         let mut page = Vec::new();
-        let mut until = cursor.map_or(i64::MAX as u64, |cursor| cursor.0);
+        let Ok(seq) = i64::try_from(seq) else { return Ok(page) };
+        let mut until = cursor.map_or(u64::MAX, |cursor| cursor.0);
         while page.len() < limit {
             let Some((alert_id, commit)) = self.commit_logs(seq, until)? else { break };
             let entries = self.entries(&alert_id, &commit)?;
@@ -50,7 +51,7 @@ impl EmbeddedReader {
     }
 
     /// The newest commit up to `until` that logged something for the alert.
-    fn commit_logs(&self, seq: u64, until: u64) -> Result<Option<(String, OfCommit)>, StoreError> {
+    fn commit_logs(&self, seq: i64, until: u64) -> Result<Option<(String, OfCommit)>, StoreError> {
         self.read("read an alert's logs", |connection| {
             let id = connection.prepare_cached("SELECT id FROM alerts WHERE seq = ?1")?.query_row([seq], |row| row.get(0)).optional()?;
             let Some(id) = id else { return Ok(None) };
@@ -58,10 +59,9 @@ impl EmbeddedReader {
                 "SELECT max(p) FROM (SELECT max(position) AS p FROM logs WHERE seq = ?1 AND position <= ?2
                  UNION ALL SELECT max(position) FROM alert_events WHERE seq = ?1 AND position <= ?2)",
             )?;
-            let Some(position) = newest.query_row(params![seq, until], |row| row.get::<_, Option<u64>>(0))? else { return Ok(None) };
+            let Some(position) = newest.query_row(params![seq, storable(until)], |row| row.get::<_, Option<u64>>(0))? else { return Ok(None) };
             let mut commit = OfCommit { position, ..OfCommit::default() };
-            let mut stored =
-                connection.prepare_cached("SELECT op_type, create_time, document FROM logs WHERE seq = ?1 AND position = ?2 ORDER BY number")?;
+            let mut stored = connection.prepare_cached("SELECT op_type, create_time, document FROM logs WHERE seq = ?1 AND position = ?2 ORDER BY number")?;
             for log in stored.query_map(params![seq, position], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
                 commit.stored.push(log?);
             }
@@ -88,12 +88,7 @@ impl EmbeddedReader {
             }
         }
         entries.sort_by_key(|entry| (entry.0, entry.1));
-        let log = |(number, (create_time, _, op_type, document))| AlertLog {
-            cursor: (commit.position, number),
-            op_type,
-            create_time,
-            document,
-        };
+        let log = |(number, (create_time, _, op_type, document))| AlertLog { cursor: (commit.position, number), op_type, create_time, document };
         Ok((0..).zip(entries).map(log).collect())
     }
 }

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod commit;
+mod dead_letters;
 mod event_list;
 mod logs;
 mod outbox;
@@ -16,10 +17,9 @@ mod rule_sets;
 mod tests;
 
 pub use checkpoint::{Checkpointer, SyncedPosition};
+pub use dead_letters::DeadLetterRow;
 pub use logs::AlertLog;
-pub use read::{
-    AlertCount, AlertEvent, AlertFilter, AlertRow, DeadLetterRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert,
-};
+pub use read::{AlertCount, AlertEvent, AlertFilter, AlertRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert};
 
 use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace, EventReader, EventSegments};
@@ -29,6 +29,8 @@ use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use alertmill_core::ports::{KnownUids, PortError, Restored, RestoredAlert};
 use alertmill_core::value::Text;
 use checkpoint::CheckpointThread;
+use dead_letters::DeadLetterBounds;
+use retention::Sweep;
 use rusqlite::{Connection, params};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ pub struct EmbeddedOptions {
     pub event_segment_bytes: u32,
     /// Dead letters kept for one source; older ones go.
     pub dead_letters_per_source_max: u64,
+    /// Bytes of the items of dead letters kept for one source; older ones go, but the newest stays whatever its size.
+    pub dead_letter_bytes_per_source_max: u64,
     /// Whether alerts are noted for services; off when none is configured.
     pub outbox: bool,
     /// Bytes of new pages in SQLite's write-ahead log that make the thread move them into the database; the log itself
@@ -60,6 +64,7 @@ impl Default for EmbeddedOptions {
         EmbeddedOptions {
             event_segment_bytes: event_segments::SEGMENT_BYTES,
             dead_letters_per_source_max: 10_000,
+            dead_letter_bytes_per_source_max: 64 << 20,
             outbox: true,
             wal_bytes: 16 << 20,
             cache_bytes: 64 << 20,
@@ -79,6 +84,8 @@ pub struct EmbeddedReport {
     pub uids_in_files: u64,
     /// Event files with damage; uids behind it are forgotten.
     pub damaged_event_files: usize,
+    /// Uid files were damaged or gone, and the event files to build them from as well: retries of events count again.
+    pub uids_forgotten: bool,
 }
 
 /// The writer of the state. One per process.
@@ -89,8 +96,9 @@ pub struct EmbeddedStore {
     uids: KnownUidsHandle,
     checkpointer: Checkpointer,
     position: u64,
-    dead_letters_per_source_max: u64,
+    dead_letters_max: DeadLetterBounds,
     outbox: bool,
+    sweep: Sweep,
     reader: EmbeddedReader,
     report: EmbeddedReport,
     _thread: CheckpointThread,
@@ -119,6 +127,7 @@ impl EmbeddedStore {
             uids_read_again: uid_report.read_again,
             uids_in_files: uid_report.in_files,
             damaged_event_files: uid_report.damaged_event_files,
+            uids_forgotten: uid_report.forgotten,
         };
         let store = EmbeddedStore {
             reader: EmbeddedReader::new(&path, event_reader),
@@ -128,8 +137,9 @@ impl EmbeddedStore {
             uids: KnownUidsHandle::new(uids),
             checkpointer,
             position: restored.position,
-            dead_letters_per_source_max: options.dead_letters_per_source_max,
+            dead_letters_max: DeadLetterBounds { count: options.dead_letters_per_source_max, bytes: options.dead_letter_bytes_per_source_max },
             outbox: options.outbox,
+            sweep: Sweep::default(),
             report,
             _thread: thread,
         };
@@ -200,7 +210,7 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, private).map_err(StoreError::io("protect", path))?;
     let prepare = |connection: &mut Connection| -> rusqlite::Result<u32> {
-        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        connection.busy_timeout(std::time::Duration::from_secs(2))?;
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -223,12 +233,13 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
     }
     // Everything that the last process left in the log goes into the database and is synced there: its own sync of the
     // log may have failed without a second error. A write makes sure that the log's file exists.
-    let settle = |connection: &Connection| -> rusqlite::Result<()> {
+    let settle = |connection: &Connection| -> rusqlite::Result<bool> {
         connection.execute("UPDATE position SET one = 1", [])?;
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
     };
-    settle(&connection).map_err(sqlite_error("settle the log of", path))?;
-    Ok(connection)
+    let busy = settle(&connection).map_err(sqlite_error("settle the log of", path))?;
+    // Somebody reads it in one long transaction; what is behind that transaction is in the log only.
+    if busy { Err(StoreError::Locked { path: path.to_path_buf() }) } else { Ok(connection) }
 }
 
 fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace)> {
@@ -245,9 +256,7 @@ fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace)> 
         "SELECT seq, document, state, revision FROM alerts WHERE seq IN
          (SELECT seq FROM alerts INDEXED BY alerts_by_status WHERE status = ?1 OR end_time >= ?2) ORDER BY seq",
     )?;
-    let alert = |row: &rusqlite::Row<'_>| {
-        Ok(RestoredAlert { seq: row.get(0)?, document: row.get(1)?, state: row.get(2)?, revision: row.get(3)? })
-    };
+    let alert = |row: &rusqlite::Row<'_>| Ok(RestoredAlert { seq: row.get(0)?, document: row.get(1)?, state: row.get(2)?, revision: row.get(3)? });
     restored.alerts = wanted.query_map(params![status_number(Status::Abnormal), since_s], alert)?.collect::<Result<_, _>>()?;
     let text = |row: &rusqlite::Row<'_>, i| Ok::<Text, rusqlite::Error>(Text::new(row.get_ref(i)?.as_str()?));
     let mut ledger = connection.prepare("SELECT scope, name, counter, value FROM ledger")?;

@@ -1,6 +1,6 @@
 //! Alerts whose newest document services do not have yet: read in pages, freed when a service confirmed a revision.
 
-use super::read::EmbeddedReader;
+use super::read::{EmbeddedReader, storable};
 use super::{EmbeddedStore, sqlite_error};
 use crate::durable::StoreError;
 use rusqlite::params;
@@ -15,7 +15,7 @@ impl EmbeddedReader {
     pub fn outbox(&self, after: u64, limit: usize) -> Result<Vec<(u64, u64)>, StoreError> {
         self.read("read the outbox", |connection| {
             let mut page = connection.prepare_cached("SELECT seq, revision FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-            page.query_map(params![after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            page.query_map(params![storable(after), limit], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })
     }
 }

@@ -1,5 +1,5 @@
-//! What the API reads: lists, single alerts, their events and logs, dead letters, ledger. On connections that cannot
-//! write; every statement has bound parameters only.
+//! What the API reads: lists, single alerts, their events, ledger; logs and dead letters have files of their own. On
+//! connections that cannot write; every statement has bound parameters only.
 
 use super::event_list;
 use super::{STATUSES, sqlite_error, status_number};
@@ -11,7 +11,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Reads the state; clones share a few connections. Each call sees one commit's state, and blocks its thread shortly.
+/// Reads the state; clones share a few connections. Each call blocks its thread shortly. What it reads of the database in one
+/// transaction is one commit's state. Event documents are read after that, from their files: one that retention removed in
+/// between reads as gone. A page of logs is read commit by commit, newest first; commits since its beginning do not show in it.
 #[derive(Clone)]
 pub struct EmbeddedReader {
     path: PathBuf,
@@ -89,31 +91,8 @@ pub struct AlertEvent {
     pub cursor: (u64, u32),
     /// What it did to the alert.
     pub role: EventRole,
-    /// Its row, or that retention removed it.
+    /// Its row, or that retention removed it, or that it is damaged.
     pub row: EventRead,
-}
-
-/// A dead letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetterRow {
-    /// Cursor of the list; rises.
-    pub id: u64,
-    /// Its record.
-    pub ordinal: u64,
-    /// Its place in the record.
-    pub index: u32,
-    /// Milliseconds.
-    pub received_at_ms: i64,
-    /// Tenant.
-    pub tenant: String,
-    /// Source.
-    pub source: String,
-    /// Stable code.
-    pub code: String,
-    /// What was wrong.
-    pub detail: String,
-    /// The item as it was sent.
-    pub item: Vec<u8>,
 }
 
 /// Alerts of one tenant, status and severity.
@@ -211,12 +190,13 @@ impl EmbeddedReader {
                 None => tenants(connection)?,
             };
             // Each (tenant, status, severity) is a run of the index in the order of the list; the page is merged from
-            // their first rows, so its cost does not grow with the number of alerts.
+            // their first rows, so its cost does not grow with the number of alerts. Bounds of time are looked at row by
+            // row: the cost of a page grows with the newer alerts that they leave out, though never beyond the index.
             let mut run = connection.prepare_cached(
                 "SELECT seq FROM alerts INDEXED BY alerts_by_status WHERE tenant = ?1 AND status = ?2 AND severity = ?3 AND seq < ?4
                  AND begin_time <= ?5 AND (end_time IS NULL OR end_time >= ?6) ORDER BY seq DESC LIMIT ?7",
             )?;
-            let below = cursor.unwrap_or(i64::MAX as u64);
+            let below = storable(cursor.unwrap_or(u64::MAX));
             let (from, to) = (filter.from_s.unwrap_or(i64::MIN), filter.to_s.unwrap_or(i64::MAX));
             let mut newest: Vec<u64> = Vec::new();
             for tenant in &tenants {
@@ -239,6 +219,7 @@ impl EmbeddedReader {
 
     /// One alert with its document.
     pub fn alert(&self, seq: u64) -> Result<Option<StoredAlert>, StoreError> {
+        let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
         self.read("read an alert", |connection| {
             let mut one = connection.prepare_cached("SELECT revision, document, state FROM alerts WHERE seq = ?1")?;
             one.query_row([seq], |row| Ok(StoredAlert { revision: row.get(0)?, document: row.get(1)?, state: row.get(2)? })).optional()
@@ -247,6 +228,7 @@ impl EmbeddedReader {
 
     /// One alert as a list row, with its document.
     pub fn alert_row(&self, seq: u64) -> Result<Option<AlertRow>, StoreError> {
+        let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
         self.read("read an alert", |connection| {
             let mut one = connection.prepare_cached(&format!("SELECT {ALERT_COLUMNS}, document FROM alerts WHERE seq = ?1"))?;
             one.query_row([seq], alert_row).optional()
@@ -255,10 +237,10 @@ impl EmbeddedReader {
 
     /// Events of an alert, newest first; `cursor` is the last one's of the page before.
     pub fn alert_events(&self, seq: u64, cursor: Option<(u64, u32)>, limit: usize) -> Result<Vec<AlertEvent>, StoreError> {
+        let Ok(seq) = i64::try_from(seq) else { return Ok(Vec::new()) };
         let places = self.read("read an alert's events", |connection| {
-            let mut lists =
-                connection.prepare_cached("SELECT position, refs FROM alert_events WHERE seq = ?1 AND position <= ?2 ORDER BY position DESC")?;
-            let mut rows = lists.query(params![seq, cursor.map_or(i64::MAX as u64, |cursor| cursor.0)])?;
+            let mut lists = connection.prepare_cached("SELECT position, refs FROM alert_events WHERE seq = ?1 AND position <= ?2 ORDER BY position DESC")?;
+            let mut rows = lists.query(params![seq, storable(cursor.map_or(u64::MAX, |cursor| cursor.0))])?;
             let mut places = Vec::new();
             while let Some(row) = rows.next()? {
                 let position: u64 = row.get(0)?;
@@ -280,36 +262,6 @@ impl EmbeddedReader {
         places.into_iter().take(limit).map(event).collect()
     }
 
-    /// Dead letters, of one source or all, with ids above `after`.
-    pub fn dead_letters(&self, source: Option<&str>, after: u64, limit: usize) -> Result<Vec<DeadLetterRow>, StoreError> {
-        self.read("list dead letters", |connection| {
-            let columns = "id, ordinal, item_index, received_at_ms, tenant, source, code, detail, item";
-            let mut list = match source {
-                Some(_) => connection.prepare_cached(&format!(
-                    "SELECT {columns} FROM dead_letters WHERE source = ?3 AND id > ?1 ORDER BY id LIMIT ?2"
-                ))?,
-                None => connection.prepare_cached(&format!(
-                    "SELECT {columns} FROM dead_letters WHERE id > ?1 AND ?3 IS NULL ORDER BY id LIMIT ?2"
-                ))?,
-            };
-            list.query_map(params![after, limit, source], dead_letter)?.collect()
-        })
-    }
-
-    /// One dead letter.
-    pub fn dead_letter(&self, id: u64) -> Result<Option<DeadLetterRow>, StoreError> {
-        let after = id.saturating_sub(1);
-        Ok(self.dead_letters(None, after, 1)?.into_iter().find(|letter| letter.id == id))
-    }
-
-    /// Per source: dead letters kept, and those that went for newer ones.
-    pub fn dead_letter_counts(&self) -> Result<Vec<(String, u64, u64)>, StoreError> {
-        self.read("count dead letters", |connection| {
-            let mut all = connection.prepare_cached("SELECT source, kept, dropped FROM dead_letter_counts")?;
-            all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
-        })
-    }
-
     /// Alerts by tenant, status and severity; of one tenant or all.
     pub fn alert_counts(&self, tenant: Option<&str>) -> Result<Vec<AlertCount>, StoreError> {
         self.read("count alerts", |connection| {
@@ -317,9 +269,8 @@ impl EmbeddedReader {
                 Some(tenant) => vec![tenant.to_string()],
                 None => tenants(connection)?,
             };
-            let mut count = connection.prepare_cached(
-                "SELECT status, severity, count(*) FROM alerts INDEXED BY alerts_by_status WHERE tenant = ?1 GROUP BY status, severity",
-            )?;
+            let mut count = connection
+                .prepare_cached("SELECT status, severity, count(*) FROM alerts INDEXED BY alerts_by_status WHERE tenant = ?1 GROUP BY status, severity")?;
             let mut counts = Vec::new();
             for tenant in tenants {
                 let found = count.query_map([&tenant], |row| {
@@ -345,11 +296,8 @@ impl EmbeddedReader {
     /// Rule-set generations, newest first.
     pub fn rule_sets(&self, limit: usize) -> Result<Vec<RuleSetRow>, StoreError> {
         self.read("read rule sets", |connection| {
-            let mut all = connection
-                .prepare_cached("SELECT generation, ordinal, received_at_ms, content FROM rule_sets ORDER BY generation DESC LIMIT ?1")?;
-            let line = |row: &Row<'_>| {
-                Ok(RuleSetRow { generation: row.get(0)?, ordinal: row.get(1)?, received_at_ms: row.get(2)?, content: row.get(3)? })
-            };
+            let mut all = connection.prepare_cached("SELECT generation, ordinal, received_at_ms, content FROM rule_sets ORDER BY generation DESC LIMIT ?1")?;
+            let line = |row: &Row<'_>| Ok(RuleSetRow { generation: row.get(0)?, ordinal: row.get(1)?, received_at_ms: row.get(2)?, content: row.get(3)? });
             all.query_map([limit], line)?.collect()
         })
     }
@@ -364,10 +312,14 @@ impl EmbeddedReader {
     }
 }
 
+/// A bound that comes from outside, as SQLite can hold it: nothing is beyond its largest number.
+pub(super) fn storable(bound: u64) -> i64 {
+    i64::try_from(bound).unwrap_or(i64::MAX)
+}
+
 /// The tenants that have alerts, by jumps through the index.
 fn tenants(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut next = connection
-        .prepare_cached("SELECT tenant FROM alerts INDEXED BY alerts_by_status WHERE tenant > ?1 ORDER BY tenant LIMIT 1")?;
+    let mut next = connection.prepare_cached("SELECT tenant FROM alerts INDEXED BY alerts_by_status WHERE tenant > ?1 ORDER BY tenant LIMIT 1")?;
     let mut tenants: Vec<String> = connection
         .query_row("SELECT tenant FROM alerts INDEXED BY alerts_by_status ORDER BY tenant LIMIT 1", [], |row| row.get(0))
         .optional()?
@@ -384,10 +336,7 @@ fn tenants(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 
 fn status_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
     let number: u8 = row.get(column)?;
-    STATUSES
-        .into_iter()
-        .find(|status| status_number(*status) == number)
-        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number.into()))
+    STATUSES.into_iter().find(|status| status_number(*status) == number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number.into()))
 }
 
 fn alert_row(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
@@ -407,19 +356,5 @@ fn alert_row(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
         revision: row.get(12)?,
         rule_generation: row.get(13)?,
         document: row.get(14)?,
-    })
-}
-
-fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
-    Ok(DeadLetterRow {
-        id: row.get(0)?,
-        ordinal: row.get(1)?,
-        index: row.get(2)?,
-        received_at_ms: row.get(3)?,
-        tenant: row.get(4)?,
-        source: row.get(5)?,
-        code: row.get(6)?,
-        detail: row.get(7)?,
-        item: row.get(8)?,
     })
 }

@@ -63,11 +63,12 @@ CREATE TABLE dead_letters (
 ) STRICT;
 CREATE INDEX dead_letters_by_source ON dead_letters (source, id);
 
--- Dead letters of a source: how many are kept, how many had to go for newer ones.
+-- Dead letters of a source: how many are kept, how many had to go for newer ones, bytes of the items of those kept.
 CREATE TABLE dead_letter_counts (
     source          TEXT PRIMARY KEY,
     kept            INTEGER NOT NULL,
-    dropped         INTEGER NOT NULL
+    dropped         INTEGER NOT NULL,
+    bytes           INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Alert documents that services do not have yet; the newest revision only.

@@ -189,7 +189,7 @@ fn events_and_logs_of_an_alert_are_paged_and_merged() {
         cursor = Some(last.cursor);
         events.extend(page.into_iter().map(|event| match event.row {
             EventRead::Found(row) => row.uid.0[0],
-            EventRead::Gone => 0,
+            EventRead::Gone | EventRead::Damaged => 0,
         }));
     }
     assert_eq!(events, [104, 4, 103, 3, 102, 2, 101, 1]);
@@ -203,10 +203,7 @@ fn events_and_logs_of_an_alert_are_paged_and_merged() {
     let ops: Vec<&str> = logs.iter().map(|log| log.op_type.as_str()).collect();
     let c = "CONVERGE";
     assert_eq!(ops, ["RECOVER", c, c, c, c, c, c, c, "CREATE"]);
-    let expected = format!(
-        "{{\"alert_id\":\"{T}1\",\"op_type\":\"CONVERGE\",\"create_time\":{},\"time\":5,\"description\":\"d\",\"event_id\":\"a4\"}}",
-        T + 4
-    );
+    let expected = format!("{{\"alert_id\":\"{T}1\",\"op_type\":\"CONVERGE\",\"create_time\":{},\"time\":5,\"description\":\"d\",\"event_id\":\"a4\"}}", T + 4);
     assert_eq!(String::from_utf8(logs[2].document.clone()).unwrap(), expected);
 }
 
@@ -222,13 +219,184 @@ fn dead_letters_are_bounded_per_source() {
         store.commit_blocking(&one).unwrap();
     }
     let reader = store.reader();
-    let loud = reader.dead_letters(Some("loud"), 0, 10).unwrap();
+    let loud = reader.dead_letters(Some("loud"), None, 0, 10).unwrap();
     assert_eq!(loud.iter().map(|letter| letter.ordinal).collect::<Vec<_>>(), [3, 4, 4]);
     assert_eq!(reader.dead_letter_counts().unwrap(), [("loud".into(), 3, 5), ("quiet".into(), 1, 0)]);
-    assert_eq!(reader.dead_letters(None, loud[0].id, 10).unwrap().len(), 2);
-    assert_eq!(reader.dead_letter(loud[1].id).unwrap().as_ref(), Some(&loud[1]));
+    assert_eq!(reader.dead_letters(None, None, loud[0].id, 10).unwrap().len(), 2);
+    let one = reader.dead_letter(loud[1].id).unwrap().unwrap();
+    assert_eq!((one.item.as_deref(), one.bytes), (Some(&b"{}"[..]), 2));
+    assert_eq!(DeadLetterRow { item: None, ..one }, loud[1], "lists have all of it but the item");
     assert_eq!(store.remove_dead_letters(&[loud[1].id, 999]).unwrap(), 1);
     assert_eq!(reader.dead_letter_counts().unwrap()[0], ("loud".into(), 2, 5));
+}
+
+#[test]
+fn dead_letters_are_bounded_in_bytes_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { dead_letter_bytes_per_source_max: 1_000, ..EmbeddedOptions::default() };
+    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
+    let mut kept = Vec::new();
+    for (to, bytes) in [(1, 400), (2, 400), (3, 300), (4, 5_000), (5, 10)] {
+        let letter = DeadLetter { item: vec![b' '; bytes], code: format!("c{}", to % 2).into(), ..dead_letter(to, "loud") };
+        store.commit_blocking(&Commit { dead_letters: vec![letter], ..commit(to - 1, to) }).unwrap();
+        kept.push(store.reader().dead_letters(None, None, 0, 10).unwrap().iter().map(|letter| letter.bytes).collect::<Vec<_>>());
+    }
+    assert_eq!(kept, [vec![400], vec![400, 400], vec![400, 300], vec![5_000], vec![10]]);
+    assert_eq!(store.reader().dead_letter_counts().unwrap(), [("loud".into(), 1, 4)]);
+    let sum: u64 = store.connection.query_row("SELECT bytes FROM dead_letter_counts", [], |row| row.get(0)).unwrap();
+    assert_eq!(sum, 10);
+    let of_code = |code| store.reader().dead_letters(None, Some(code), 0, 10).unwrap().len();
+    assert_eq!((of_code("c1"), of_code("c0")), (1, 0));
+}
+
+#[test]
+fn numbers_that_no_row_can_have_find_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let mut one = commit(0, 1);
+    one.alerts = vec![alert(1, 1, Status::Closed)];
+    let event = add_event(&mut one, 1, "{}");
+    one.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Updated)] }];
+    one.dead_letters = vec![dead_letter(1, "web")];
+    store.commit_blocking(&one).unwrap();
+    let reader = store.reader();
+    for n in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+        assert!(reader.alert(n).unwrap().is_none() && reader.alert_row(n).unwrap().is_none() && reader.dead_letter(n).unwrap().is_none());
+        assert!(reader.alert_events(n, None, 9).unwrap().is_empty() && reader.alert_logs(n, None, 9).unwrap().is_empty());
+        assert!(reader.dead_letters(None, None, n, 9).unwrap().is_empty() && reader.outbox(n, 9).unwrap().is_empty());
+        assert_eq!(reader.list_alerts(&AlertFilter::default(), 9, Some(n), false).unwrap().len(), 1);
+        assert_eq!(reader.alert_events(1, Some((n, u32::MAX)), 9).unwrap().len(), 1);
+        assert_eq!(reader.alert_logs(1, Some((n, u32::MAX)), 9).unwrap().len(), 1);
+        assert_eq!(store.remove_dead_letters(&[n]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn event_lists_of_open_alerts_go_with_the_files_they_name() {
+    let dir = tempfile::tempdir().unwrap();
+    // Every commit begins a new event file, and every event a new table of uids.
+    let uids = UidOptions { table_uids_max: 1, ..UidOptions::default() };
+    let options = EmbeddedOptions { event_segment_bytes: 1, uids, ..EmbeddedOptions::default() };
+    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
+    let commit_events = |store: &mut EmbeddedStore, to: u64| {
+        let mut one = commit(to - 1, to);
+        let event = add_event(&mut one, to as u8, "{\"n\":1}");
+        one.alerts = [1, 2].map(|seq| alert(seq, to, Status::Abnormal)).to_vec();
+        one.alert_events = [1, 2].map(|seq| AlertEvents { seq, events: vec![(event, EventRole::Updated)] }).to_vec();
+        store.commit_blocking(&one).unwrap();
+        store.checkpoint().unwrap();
+    };
+    (1..=6).for_each(|to| commit_events(&mut store, to));
+    // The next commit sees that all of it is synced.
+    commit_events(&mut store, 7);
+    store.uids.lock().settle();
+    let lists = |store: &EmbeddedStore| -> i64 { store.connection.query_row("SELECT count(*) FROM alert_events", [], |row| row.get(0)).unwrap() };
+    assert_eq!(lists(&store), 14);
+    let removed = store.retire_events(0, 0).unwrap() as i64;
+    assert!(removed >= 5, "{removed}");
+    assert_eq!(lists(&store), 14 - 2 * removed);
+    assert_eq!(store.reader().alert_events(1, None, 99).unwrap().len() as i64, 7 - removed);
+    // The same in small steps, which later calls take.
+    store.sweep.looks_max = 2;
+    commit_events(&mut store, 8);
+    commit_events(&mut store, 9);
+    store.uids.lock().settle();
+    let removed_later = store.retire_events(0, 0).unwrap() as i64;
+    assert!(removed_later > 0);
+    for _ in 0..9 {
+        assert_eq!(store.retire_events(u64::MAX, 0).unwrap(), 0);
+    }
+    assert_eq!(lists(&store), 2 * (9 - removed - removed_later));
+}
+
+#[test]
+fn a_commit_that_fails_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let with_event = |from, to, n: u8, named| {
+        let mut one = commit(from, to);
+        add_event(&mut one, n, &format!("{{\"n\":{n}}}"));
+        one.alerts = vec![alert(1, to, Status::Abnormal)];
+        one.alert_events = vec![AlertEvents { seq: 1, events: vec![(named, EventRole::Updated)] }];
+        one
+    };
+    store.commit_blocking(&with_event(0, 1, 1, 0)).unwrap();
+    let end = store.events.end();
+    // It names an event that it does not have: the transaction fails after the event file was written.
+    let refused = store.commit_blocking(&with_event(1, 2, 2, 9)).unwrap_err();
+    assert!(matches!(&refused, PortError::Unavailable(why) if why.contains("nothing was changed")), "{refused:?}");
+    assert_eq!((store.position(), store.events.end()), (1, end));
+    assert_eq!(store.known(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [true, false]);
+    store.commit_blocking(&with_event(1, 2, 3, 0)).unwrap();
+    drop(store);
+    let (mut store, restored) = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!((restored.position, restored.alerts[0].revision), (2, 2));
+    assert_eq!(store.known(&[1, 2, 3].map(|n| Uid([n; 16]))).unwrap(), [true, false, true]);
+    let events = store.reader().alert_events(1, None, 9).unwrap();
+    let uids: Vec<u8> = events.into_iter().map(|event| if let EventRead::Found(row) = event.row { row.uid.0[0] } else { 0 }).collect();
+    assert_eq!(uids, [3, 1]);
+}
+
+#[test]
+fn one_damaged_event_does_not_cost_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let mut one = commit(0, 1);
+    let events = (1..=3).map(|n| (add_event(&mut one, n, "{\"create_time\":7}"), EventRole::Updated)).collect();
+    one.alert_events = vec![AlertEvents { seq: 1, events }];
+    one.alerts = vec![alert(1, 1, Status::Abnormal)];
+    store.commit_blocking(&one).unwrap();
+    let path = dir.path().join("events/0000000001.events");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let second = bytes.windows(16).position(|window| window == [2; 16]).unwrap();
+    bytes[second] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let page = store.reader().alert_events(1, None, 9).unwrap();
+    assert!(matches!(
+        &page[..],
+        [AlertEvent { row: EventRead::Found(_), .. }, AlertEvent { row: EventRead::Damaged, .. }, AlertEvent { row: EventRead::Found(_), .. }]
+    ));
+    assert_eq!(store.reader().alert_logs(1, None, 9).unwrap().len(), 2);
+}
+
+#[test]
+fn tables_of_uids_that_wait_do_not_refuse_commits_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let uids = UidOptions { table_uids_max: 1, tables_waiting_max: 1 };
+    let (mut store, _) = EmbeddedStore::open_with(dir.path(), EmbeddedOptions { uids, ..EmbeddedOptions::default() }).unwrap();
+    let (uids, aside) = (dir.path().join("uids"), dir.path().join("aside"));
+    std::fs::rename(&uids, &aside).unwrap();
+    std::fs::write(&uids, b"no folder").unwrap();
+    let one = |to: u64| {
+        let mut one = commit(to - 1, to);
+        add_event(&mut one, to as u8, "{}");
+        one
+    };
+    let refused = (1..=9).find_map(|to| store.commit_blocking(&one(to)).err().map(|error| (to, error)));
+    let Some((next, PortError::Unavailable(_))) = refused else { panic!("{refused:?}") };
+    std::fs::remove_file(&uids).unwrap();
+    std::fs::rename(&aside, &uids).unwrap();
+    store.checkpoint().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while store.commit_blocking(&one(next)).is_err() {
+        assert!(std::time::Instant::now() < deadline, "refused for ever");
+        std::thread::yield_now();
+    }
+    assert!(store.known(&(1..=next).map(|n| Uid([n as u8; 16])).collect::<Vec<_>>()).unwrap().into_iter().all(|known| known));
+}
+
+#[test]
+fn a_database_that_another_program_reads_is_not_taken_for_settled() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    store.commit_blocking(&commit(0, 1)).unwrap();
+    drop(store);
+    let other = Connection::open(dir.path().join("state.sqlite")).unwrap();
+    other.execute_batch("BEGIN; SELECT * FROM position").unwrap();
+    let refused = EmbeddedStore::open(dir.path()).err().unwrap();
+    assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(EmbeddedStore::open(dir.path()).unwrap().1.position, 1);
 }
 
 #[test]

@@ -13,11 +13,11 @@ mod tests;
 
 pub use read::{EventRead, EventReader, EventRow};
 
+use crate::disk::{Disk, RealDisk, SegmentFile, UNFINISHED};
 use crate::durable::{self, StoreError};
 use alertmill_core::ports::StoredEvent;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -45,7 +45,8 @@ pub struct EventSegments {
     segment_bytes: u32,
     end: EventPlace,
     day: i64,
-    active: Option<File>,
+    disk: Box<dyn Disk>,
+    active: Option<Box<dyn SegmentFile>>,
     buffer: Vec<u8>,
     /// fdatasyncs that failed; each ended its file.
     pub failed_syncs: u64,
@@ -55,18 +56,16 @@ impl EventSegments {
     /// Opens the files of `dir` whose rows end at `committed`, as the state says; cuts what lies behind it. The second
     /// answer is false when the files end before that: rows that the state names are gone.
     pub fn open(dir: &Path, committed: EventPlace, segment_bytes: u32) -> Result<(EventSegments, bool), StoreError> {
+        EventSegments::open_on(dir, committed, segment_bytes, Box::new(RealDisk))
+    }
+
+    pub(crate) fn open_on(dir: &Path, committed: EventPlace, segment_bytes: u32, disk: Box<dyn Disk>) -> Result<(EventSegments, bool), StoreError> {
         durable::make_dir(dir)?;
-        let behind: Vec<PathBuf> = numbers(dir)?.into_iter().filter(|n| *n > committed.segment).map(|n| path_of(dir, n)).collect();
+        let mut behind: Vec<PathBuf> = numbers(dir)?.into_iter().filter(|n| *n > committed.segment).map(|n| path_of(dir, n)).collect();
+        behind.extend(durable::names_with_suffix(dir, UNFINISHED)?.iter().map(|name| dir.join(name)));
         durable::remove_files(dir, &behind)?;
-        let mut segments = EventSegments {
-            dir: dir.to_path_buf(),
-            segment_bytes,
-            end: committed,
-            day: -1,
-            active: None,
-            buffer: Vec::new(),
-            failed_syncs: 0,
-        };
+        let mut segments =
+            EventSegments { dir: dir.to_path_buf(), segment_bytes, end: committed, day: -1, disk, active: None, buffer: Vec::new(), failed_syncs: 0 };
         if committed.segment == 0 {
             return Ok((segments, true));
         }
@@ -88,7 +87,7 @@ impl EventSegments {
         }
         let again = file.set_len(committed.offset.into()).and_then(|()| durable::preallocate(&file, self.segment_bytes.into()));
         again.map_err(StoreError::io("cut", &path))?;
-        self.active = Some(file);
+        self.active = Some(Box::new(file));
         Ok(true)
     }
 
@@ -97,12 +96,12 @@ impl EventSegments {
         self.end
     }
 
-    /// Takes back what was appended behind `end`, because its commit failed.
+    /// Takes back what was appended behind `end`, because its commit failed. Rows in a newer file than that stay as garbage:
+    /// the state never names them.
     pub fn rewind(&mut self, end: EventPlace) {
         if self.end.segment == end.segment {
             self.end = end;
         }
-        // In a newer file the rows stay as garbage: the state never names them.
     }
 
     /// Appends the documents and syncs them. Gives the place of each. `received_at_s` decides the day of the file.
@@ -124,12 +123,12 @@ impl EventSegments {
         }
         self.day = day;
         if let Err(error) = self.write_and_sync() {
-            // Never sync that file again: the kernel may have dropped the pages that failed.
-            self.failed_syncs += 1;
-            tracing::error!("{}: {error}; its last rows are written again into a new file", path_of(&self.dir, self.end.segment).display());
-            self.active = None;
+            self.give_up(&error);
             self.begin_segment()?;
-            self.write_and_sync().map_err(StoreError::io("write", &path_of(&self.dir, self.end.segment)))?;
+            if let Err(error) = self.write_and_sync() {
+                self.give_up(&error);
+                return Err(StoreError::io("write", &path_of(&self.dir, self.end.segment))(error));
+            }
         }
         let EventPlace { segment, offset } = self.end;
         self.end.offset += self.buffer.len() as u32;
@@ -142,23 +141,27 @@ impl EventSegments {
         file.sync_data()
     }
 
-    fn begin_segment(&mut self) -> Result<(), StoreError> {
-        if let Some(old) = self.active.take() {
-            // Only gives back the blocks behind its rows.
-            let _ = old.set_len(self.end.offset.into());
+    /// The active file failed. It is never written or synced again: the kernel may have dropped its pages and would call the
+    /// next sync a success. What was just written goes into a new file; here it is cut, lest a later start takes a half of it
+    /// for damage.
+    fn give_up(&mut self, error: &io::Error) {
+        self.failed_syncs += 1;
+        tracing::error!("{}: {error}; its last rows are written again into a new file", path_of(&self.dir, self.end.segment).display());
+        self.end_active();
+    }
+
+    /// Gives back the blocks behind the rows of the active file. Their absence only saves space, so nothing is synced.
+    fn end_active(&mut self) {
+        if let Some(Err(error)) = self.active.take().map(|file| file.set_len(self.end.offset.into())) {
+            tracing::warn!("cannot cut {}: {error}; it takes more space than it needs", path_of(&self.dir, self.end.segment).display());
         }
+    }
+
+    fn begin_segment(&mut self) -> Result<(), StoreError> {
+        self.end_active();
         let number = self.end.segment + 1;
         let path = path_of(&self.dir, number);
-        durable::remove_files(&self.dir, std::slice::from_ref(&path))?;
-        let begin = || -> io::Result<File> {
-            let file = durable::create_new(&path)?;
-            durable::preallocate(&file, self.segment_bytes.into())?;
-            file.write_all_at(&header(number), 0)?;
-            file.sync_all()?;
-            Ok(file)
-        };
-        let file = begin().map_err(StoreError::io("create", &path))?;
-        durable::sync_dir(&self.dir)?;
+        let file = self.disk.create(&path, self.segment_bytes.into(), &header(number)).map_err(StoreError::io("create", &path))?;
         self.active = Some(file);
         self.end = EventPlace { segment: number, offset: HEADER_BYTES };
         Ok(())

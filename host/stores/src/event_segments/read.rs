@@ -29,6 +29,8 @@ pub enum EventRead {
     Found(EventRow),
     /// Its file was removed by retention.
     Gone,
+    /// The file is there, but not this row; the log says what is wrong with it.
+    Damaged,
 }
 
 const OPEN_FILES_MAX: usize = 16;
@@ -49,8 +51,19 @@ impl EventReader {
         EventReader { dir: dir.to_path_buf(), files: Arc::default() }
     }
 
-    /// Reads the row at a place that a commit named.
+    /// Reads the row at a place that a commit named. One damaged row is an answer, not an error: the others of its page are
+    /// worth reading.
     pub fn read(&self, place: EventPlace) -> Result<EventRead, StoreError> {
+        match self.read_whole(place) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::error!("{error}");
+                Ok(EventRead::Damaged)
+            }
+            other => other,
+        }
+    }
+
+    fn read_whole(&self, place: EventPlace) -> Result<EventRead, StoreError> {
         let path = path_of(&self.dir, place.segment);
         let Some(file) = self.file(place.segment, &path)? else { return Ok(EventRead::Gone) };
         let damaged = |what: String| StoreError::Damaged {
@@ -100,6 +113,11 @@ impl EventReader {
     pub fn forget_removed(&self) {
         let exists = |number: u32| path_of(&self.dir, number).exists();
         self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(|(number, _)| exists(*number));
+    }
+
+    /// Numbers of the files that are there, ascending.
+    pub(crate) fn numbers(&self) -> Result<Vec<u32>, StoreError> {
+        numbers(&self.dir)
     }
 
     /// Calls `take` with uid, known-until second and end of every row in `from..to`. Where a row is damaged, the rest of its

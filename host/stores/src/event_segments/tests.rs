@@ -1,5 +1,7 @@
 use super::*;
+use crate::disk::faulty::{Failing, FaultyDisk};
 use alertmill_core::event::Uid;
+use std::sync::atomic::Ordering;
 
 fn events(n: u8) -> (Vec<StoredEvent>, Vec<u8>) {
     let mut heap = Vec::new();
@@ -17,6 +19,7 @@ fn document(reader: &EventReader, place: EventPlace) -> String {
     match reader.read(place).unwrap() {
         EventRead::Found(row) => String::from_utf8(row.document).unwrap(),
         EventRead::Gone => "gone".into(),
+        EventRead::Damaged => "damaged".into(),
     }
 }
 
@@ -33,7 +36,7 @@ fn rows_are_read_by_place_and_garbage_is_cut() {
     assert_eq!(document(&reader, places[1]), "{\"n\":1}");
     let (mut segments, whole) = EventSegments::open(dir.path(), committed, 1 << 16).unwrap();
     assert!(whole);
-    assert!(reader.read(committed).is_err(), "what no commit named is gone");
+    assert_eq!(document(&reader, committed), "damaged", "what no commit named is not there");
     assert_eq!(segments.append(&events, &heap, 0).unwrap()[0], committed);
     let mut seen = Vec::new();
     assert_eq!(reader.scan(places[1], segments.end(), |uid, until, _| seen.push((uid.0[0], until))).unwrap(), 0);
@@ -72,7 +75,7 @@ fn every_flipped_bit_of_a_row_is_detected() {
         let mut flipped = bytes.clone();
         flipped[bit as usize / 8] ^= 1 << (bit % 8);
         std::fs::write(&path, flipped).unwrap();
-        assert!(EventReader::new(dir.path()).read(places[0]).is_err(), "bit {bit}");
+        assert_eq!(EventReader::new(dir.path()).read(places[0]).unwrap(), EventRead::Damaged, "bit {bit}");
     }
 }
 
@@ -88,4 +91,76 @@ fn a_file_shorter_than_the_state_says_is_reported() {
     let (mut segments, whole) = EventSegments::open(dir.path(), committed, 4096).unwrap();
     assert!(!whole);
     assert_eq!(segments.append(&events, &heap, 0).unwrap()[0].segment, 2, "no place is used twice");
+}
+
+#[test]
+fn what_is_taken_back_is_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (three, heap) = events(3);
+    let (mut segments, _) = EventSegments::open(dir.path(), EventPlace::default(), 1 << 16).unwrap();
+    segments.append(&three, &heap, 0).unwrap();
+    let before = segments.end();
+    let taken_back = segments.append(&three, &heap, 0).unwrap();
+    segments.rewind(before);
+    let again = segments.append(&three[1..2], &heap, 0).unwrap();
+    assert_eq!(again[0], taken_back[0]);
+    let reader = EventReader::new(dir.path());
+    assert_eq!(document(&reader, again[0]), "{\"n\":1}");
+    // Nor does the rest of it come back with a restart or with the next file.
+    let committed = segments.end();
+    segments.append(&three, &heap, 86_400).unwrap();
+    let mut seen = Vec::new();
+    assert_eq!(reader.scan(EventPlace::default(), segments.end(), |uid, _, _| seen.push(uid.0[0])).unwrap(), 0);
+    assert_eq!(seen, [0, 1, 2, 1, 0, 1, 2]);
+    segments.rewind(committed);
+    assert_eq!(segments.append(&three[..1], &heap, 86_400).unwrap()[0].segment, 2, "the state names nothing of what is before it there");
+    drop(segments);
+    let (segments, whole) = EventSegments::open(dir.path(), committed, 1 << 16).unwrap();
+    assert!(whole && segments.end() == committed && !path_of(dir.path(), 2).exists());
+}
+
+#[test]
+fn a_failed_sync_ends_the_file_and_loses_nothing() {
+    for failing in 1..=6 {
+        let dir = tempfile::tempdir().unwrap();
+        let (three, heap) = events(3);
+        let disk = FaultyDisk { syncs: Failing::at(&[failing]), ..FaultyDisk::default() };
+        let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Box::new(disk.clone())).unwrap();
+        let places: Vec<EventPlace> = (0..6).flat_map(|_| segments.append(&three, &heap, 0).unwrap()).collect();
+        assert_eq!((segments.failed_syncs, segments.end().segment), (1, 2));
+        assert!(!disk.used_after_failure.load(Ordering::SeqCst));
+        let reader = EventReader::new(dir.path());
+        for (i, place) in places.iter().enumerate() {
+            assert_eq!(document(&reader, *place), format!("{{\"n\":{}}}", i % 3));
+        }
+        let mut seen = 0;
+        assert_eq!(reader.scan(EventPlace::default(), segments.end(), |_, _, _| seen += 1).unwrap(), 0, "no damage");
+        assert_eq!(seen, 18, "and nothing twice");
+    }
+}
+
+#[test]
+fn after_a_second_failure_neither_file_is_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (three, heap) = events(3);
+    let disk = FaultyDisk { syncs: Failing::at(&[2, 3]), creates: Failing::at(&[3]), ..FaultyDisk::default() };
+    let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Box::new(disk.clone())).unwrap();
+    let mut places = segments.append(&three, &heap, 0).unwrap();
+    let committed = segments.end();
+    let error = segments.append(&three, &heap, 0).unwrap_err();
+    assert!(error.to_string().contains("input/output error"), "{error}");
+    segments.rewind(committed);
+    assert_eq!(segments.failed_syncs, 2);
+    assert!(segments.append(&three, &heap, 0).is_err(), "a disk that is full now");
+    segments.rewind(committed);
+    places.extend(segments.append(&three, &heap, 0).unwrap());
+    assert!(!disk.used_after_failure.load(Ordering::SeqCst));
+    let reader = EventReader::new(dir.path());
+    assert_eq!(places.iter().map(|place| document(&reader, *place)).collect::<String>(), "{\"n\":0}{\"n\":1}{\"n\":2}".repeat(2));
+    let mut seen = 0;
+    assert_eq!(reader.scan(EventPlace::default(), segments.end(), |_, _, _| seen += 1).unwrap(), 0, "no damage");
+    assert_eq!(seen, 6);
+    let end = segments.end();
+    drop(segments);
+    assert!(EventSegments::open(dir.path(), end, 1 << 16).unwrap().1);
 }

@@ -7,7 +7,6 @@
 mod answer;
 mod clock;
 mod counters;
-mod disk;
 mod gather;
 mod live;
 mod reader;
@@ -23,6 +22,7 @@ pub use reader::JournalReader;
 pub use recovery::{Fenced, JournalReport};
 pub use segment::Gap;
 
+use crate::disk::{Disk, RealDisk};
 use crate::durable::{self, FolderLock, StoreError};
 use crate::embedded::SyncedPosition;
 use alertmill_core::identity::UidKey;
@@ -32,7 +32,6 @@ use alertmill_core::record::RecordBody;
 use answer::answer;
 use clock::Ticking;
 use counters::Counters;
-use disk::{Disk, RealDisk};
 use live::LiveQueue;
 use std::fs::OpenOptions;
 use std::future::{Future, ready};
@@ -205,6 +204,17 @@ impl Shared {
         }
     }
 
+    fn forget_segments(&self, gone: &[Segment]) {
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.retain(|segment| {
+            let is_gone = gone.iter().any(|gone| gone.id == segment.id);
+            if is_gone {
+                self.counters.segment_bytes.fetch_sub(segment.bytes, Relaxed);
+            }
+            !is_gone
+        });
+    }
+
     /// The segment that holds an ordinal: the last one that begins at or before it, since a later one holds again what
     /// an earlier one could not sync.
     fn segment_of(&self, ordinal: u64) -> Option<Segment> {
@@ -259,8 +269,9 @@ impl JournalHandle {
         let mut payload = Vec::new();
         body.encode(&mut payload);
         let bytes = payload.len();
-        if bytes > RECORD_BYTES_MAX {
-            return Err(PortError::Unavailable(format!("record of {bytes} bytes is over {RECORD_BYTES_MAX}; send fewer items at once")));
+        let bytes_max = usize::try_from(shared.disk_bytes_max).map_or(RECORD_BYTES_MAX, |disk| disk.min(RECORD_BYTES_MAX));
+        if bytes > bytes_max {
+            return Err(PortError::TooLarge(format!("a record of {bytes} bytes is over {bytes_max}; send fewer items at once")));
         }
         let mut queue = shared.append.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.closed {
@@ -303,7 +314,7 @@ impl JournalHandle {
     /// Gives the number removed.
     pub fn release(&self, covered: SyncedPosition) -> Result<usize, StoreError> {
         let shared = &self.inner.shared;
-        let mut segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = segments.windows(2).take_while(|pair| pair[1].first <= covered.ordinal() + 1).count();
         let mut kept = 0;
         let removable = segments[..behind]
@@ -313,12 +324,13 @@ impl JournalHandle {
                 kept > shared.keep_bytes
             })
             .map_or(0, |newest| newest + 1);
-        let gone: Vec<Segment> = segments.drain(..removable).collect();
+        let released: Vec<Segment> = segments[..removable].to_vec();
         drop(segments);
-        let paths: Vec<PathBuf> = gone.iter().map(|segment| shared.dir.join(segment.name())).collect();
-        durable::remove_files(&shared.dir, &paths)?;
-        shared.counters.segment_bytes.fetch_sub(gone.iter().map(|segment| segment.bytes).sum(), Relaxed);
-        Ok(removable)
+        let paths: Vec<PathBuf> = released.iter().map(|segment| shared.dir.join(segment.name())).collect();
+        let (gone, failed) = durable::remove_in_order(&shared.dir, &paths);
+        // What could not be removed still takes its bytes, and is tried again.
+        shared.forget_segments(&released[..gone]);
+        failed.map_or(Ok(gone), Err)
     }
 
     /// Writes what waits, seals the segment and ends the writer. Later appends fail; the reader gives out what is durable

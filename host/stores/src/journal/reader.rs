@@ -1,8 +1,8 @@
 //! The prepare half's side: durable records in order, from the files while it is behind, from memory when it has caught
 //! up. Which of the two is decided record by record, so falling behind and catching up need no mode.
 
-use super::segment::{self, Frame, Gap, Piece};
 use super::live::{self, Live};
+use super::segment::{self, Frame, Gap, Piece};
 use super::{Segment, Shared};
 use alertmill_core::ports::{PortError, Records};
 use alertmill_core::record::{Journaled, Record, RecordBody};

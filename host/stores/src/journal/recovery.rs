@@ -3,9 +3,9 @@
 //! finds the same things again after a crash at any point of its own work.
 
 use super::Segment;
-use super::disk::UNFINISHED;
 use super::segment::{self, Frame, Gap, Header, Scan};
 use super::writer::Again;
+use crate::disk::UNFINISHED;
 use crate::durable::{self, StoreError};
 use std::fs::File;
 use std::io::{self, Write};
@@ -73,15 +73,8 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
         firsts.get(i).is_none_or(|next| *next > firsts[i - 1])
     });
     durable::remove_files(dir, &superseded)?;
-    let mut recovered = Recovered {
-        segments: Vec::new(),
-        again: Vec::new(),
-        next_ordinal: 0,
-        next_id,
-        last_ms: position_ms,
-        unsealed: None,
-        report: JournalReport::default(),
-    };
+    let mut recovered =
+        Recovered { segments: Vec::new(), again: Vec::new(), next_ordinal: 0, next_id, last_ms: position_ms, unsealed: None, report: JournalReport::default() };
     // An empty or unreadable segment, too, says which ordinals were given before it.
     recovered.report.last_ordinal = found.last().map_or(0, |segment| segment.first - 1);
     let mut covered: Vec<Gap> = Vec::new();

@@ -137,11 +137,7 @@ pub(super) fn piece_at(bytes: &[u8], at: usize, id: u64) -> Piece {
     if u32_at(bytes, at + 4) != frame_crc(id, length, &bytes[at + 8..at + FRAME_HEAD_BYTES], &bytes[payload.clone()]) {
         return Piece::Nothing;
     }
-    let head = FrameHead {
-        ordinal: u64_at(bytes, at + 8),
-        received_at_ms: u64_at(bytes, at + 16) as i64,
-        group_first: u64_at(bytes, at + 24),
-    };
+    let head = FrameHead { ordinal: u64_at(bytes, at + 8), received_at_ms: u64_at(bytes, at + 16) as i64, group_first: u64_at(bytes, at + 24) };
     if length == FOOTER_MARK {
         return Piece::Footer(head.ordinal);
     }
@@ -244,7 +240,9 @@ fn search(bytes: &[u8], at: usize, id: u64, next: u64) -> Option<(Frame, u64)> {
             durable_before = durable_before.max(frame.head.group_first);
             at = frame.end;
             found.get_or_insert(frame);
-        } else if length == FOOTER_MARK && let Piece::Footer(last) = piece_at(bytes, at, id) {
+        } else if length == FOOTER_MARK
+            && let Piece::Footer(last) = piece_at(bytes, at, id)
+        {
             durable_before = durable_before.max(last + 1);
             at += FRAME_HEAD_BYTES;
         } else {

@@ -1,31 +1,11 @@
-use super::disk::SegmentFile;
 use super::*;
+use crate::disk::faulty::{Failing, FaultyDisk, yield_until};
+use crate::port_suite::block_on as wait;
 use alertmill_core::ports::Records;
 use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled};
-use std::io;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
 
 fn body(n: u64) -> RecordBody {
     let heap = format!("{{\"n\":{n}}}").into_bytes();
@@ -248,6 +228,29 @@ fn segments_go_only_behind_a_synced_position() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_removed_still_counts_and_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=300);
+    let files = segment_files(dir.path());
+    assert!(files.len() > 3);
+    // A folder in the place of the second segment: even root cannot remove it as a file.
+    let aside = dir.path().join("aside");
+    std::fs::rename(&files[1], &aside).unwrap();
+    std::fs::create_dir(&files[1]).unwrap();
+    let first = files[0].metadata().unwrap().len();
+    let before = journal.counts().segment_bytes;
+    for _ in 0..2 {
+        assert!(journal.release(SyncedPosition::vouched(300)).is_err());
+        assert_eq!(journal.counts().segment_bytes, before - first, "one is gone, and only one");
+    }
+    std::fs::remove_dir(&files[1]).unwrap();
+    std::fs::rename(&aside, &files[1]).unwrap();
+    assert_eq!(journal.release(SyncedPosition::vouched(300)).unwrap(), files.len() - 2);
+    assert_eq!(journal.counts().segment_bytes, files.last().unwrap().metadata().unwrap().len());
+}
+
+#[test]
 fn a_state_ahead_of_the_journal_moves_the_ordinals_on() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, report) = JournalDir::open(dir.path(), JournalOptions { position_ms: 77, ..small(500) }).unwrap();
@@ -288,7 +291,7 @@ fn a_lingering_reader_takes_along_what_comes_and_no_more_than_fits() {
     append(&journal, 5..=8);
     reader.linger(&mut records, 6, 8, long);
     assert_eq!(records.len(), 6, "the rest is the next batch's");
-    let mut rest = reader.next_blocking(10).unwrap();
+    let mut rest = drain(&mut reader, 8);
     journal.close();
     reader.linger(&mut rest, 10, 10, long);
     records.extend(rest);
@@ -306,9 +309,7 @@ fn one_group_holds_what_waits_and_a_full_queue_refuses() {
     let (journal, mut reader, _) = open_on(dir.path(), options, disk).unwrap();
     let mut waiting = vec![Box::pin(journal.append(body(1), None))];
     // The writer takes the first and waits in its sync; what follows gathers.
-    while journal.counts().append_queue_bytes > 0 {
-        std::thread::yield_now();
-    }
+    yield_until("the writer to take it", || journal.counts().append_queue_bytes == 0);
     let refused = loop {
         let n = waiting.len() as u64 + 1;
         let mut append = Box::pin(journal.append(body(n), None));
@@ -356,63 +357,11 @@ fn closing_writes_what_waits_and_ends_the_reader() {
     assert!(matches!(wait(reader.next_records(1)), Err(PortError::Fatal(_))));
 }
 
-/// Lets operations fail or wait. Counts down: the operation at zero fails, all after it too when `sticky`.
-#[derive(Default, Clone)]
-struct FaultyDisk {
-    syncs_until_failure: Option<Arc<AtomicU32>>,
-    creates_until_failure: Option<Arc<AtomicU32>>,
-    synced_after_failure: Arc<AtomicBool>,
-    hold: Arc<AtomicBool>,
-}
-
-struct FaultyFile {
-    file: Box<dyn SegmentFile>,
-    disk: FaultyDisk,
-    failed: AtomicBool,
-}
-
-fn fails(countdown: &Option<Arc<AtomicU32>>) -> bool {
-    let Some(left) = countdown else { return false };
-    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok_and(|left| left == 1)
-}
-
-impl Disk for FaultyDisk {
-    fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
-        if fails(&self.creates_until_failure) {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        let file = RealDisk.create(path, bytes, content)?;
-        Ok(Box::new(FaultyFile { file, disk: self.clone(), failed: AtomicBool::new(false) }))
-    }
-}
-
-impl SegmentFile for FaultyFile {
-    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, at)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        while self.disk.hold.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
-        if self.failed.load(Ordering::SeqCst) {
-            self.disk.synced_after_failure.store(true, Ordering::SeqCst);
-        }
-        if fails(&self.disk.syncs_until_failure) {
-            self.failed.store(true, Ordering::SeqCst);
-            return Err(io::Error::other("input/output error"));
-        }
-        self.file.sync_data()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-}
-
 #[test]
 fn a_failed_sync_ends_the_file_and_loses_nothing() {
     for failing in 1..=12 {
         let dir = tempfile::tempdir().unwrap();
-        let disk = FaultyDisk { syncs_until_failure: Some(Arc::new(AtomicU32::new(failing))), ..FaultyDisk::default() };
+        let disk = FaultyDisk { syncs: Failing::at(&[failing]), ..FaultyDisk::default() };
         let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
         append(&journal, 1..=12);
         assert_eq!((journal.counts().failed_syncs, journal.failure()), (1, None));
@@ -420,7 +369,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
         check(&drain(&mut reader, 12));
         let killed = copy(dir.path());
         drop((journal, reader));
-        assert!(!disk.synced_after_failure.load(Ordering::SeqCst), "the failed file was synced again");
+        assert!(!disk.used_after_failure.load(Ordering::SeqCst), "the failed file was used again");
         for folder in [dir.path(), killed.path()] {
             let (_journal, mut reader, report) = JournalDir::open(folder, small(0)).unwrap();
             assert_eq!((report.last_ordinal, report.gaps.len(), report.fenced.len()), (12, 0, 0));
@@ -432,15 +381,12 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
 #[test]
 fn a_second_failure_in_a_row_stops_the_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = FaultyDisk {
-        syncs_until_failure: Some(Arc::new(AtomicU32::new(3))),
-        creates_until_failure: Some(Arc::new(AtomicU32::new(2))),
-        ..FaultyDisk::default()
-    };
+    let disk = FaultyDisk { syncs: Failing::at(&[3]), creates: Failing::at(&[2]), ..FaultyDisk::default() };
     let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
     append(&journal, 1..=2);
     let failed = wait(journal.append(body(3), None));
     assert!(matches!(&failed, Err(PortError::Fatal(why)) if why.contains("restart")), "{failed:?}");
+    assert!(!format!("{failed:?}").contains(&dir.path().display().to_string()), "senders learn no paths: {failed:?}");
     assert!(matches!(wait(journal.append(body(3), None)), Err(PortError::Fatal(_))));
     assert!(journal.failure().is_some_and(|why| why.contains("input/output error")));
     check(&drain(&mut reader, 2));
@@ -455,7 +401,7 @@ fn a_second_failure_in_a_row_stops_the_journal() {
 #[test]
 fn a_full_disk_refuses_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = FaultyDisk { creates_until_failure: Some(Arc::new(AtomicU32::new(2))), ..FaultyDisk::default() };
+    let disk = FaultyDisk { creates: Failing::at(&[2]), ..FaultyDisk::default() };
     let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
     let mut next = 1;
     let refused = loop {
@@ -464,7 +410,8 @@ fn a_full_disk_refuses_and_recovers() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, PortError::Unavailable(_)), "{refused:?}");
+    assert!(matches!(&refused, PortError::DiskRefused(why) if why.contains("nothing was taken")), "{refused:?}");
+    assert!(!refused.to_string().contains(&dir.path().display().to_string()), "senders learn no paths: {refused}");
     append(&journal, next..=next + 100);
     check(&drain(&mut reader, next + 100));
     assert_eq!(journal.failure(), None);
@@ -484,6 +431,21 @@ fn a_journal_over_its_limit_refuses_until_segments_are_released() {
     assert!(matches!(&refused, PortError::Unavailable(why) if why.contains("is full")), "{refused:?}");
     assert!(journal.release(SyncedPosition::vouched(last)).unwrap() > 0);
     append(&journal, [last + 1]);
+}
+
+#[test]
+fn a_record_that_never_fits_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), JournalOptions { disk_bytes_max: 12_288, ..small(0) }).unwrap();
+    let huge = match body(1) {
+        RecordBody::Items(items) => {
+            let span = ItemSpan { bytes: 0..20_000, request_index: 0 };
+            RecordBody::Items(Items { heap: vec![b' '; 20_000].into(), spans: vec![span], ..items })
+        }
+        other => other,
+    };
+    assert!(matches!(wait(journal.append(huge, None)), Err(PortError::TooLarge(why)) if why.contains("fewer items")));
+    append(&journal, [1]);
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 use super::answer::Promise;
 use super::clock::Ticking;
-use super::disk::{Disk, SegmentFile};
 use super::gather::{Gathering, PAUSE, WINDOW};
 use super::segment::{self, FrameHead};
 use super::{Segment, Shared};
+use crate::disk::{Disk, SegmentFile};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, PortError};
 use alertmill_core::record::{Journaled, Record, RecordBody};
@@ -61,8 +61,8 @@ pub(super) struct Writer {
 
 /// Why a group did not become durable.
 enum Failure {
-    /// Nothing was written; the next group may find it better.
-    NoSegment(String),
+    /// Nothing was written, and this is what the senders are told; the next group may find it better.
+    NoSegment(PortError),
     /// The group's bytes may or may not be on disk, and a second file failed as well.
     Lost(String),
 }
@@ -84,10 +84,7 @@ impl Writer {
         while let Some(group) = self.next_group() {
             match self.make_durable(&group) {
                 Ok((first, received_at_ms)) => self.hand_over(group, first, received_at_ms),
-                Err(Failure::NoSegment(why)) => {
-                    tracing::error!("{why}");
-                    group.into_iter().for_each(|request| request.promise.keep(Err(PortError::Unavailable(why.clone()))));
-                }
+                Err(Failure::NoSegment(error)) => group.into_iter().for_each(|request| request.promise.keep(Err(error.clone()))),
                 Err(Failure::Lost(why)) => return self.fail(group, &why),
             }
         }
@@ -141,9 +138,7 @@ impl Writer {
         let heads: Vec<(FrameHead, &[u8])> = group
             .iter()
             .enumerate()
-            .map(|(i, request)| {
-                (FrameHead { ordinal: first + i as u64, received_at_ms, group_first: first }, request.payload.as_slice())
-            })
+            .map(|(i, request)| (FrameHead { ordinal: first + i as u64, received_at_ms, group_first: first }, request.payload.as_slice()))
             .collect();
         let began = Instant::now();
         let need: usize = heads.iter().map(|(_, payload)| segment::frame_bytes(payload.len())).sum();
@@ -156,7 +151,8 @@ impl Writer {
             None => {
                 self.room_for(need).map_err(Failure::NoSegment)?;
                 self.seal();
-                self.active = Some(self.new_segment(first, &heads).map_err(Failure::NoSegment)?);
+                let begun = self.new_segment(first, &heads);
+                self.active = Some(begun.map_err(|why| Failure::NoSegment(PortError::DiskRefused(format!("{why}; nothing was taken"))))?);
             }
         }
         self.shared.counters.group_of(group.len() as u64, need as u64, began.elapsed().as_nanos() as u64);
@@ -187,20 +183,22 @@ impl Writer {
             Some(active) => self.shared.words("write", active.id, error),
             None => error.to_string(),
         };
-        tracing::error!("{why}; its last group is written again into a new segment");
+        tracing::error!("the last group is written again into a new segment");
         let first = heads.first().map_or(self.next_ordinal, |(head, _)| head.ordinal);
         let rescued = self.new_segment(first, heads);
         self.active = Some(rescued.map_err(|second| Failure::Lost(format!("{why}; then {second}")))?);
         Ok(())
     }
 
-    fn room_for(&self, need: usize) -> Result<(), String> {
+    fn room_for(&self, need: usize) -> Result<(), PortError> {
         let taken = self.shared.counters.segment_bytes.load(Relaxed);
         if taken + self.shared.segment_bytes.max(need as u64) <= self.shared.disk_bytes_max {
             return Ok(());
         }
         let (dir, limit) = (self.shared.dir.display(), self.shared.disk_bytes_max);
-        Err(format!("journal {dir} is full: {taken} bytes wait to be folded and its limit is {limit}; wait, or raise the limit"))
+        let why = format!("the journal is full: {taken} bytes wait to be folded and its limit is {limit}");
+        tracing::error!("{dir}: {why}; appends are refused until some are folded, or the limit is raised");
+        Err(PortError::Unavailable(format!("{why}; send it again a little later")))
     }
 
     /// A durable segment that begins with these records.
@@ -231,7 +229,7 @@ impl Writer {
         let sealed = active.file.write_all_at(&footer, active.offset).and_then(|()| active.file.set_len(end));
         match sealed.and_then(|()| active.file.sync_data()) {
             Ok(()) => self.shared.shrink_segment(active.id, end),
-            Err(error) => tracing::warn!("{}; its records are safe", self.shared.words("seal", active.id, &error)),
+            Err(error) => tracing::warn!("cannot seal segment {:016x} in {}: {error}; its records are safe", active.id, self.shared.dir.display()),
         }
     }
 
@@ -252,8 +250,10 @@ impl Writer {
 }
 
 impl Shared {
+    /// Writes to the log which file it was, and gives the words for senders, who must not learn where files are.
     fn words(&self, what: &str, id: u64, error: &io::Error) -> String {
-        format!("cannot {what} segment {id:016x} in {}: {error}", self.dir.display())
+        tracing::error!("cannot {what} segment {id:016x} in {}: {error}", self.dir.display());
+        format!("cannot {what} a segment of the journal: {error}")
     }
 }
 

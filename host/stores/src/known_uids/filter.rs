@@ -54,10 +54,10 @@ fn mask(key: u128, i: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::port_suite::uid_of;
 
     fn key(n: u64) -> u128 {
-        let mix = |n: u64| (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        u128::from(mix(n)) << 64 | u128::from(mix(mix(n)))
+        u128::from_be_bytes(uid_of(n).0)
     }
 
     #[test]

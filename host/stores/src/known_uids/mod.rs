@@ -2,6 +2,7 @@
 //!
 //! New uids go into a table in memory. A full table, once the state that committed its events is synced, becomes sorted
 //! files, one for each hour in which uids end, each with a filter in memory; whole hours are dropped when they are past.
+//! A table whose first uid came an hour ago counts as full.
 //! So the cost of an event is flat: a few filter probes, and a page read for one in some hundreds. What is not in files
 //! yet is read again from the event files at start, up to exactly where the state ends: state and uids cannot disagree.
 
@@ -19,7 +20,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use worker::{Files, Job, Worker};
+use worker::{Files, Full, Job, Worker};
 
 /// Uids and the second at which each ends.
 type Table = HashMap<u128, i64, BuildHasherDefault<UidHasher>>;
@@ -67,6 +68,8 @@ pub struct UidReport {
     pub in_files: u64,
     /// Event files with damage.
     pub damaged_event_files: usize,
+    /// Uids that should be known were in no uid file, and the event files to read them from are gone.
+    pub forgotten: bool,
 }
 
 /// The index's numbers at one moment.
@@ -90,8 +93,12 @@ pub struct UidCounts {
 pub struct UidIndex {
     options: UidOptions,
     recent: Table,
-    /// Full tables on their way into files, oldest first: until where their events go, and whether the worker has it.
-    full: VecDeque<(Arc<Table>, EventPlace, bool)>,
+    /// Record time of the oldest uid in `recent`, seconds.
+    oldest_s: Option<i64>,
+    /// Full tables on their way into files, oldest first, and whether the worker has it.
+    full: VecDeque<(Full, bool)>,
+    /// Where the event rows of `recent` begin.
+    from: EventPlace,
     files: Arc<Files>,
     worker: Worker,
     now_s: i64,
@@ -101,21 +108,21 @@ pub struct UidIndex {
 
 impl UidIndex {
     /// Opens the index in `dir` for a state whose event rows end at `committed` (synced) and whose time is `now_s`.
-    pub fn open(
-        dir: &Path,
-        options: UidOptions,
-        events: &EventReader,
-        committed: EventPlace,
-        now_s: i64,
-    ) -> Result<(UidIndex, UidReport), StoreError> {
+    pub fn open(dir: &Path, options: UidOptions, events: &EventReader, committed: EventPlace, now_s: i64) -> Result<(UidIndex, UidReport), StoreError> {
         let worker = Worker::open(dir, committed, now_s)?;
         let files = worker.files();
-        let mut index = UidIndex { options, recent: Table::default(), full: VecDeque::new(), files, worker, now_s, hour_over: false, page_reads: 0 };
+        let from = files.mark;
+        let (recent, full) = (Table::default(), VecDeque::new());
+        let mut index = UidIndex { options, recent, oldest_s: None, full, from, files, worker, now_s, hour_over: false, page_reads: 0 };
         let mut report = UidReport { in_files: index.counts().in_files, ..UidReport::default() };
-        let from = index.files.mark;
+        let mut first_until_s = None;
         report.damaged_event_files = events.scan(from, committed, |uid, known_until_s, end| {
             report.read_again += 1;
+            first_until_s.get_or_insert(known_until_s);
             index.insert(uid, known_until_s);
+            // It was received a day before that, or earlier: no reason to keep it in memory for another hour.
+            let received_s = known_until_s.saturating_sub(DAY_S);
+            index.oldest_s = index.oldest_s.map(|oldest_s| oldest_s.min(received_s));
             if index.recent.len() >= index.options.table_uids_max {
                 index.freeze(end);
                 index.give(committed);
@@ -123,6 +130,7 @@ impl UidIndex {
                 index.collect();
             }
         })?;
+        report.forgotten = is_forgotten(&events.numbers()?, from, committed, first_until_s.is_some_and(|until_s| until_s <= now_s));
         Ok((index, report))
     }
 
@@ -132,6 +140,7 @@ impl UidIndex {
         if end_s > self.now_s {
             let slot = self.recent.entry(u128::from_be_bytes(uid.0)).or_insert(end_s);
             *slot = end_s.max(*slot);
+            self.oldest_s.get_or_insert(self.now_s);
         }
     }
 
@@ -143,45 +152,54 @@ impl UidIndex {
 
     /// After a commit whose event rows end at `end`; those of the last synced checkpoint end at `synced`.
     pub fn committed(&mut self, end: EventPlace, synced: EventPlace) {
-        if self.recent.len() >= self.options.table_uids_max {
+        // Where few events come, a table takes days to fill, and event files must stay as long as they are needed for it.
+        let is_old = self.full.is_empty() && self.oldest_s.is_some_and(|oldest_s| self.now_s - oldest_s >= HOUR_S);
+        if self.recent.len() >= self.options.table_uids_max || is_old {
             self.freeze(end);
         }
         self.give(synced);
-        if self.hour_over && self.worker.is_idle() {
+        if self.hour_over && self.full.is_empty() && self.worker.is_idle() {
             // Nothing to write, but hours to drop.
             self.hour_over = false;
-            let (table, mark) = (Arc::new(Table::default()), EventPlace::default());
-            self.worker.give(Job { table, mark, now_s: self.now_s });
+            self.worker.give(Job { full: None, now_s: self.now_s });
         }
         self.collect();
     }
 
     fn freeze(&mut self, end: EventPlace) {
-        let full = std::mem::take(&mut self.recent);
-        self.recent.reserve(self.options.table_uids_max.min(full.len()));
-        self.full.push_back((Arc::new(full), end, false));
+        let table = std::mem::take(&mut self.recent);
+        self.recent.reserve(self.options.table_uids_max.min(table.len()));
+        let from = std::mem::replace(&mut self.from, end);
+        self.full.push_back((Full { table: Arc::new(table), from, end }, false));
+        self.oldest_s = None;
     }
 
-    /// Gives the worker what a synced state covers. A failed job is given again, in order.
+    /// Gives the worker what a synced state covers. What an idle worker has not done has failed, and is given again, in order.
     fn give(&mut self, synced: EventPlace) {
-        if self.worker.failure().is_some() && self.worker.is_idle() {
-            self.full.iter_mut().for_each(|full| full.2 = false);
+        if self.worker.is_idle() {
+            self.collect();
+            self.full.iter_mut().for_each(|(_, given)| *given = false);
         }
-        for (table, end, given) in self.full.iter_mut().filter(|full| !full.2 && full.1 <= synced) {
+        for (full, given) in self.full.iter_mut().filter(|(full, given)| !given && full.end <= synced) {
             *given = true;
-            self.worker.give(Job { table: table.clone(), mark: *end, now_s: self.now_s });
+            self.worker.give(Job { full: Some(full.clone()), now_s: self.now_s });
         }
     }
 
     fn collect(&mut self) {
         self.files = self.worker.files();
-        while self.full.front().is_some_and(|full| full.1 <= self.files.mark) {
+        while self.full.front().is_some_and(|(full, _)| full.end <= self.files.mark) {
             self.full.pop_front();
         }
     }
 
-    /// Why no further commit should be taken, if so: full tables wait for a disk that refuses them.
-    pub fn overfull(&self) -> Option<String> {
+    /// Why no further commit should be taken, if so: full tables wait for a disk that refuses them. As long as none is taken
+    /// nobody else looks whether the disk is better, so this does; event rows of the last synced checkpoint end at `synced`.
+    pub fn overfull(&mut self, synced: EventPlace) -> Option<String> {
+        if self.full.len() > self.options.tables_waiting_max {
+            self.give(synced);
+            self.collect();
+        }
         let waiting = self.full.len();
         (waiting > self.options.tables_waiting_max).then(|| {
             let why = self.worker.failure().unwrap_or_else(|| "the state is not being synced".into());
@@ -194,8 +212,7 @@ impl UidIndex {
         let keys: Vec<u128> = uids.iter().map(|uid| u128::from_be_bytes(uid.0)).collect();
         let now_s = self.now_s;
         let lasts = |table: &Table, key: &u128| table.get(key).is_some_and(|end_s| *end_s > now_s);
-        let mut known: Vec<bool> =
-            keys.iter().map(|key| lasts(&self.recent, key) || self.full.iter().any(|full| lasts(&full.0, key))).collect();
+        let mut known: Vec<bool> = keys.iter().map(|key| lasts(&self.recent, key) || self.full.iter().any(|(full, _)| lasts(&full.table, key))).collect();
         // File by file, so that one filter stays in the cache for the whole batch.
         for run in self.files.hours.range(now_s + 1..).flat_map(|(_, runs)| runs) {
             for (key, known) in keys.iter().zip(known.iter_mut()).filter(|(_, known)| !**known) {
@@ -218,7 +235,7 @@ impl UidIndex {
     pub fn counts(&self) -> UidCounts {
         let runs = || self.files.hours.values().flatten();
         UidCounts {
-            in_memory: (self.recent.len() + self.full.iter().map(|full| full.0.len()).sum::<usize>()) as u64,
+            in_memory: (self.recent.len() + self.full.iter().map(|(full, _)| full.table.len()).sum::<usize>()) as u64,
             in_files: runs().map(|run| run.count).sum(),
             files: runs().count(),
             hours: self.files.hours.len(),
@@ -232,6 +249,16 @@ impl UidIndex {
         self.worker.wait();
         self.collect();
     }
+}
+
+/// Whether an event file that uids had to be read from is not there. Of files before the oldest one nothing was needed when
+/// even that one begins with a uid that has ended.
+fn is_forgotten(present: &[u32], from: EventPlace, committed: EventPlace, oldest_has_ended: bool) -> bool {
+    let needed_from = match present.first() {
+        Some(oldest) if oldest_has_ended => from.segment.max(*oldest),
+        _ => from.segment,
+    };
+    (needed_from.max(1)..=committed.segment).any(|number| present.binary_search(&number).is_err())
 }
 
 const HOUR_S: i64 = 3_600;

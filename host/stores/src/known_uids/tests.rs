@@ -1,20 +1,17 @@
 use super::*;
 use crate::event_segments::EventSegments;
+use crate::port_suite::uid_of;
 use alertmill_core::ports::StoredEvent;
 
 const NOW_S: i64 = 1_790_000_000;
-
-/// Spread like real uids.
-fn uid(n: u64) -> Uid {
-    let mix = |n: u64| (n ^ (n >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(27).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    Uid((u128::from(mix(n + 1)) << 64 | u128::from(mix(mix(n + 1)))).to_be_bytes())
-}
 
 struct Store {
     dir: tempfile::TempDir,
     events: EventSegments,
     index: UidIndex,
     report: UidReport,
+    /// Of the events, since [`NOW_S`].
+    day: i64,
 }
 
 impl Store {
@@ -26,7 +23,7 @@ impl Store {
         let (events, _) = EventSegments::open(&dir.path().join("events"), committed, 64 << 10).unwrap();
         let reader = EventReader::new(&dir.path().join("events"));
         let (index, report) = UidIndex::open(&dir.path().join("uids"), Store::options(), &reader, committed, NOW_S).unwrap();
-        Store { dir, events, index, report }
+        Store { dir, events, index, report, day: 0 }
     }
 
     fn reopen(self) -> Store {
@@ -37,16 +34,16 @@ impl Store {
 
     /// Stores events as commits do. `synced` = false: no checkpoint covers them.
     fn store(&mut self, numbers: std::ops::Range<u64>, known_until_s: i64, synced: bool) {
-        let event = |n| StoredEvent { uid: uid(n), known_until_s, index_time_s: NOW_S, document: 0..2 };
+        let event = |n| StoredEvent { uid: uid_of(n), known_until_s, index_time_s: NOW_S, document: 0..2 };
         let events: Vec<StoredEvent> = numbers.map(event).collect();
-        self.events.append(&events, b"{}", NOW_S).unwrap();
+        self.events.append(&events, b"{}", NOW_S + self.day * DAY_S).unwrap();
         events.iter().for_each(|event| self.index.insert(event.uid, event.known_until_s));
         let end = self.events.end();
         self.index.committed(end, if synced { end } else { EventPlace::default() });
     }
 
     fn all_known(&mut self, numbers: std::ops::Range<u64>, expected: bool) -> bool {
-        let uids: Vec<Uid> = numbers.map(uid).collect();
+        let uids: Vec<Uid> = numbers.map(uid_of).collect();
         self.index.known(&uids).unwrap().into_iter().all(|known| known == expected)
     }
 }
@@ -135,6 +132,103 @@ fn tables_that_no_disk_takes_refuse_commits() {
     for batch in 0..6 {
         store.store(batch * 100..batch * 100 + 100, NOW_S + 86_400, false);
     }
-    assert!(store.index.overfull().is_some_and(|why| why.contains("wait in memory")));
+    assert!(store.index.overfull(EventPlace::default()).is_some_and(|why| why.contains("wait in memory")));
     assert!(store.all_known(0..600, true));
+    // From here on no commit is taken that would look after the tables.
+    let end = store.events.end();
+    store.index.overfull(end);
+    store.index.settle();
+    assert_eq!(store.index.overfull(end), None);
+    assert!(store.all_known(0..600, true));
+}
+
+/// A name that the next uid file would get, taken: that one job fails.
+fn block(store: &Store, number: u32) -> std::path::PathBuf {
+    let path = store.dir.path().join(format!("uids/{number:010}.uids"));
+    std::fs::create_dir(&path).unwrap();
+    path
+}
+
+#[test]
+fn a_table_that_no_disk_took_is_not_passed_by_the_next_one() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    let blocked = block(&store, 2);
+    store.store(0..100, NOW_S + 86_400, false);
+    store.store(100..200, NOW_S + 86_400, false);
+    let end = store.events.end();
+    store.index.committed(end, end);
+    store.index.settle();
+    assert_eq!(store.index.flushed(), EventPlace::default(), "the first of both failed");
+    assert!(store.all_known(0..200, true));
+    std::fs::remove_dir(blocked).unwrap();
+    store.index.committed(end, end);
+    store.index.settle();
+    assert_eq!((store.index.flushed(), store.index.counts().in_files, store.index.counts().in_memory), (end, 200, 0));
+    let mut store = store.reopen();
+    assert_eq!((store.report.in_files, store.report.read_again), (200, 0));
+    assert!(store.all_known(0..200, true));
+}
+
+#[test]
+fn a_folder_that_refuses_files_costs_memory_only() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    let (uids, aside) = (store.dir.path().join("uids"), store.dir.path().join("aside"));
+    std::fs::rename(&uids, &aside).unwrap();
+    std::fs::write(&uids, b"no folder").unwrap();
+    for batch in 0..2 {
+        store.store(batch * 100..batch * 100 + 100, NOW_S + 86_400, true);
+        store.index.settle();
+    }
+    assert_eq!((store.index.counts().in_memory, store.index.flushed()), (200, EventPlace::default()));
+    assert!(store.all_known(0..200, true));
+    std::fs::remove_file(&uids).unwrap();
+    std::fs::rename(&aside, &uids).unwrap();
+    let end = store.events.end();
+    store.index.committed(end, end);
+    store.index.settle();
+    assert_eq!((store.index.counts().in_files, store.index.flushed()), (200, end));
+    assert!(store.all_known(0..200, true));
+    assert!(store.reopen().all_known(0..200, true));
+}
+
+#[test]
+fn a_table_counts_as_full_after_an_hour() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    store.store(0..3, NOW_S + DAY_S, true);
+    store.index.advance(NOW_S + HOUR_S - 1);
+    store.store(3..4, NOW_S + HOUR_S + DAY_S, true);
+    store.index.settle();
+    assert_eq!(store.index.flushed(), EventPlace::default(), "not an hour yet");
+    store.index.advance(NOW_S + HOUR_S);
+    store.store(4..5, NOW_S + HOUR_S + DAY_S, true);
+    store.index.settle();
+    assert_eq!((store.index.counts().in_files, store.index.flushed()), (5, store.events.end()));
+    // A process that is restarted again and again does not begin the hour anew.
+    store.store(5..6, NOW_S + DAY_S - HOUR_S, true);
+    let mut store = store.reopen();
+    store.store(6..7, NOW_S + DAY_S, true);
+    store.index.settle();
+    assert_eq!((store.index.counts().in_files, store.index.flushed()), (7, store.events.end()));
+    assert!(store.all_known(0..7, true));
+}
+
+#[test]
+fn uids_that_no_event_file_gives_back_are_reported() {
+    let event_file = |store: &Store, number: u32| store.dir.path().join(format!("events/{number:010}.events"));
+    for (known_until_s, forgotten) in [(NOW_S + DAY_S, true), (NOW_S, false)] {
+        let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+        store.store(0..100, NOW_S + DAY_S, true);
+        store.index.settle();
+        assert!(!store.report.forgotten);
+        // The next day's events are in another file, and retention takes the first.
+        store.day += 1;
+        store.store(100..200, known_until_s, true);
+        store.index.settle();
+        std::fs::remove_file(event_file(&store, 1)).unwrap();
+        let store = store.reopen();
+        assert!(!store.report.forgotten, "all are in uid files");
+        std::fs::remove_file(store.dir.path().join("uids/manifest.json")).unwrap();
+        let store = store.reopen();
+        assert_eq!((store.report.forgotten, store.report.read_again), (forgotten, 100));
+    }
 }

@@ -1,8 +1,8 @@
 //! The thread that writes uid files, so that a commit never waits for them: it sorts a full table into one file for each
 //! hour, merges files of like size, drops hours that are past, and only then names all that in the manifest.
 
-use super::{DAY_S, Table};
 use super::run::Run;
+use super::{DAY_S, Table};
 use crate::durable::{self, StoreError};
 use crate::event_segments::EventPlace;
 use serde::{Deserialize, Serialize};
@@ -21,9 +21,17 @@ pub(super) struct Files {
     pub mark: EventPlace,
 }
 
-pub(super) struct Job {
+/// A full table, with the uids of all event rows in `from..end`.
+#[derive(Clone)]
+pub(super) struct Full {
     pub table: Arc<Table>,
-    pub mark: EventPlace,
+    pub from: EventPlace,
+    pub end: EventPlace,
+}
+
+/// Hours before `now_s` are dropped, and a table, if there is one, becomes files.
+pub(super) struct Job {
+    pub full: Option<Full>,
     pub now_s: i64,
 }
 
@@ -142,15 +150,19 @@ impl Writer {
     fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             let before = lock(&self.state).files.clone();
-            let done = self.do_job(&job, &before);
+            // The mark says that everything before it is in files. It must not jump over a table that could not be written:
+            // those behind it wait until it is given again.
+            let is_next = job.full.as_ref().is_none_or(|full| full.from <= before.mark);
+            let done = is_next.then(|| self.do_job(&job, &before));
             let mut state = lock(&self.state);
             state.open_jobs -= 1;
             match done {
-                Ok(files) => (state.files, state.failed) = (Arc::new(files), None),
-                Err(error) => {
+                Some(Ok(files)) => (state.files, state.failed) = (Arc::new(files), None),
+                Some(Err(error)) => {
                     tracing::error!("{error}; known uids stay in memory until it works");
                     state.failed = Some(error.to_string());
                 }
+                None => {}
             }
             drop(state);
             self.state.1.notify_all();
@@ -158,15 +170,17 @@ impl Writer {
     }
 
     fn do_job(&mut self, job: &Job, before: &Files) -> Result<Files, StoreError> {
-        if job.mark <= before.mark && !job.table.is_empty() {
-            return Ok(before.clone());
-        }
         let mut files = before.clone();
-        files.mark = files.mark.max(job.mark);
         files.hours.retain(|end_s, _| *end_s > job.now_s);
         let mut by_hour: BTreeMap<i64, Vec<u128>> = BTreeMap::new();
-        for (key, end_s) in job.table.iter().filter(|(_, end_s)| **end_s > job.now_s) {
-            by_hour.entry(*end_s).or_default().push(*key);
+        if let Some(full) = &job.full {
+            if full.end <= before.mark {
+                return Ok(files);
+            }
+            files.mark = full.end;
+            for (key, end_s) in full.table.iter().filter(|(_, end_s)| **end_s > job.now_s) {
+                by_hour.entry(*end_s).or_default().push(*key);
+            }
         }
         for (end_s, mut keys) in by_hour {
             keys.sort_unstable();
@@ -198,7 +212,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Files first, then the manifest that names them, then the files that it names no more.
+    /// Files first, then the manifest that names them, then the files that it names no more are removed.
     fn name(&self, files: &Files, before: &Files) -> Result<(), StoreError> {
         durable::sync_dir(&self.dir)?;
         let paths = |files: &Files| files.hours.values().flatten().map(|run| run.path.clone()).collect::<Vec<_>>();
@@ -214,7 +228,11 @@ impl Writer {
         gone.extend(strangers.filter(|path| !kept.contains(path)));
         gone.sort();
         gone.dedup();
-        durable::remove_files(&self.dir, &gone)
+        // The manifest holds: what could not be removed is a stranger to the next job, and to the next start.
+        if let Err(error) = durable::remove_files(&self.dir, &gone) {
+            tracing::warn!("{error}; a uid file that is not needed any more stays for now");
+        }
+        Ok(())
     }
 
     fn next_path(&mut self) -> PathBuf {

@@ -34,6 +34,8 @@ impl ModuleFiles {
         let path = self.dir.join(&digest);
         // A file that a disk has spoiled since is written anew.
         if std::fs::read(&path).is_ok_and(|found| found == content) {
+            // Its content was synced before it got this name; whether the name was, before a kill, nobody knows.
+            durable::sync_dir(&self.dir)?;
             return Ok(digest);
         }
         durable::write_atomically(&path, content)?;

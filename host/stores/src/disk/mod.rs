@@ -1,4 +1,8 @@
-//! The few file operations of the writer behind a trait, so that tests can let each of them fail.
+//! The few file operations of whoever writes segment files, the journal and the event documents, behind a trait, so that
+//! tests can let each of them fail.
+
+#[cfg(test)]
+pub(crate) mod faulty;
 
 use crate::durable;
 use std::fs::File;
@@ -7,23 +11,24 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Makes segment files.
-pub(super) trait Disk: Send {
-    /// Makes a preallocated file that begins with `content`. The name appears only when all of it is durable: a segment
-    /// replaces what segments before it hold of the same ordinals, so it must never be seen without its records.
+pub(crate) trait Disk: Send {
+    /// Makes a preallocated file that begins with `content`, in the place of whatever has that name. The name appears only
+    /// when all of it is durable: a segment of the journal replaces what those before it hold of the same ordinals, so it
+    /// must never be seen without its records.
     fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>>;
 }
 
 /// A segment that is being written.
-pub(super) trait SegmentFile: Send {
+pub(crate) trait SegmentFile: Send {
     fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     fn sync_data(&self) -> io::Result<()>;
     fn set_len(&self, bytes: u64) -> io::Result<()>;
 }
 
 /// Extension of a segment that does not count yet.
-pub(super) const UNFINISHED: &str = "unfinished";
+pub(crate) const UNFINISHED: &str = "unfinished";
 
-pub(super) struct RealDisk;
+pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {

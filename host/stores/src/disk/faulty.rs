@@ -1,0 +1,88 @@
+//! A disk whose operations fail or wait when a test says so.
+
+use super::{Disk, RealDisk, SegmentFile};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Which of the operations of one kind fail, counted from 1.
+#[derive(Default, Clone)]
+pub(crate) struct Failing {
+    at: Vec<u32>,
+    seen: Arc<AtomicU32>,
+}
+
+impl Failing {
+    pub fn at(numbers: &[u32]) -> Failing {
+        Failing { at: numbers.to_vec(), seen: Arc::default() }
+    }
+
+    fn is_next(&self) -> bool {
+        let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
+        self.at.contains(&number)
+    }
+}
+
+#[derive(Default, Clone)]
+pub(crate) struct FaultyDisk {
+    pub syncs: Failing,
+    pub creates: Failing,
+    /// A file was written or synced after its sync had failed.
+    pub used_after_failure: Arc<AtomicBool>,
+    /// Syncs wait as long as it is set.
+    pub hold: Arc<AtomicBool>,
+}
+
+struct FaultyFile {
+    file: Box<dyn SegmentFile>,
+    disk: FaultyDisk,
+    failed: AtomicBool,
+}
+
+/// Lets other threads go on until `is_over`; a test that waits in vain fails instead of running for ever.
+pub(crate) fn yield_until(what: &str, is_over: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_over() {
+        assert!(Instant::now() < deadline, "waited a minute for {what}");
+        std::thread::yield_now();
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
+        if self.creates.is_next() {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        let file = RealDisk.create(path, bytes, content)?;
+        Ok(Box::new(FaultyFile { file, disk: self.clone(), failed: AtomicBool::new(false) }))
+    }
+}
+
+impl FaultyFile {
+    fn use_it(&self) {
+        if self.failed.load(Ordering::SeqCst) {
+            self.disk.used_after_failure.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl SegmentFile for FaultyFile {
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.use_it();
+        self.file.write_all_at(bytes, at)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        yield_until("the test to let go", || !self.disk.hold.load(Ordering::SeqCst));
+        self.use_it();
+        if self.disk.syncs.is_next() {
+            self.failed.store(true, Ordering::SeqCst);
+            return Err(io::Error::other("input/output error"));
+        }
+        self.file.sync_data()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+}
