@@ -49,7 +49,7 @@ fn kills(count: u64) {
 
 /// Small journal segments, so that kills also fall between them, and nothing of it thrown away, so that it can be read again.
 fn site() -> Site {
-    Site::new().set("DATA__JOURNAL_SEGMENT", "1MiB").set("DATA__JOURNAL_KEEP", "4GiB").set("LIMITS__QUEUE", "512MiB")
+    Site::new().set("DATA__JOURNAL_SEGMENT", "1MiB").set("DATA__JOURNAL_KEEP", "4GiB")
 }
 
 /// Sends, kills, swaps. Gives the ids of all acknowledged events, and how often rules were swapped and a kill left records
