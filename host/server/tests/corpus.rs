@@ -260,6 +260,31 @@ async fn h25_slow_peers_lose_their_connection() {
 }
 
 #[tokio::test]
+async fn h25_an_idle_connection_has_longer_than_a_head_has() {
+    let limits = ListenerLimits { header_timeout: Duration::from_millis(150), ..ListenerLimits::default() };
+    let server = Server::start(&["x"], limits, BodyLimits::default()).await;
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut stream = server.connect().await;
+    let mut buffer = [0; 4096];
+    for _ in 0..2 {
+        stream.write_all(request).await.unwrap();
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+        let silence = timeout(Duration::from_millis(400), stream.read(&mut buffer)).await;
+        assert!(silence.is_err(), "an idle connection was ended: {silence:?}");
+    }
+    // Once its head has begun, the head's time runs.
+    let start = Instant::now();
+    stream.write_all(&request[..9]).await.unwrap();
+    assert!(!matches!(timeout(SOON, stream.read(&mut buffer)).await, Ok(Ok(1..)) | Err(_)), "no answer and no end");
+    assert!(start.elapsed() >= Duration::from_millis(150));
+
+    let limits = ListenerLimits { keep_alive: Duration::from_millis(150), ..ListenerLimits::default() };
+    let server = Server::start(&["x"], limits, BodyLimits::default()).await;
+    let answer = server.raw(request, false).await;
+    assert!(answer.closed && answer.statuses() == [200], "idleness has an end too: {answer:?}");
+}
+
+#[tokio::test]
 async fn h25_a_peer_that_does_not_read_its_answer_loses_the_connection() {
     let app = Router::new().route("/", get(|| async { vec![b'x'; 64 << 20] }));
     let limits = ListenerLimits { write_stall: Duration::from_millis(200), ..ListenerLimits::default() };

@@ -79,6 +79,7 @@ impl Checking<'_> {
             ("limits.connections", u64::from(limits.connections)),
             ("limits.connections_per_address", u64::from(limits.connections_per_address)),
             ("limits.header_timeout_s", limits.header_timeout_s),
+            ("limits.keep_alive_s", limits.keep_alive_s),
             ("limits.body_timeout_s", limits.body_timeout_s),
             ("alerts.third_party_close_after_s", config.alerts.third_party_close_after_s),
             ("retention.alerts_days", u64::from(config.retention.alerts_days)),

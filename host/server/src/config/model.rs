@@ -118,6 +118,8 @@ section! {
         queue: ByteSize = ByteSize::mib(64),
         /// Seconds for a request's headers.
         header_timeout_s: u64 = 10,
+        /// Seconds that a connection may be silent between two requests.
+        keep_alive_s: u64 = 75,
         /// Seconds for a request's whole body.
         body_timeout_s: u64 = 60,
         /// Connections at the same time.

@@ -20,7 +20,7 @@ use crate::config::types::FingerprintAlgorithm;
 use crate::doors::{self, DoorConfig, Doors};
 use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits};
 use crate::rules_folder::{RulesFolder, RulesWatch};
-use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, Metrics, PipelineSnapshot, Sources, handle};
+use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, ListenerSnapshot, Metrics, PipelineSnapshot, Sources, handle};
 use alertmill_core::alert::LifecycleConfig;
 use alertmill_core::identity::Algorithm;
 use alertmill_core::pipeline::fold::{Fold, FoldConfig};
@@ -280,15 +280,27 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             let progress = progress.clone();
             handle(move || progress.ledger())
         },
+        listener: {
+            let stats = listener.stats.clone();
+            handle(move || ListenerSnapshot::of(&stats))
+        },
         journal: {
             let journal = folder.journal.clone();
-            handle(move || JournalSnapshot::of(&journal))
+            let segment_bytes_max = config.data.journal_max.0;
+            handle(move || JournalSnapshot::of(&journal, segment_bytes_max))
         },
         pipeline: {
-            let (progress, doors) = (progress.clone(), doors.clone());
+            let (progress, doors, journal) = (progress.clone(), doors.clone(), journal.clone());
             handle(move || {
                 let received: u64 = doors.snapshot().iter().map(|door| door.received).sum();
-                PipelineSnapshot { items: received + progress.replayed_items(), item_parses: alertmill_core::item::parses(), ..progress.pipeline() }
+                PipelineSnapshot {
+                    items: received + progress.replayed_items(),
+                    item_parses: alertmill_core::item::parses(),
+                    in_flight_bytes: journal.bytes() as u64,
+                    in_flight_bytes_max: journal.bytes_max() as u64,
+                    unanswered_bytes: doors.bytes_in_flight() as u64,
+                    ..progress.pipeline()
+                }
             })
         },
         engine: {
@@ -401,6 +413,7 @@ fn door_config(config: &Config) -> DoorConfig {
 fn listener_limits(config: &Config) -> ListenerLimits {
     ListenerLimits {
         header_timeout: Duration::from_secs(config.limits.header_timeout_s),
+        keep_alive: Duration::from_secs(config.limits.keep_alive_s),
         connections_max: config.limits.connections as usize,
         connections_per_ip_max: config.limits.connections_per_address as usize,
         stop_grace: Duration::from_secs(config.server.stop_grace_s),
