@@ -5,6 +5,7 @@
 //! A file that became bad leaves the last good version of its rule in force.
 
 mod options;
+pub mod shipped;
 mod tables;
 mod watch;
 
