@@ -79,3 +79,33 @@ fn rules_that_cannot_be_opened_are_said_and_are_not_waited_for() {
     assert!(words.contains("sha256:"), "{words}");
     ends(server);
 }
+
+#[test]
+fn a_full_journal_is_said_and_is_well_again_by_itself() {
+    let site = Site::new().set("DATA__JOURNAL_SEGMENT", "1MiB").set("DATA__JOURNAL_MAX", "2MiB").rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 10000");
+    let mut server = site.start();
+    // The rule does not come back from this one until its deadline, so nothing is folded and no segment goes.
+    let mut poison = event("poison", "Poison", "h0", now_s(), "ABNORMAL");
+    poison["tags"].as_array_mut().expect("tags").push(serde_json::json!({"key": "poison", "value": "yes"}));
+    server.post_events(&[poison]);
+    let mut batch = 0;
+    let refused = until("the journal is full", PATIENCE, || {
+        batch += 1;
+        let events: Vec<Value> = (0..40)
+            .map(|i| {
+                let mut event = event(&format!("{batch}-{i}"), "Many", "h1", now_s(), "ABNORMAL");
+                event["description"] = "x".repeat(8_000).into();
+                event
+            })
+            .collect();
+        let answer = server.http.post_json("/api/v1/events", &serde_json::to_vec(&events).expect("json")).expect("an answer");
+        assert!(matches!(answer.status, 200 | 429), "{}", answer.text());
+        (answer.status == 429).then(|| answer.text())
+    });
+    assert!(refused.contains("is full"), "{refused}");
+    let words = not_well(&mut server, "journal");
+    assert!(words.contains("is full"), "{words}");
+    // Nobody sends: the server itself finds out that there is room again.
+    server.wait_ready();
+    server.wait_folded();
+}
