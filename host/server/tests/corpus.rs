@@ -1,10 +1,10 @@
 //! The raw shapes of `tests/corpus/http-raw.jsonl` and other unfriendly peers, on a real socket before the real listener.
 
-use alertmill::doors::{DoorConfig, Doors};
+use alertmill::doors::{DoorConfig, Doors, Intake};
 use alertmill::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits, Problem, read_body};
 use alertmill_core::item::{Item, parses};
-use alertmill_core::ports::{Appended, Journal, PortError};
-use alertmill_core::record::RecordBody;
+use alertmill_core::ports::{Appended, PortError};
+use alertmill_core::record::Items;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Requests that reached the end of their handler.
 #[derive(Default)]
@@ -29,6 +29,21 @@ struct Handled {
 impl Handled {
     fn total(&self) -> u64 {
         self.ingest.load(SeqCst) + self.root.load(SeqCst) + self.smuggled.load(SeqCst)
+    }
+}
+
+/// How long anything may take that should take a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Less than any time-out of the listener, which would end a connection too.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Waits until something is so.
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "not in time: {what}");
+        sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -77,8 +92,13 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends bytes, ends the sending side when asked to, and reads all answers until the server closes or is quiet.
+    /// Sends bytes, ends the sending side when asked to, and reads all answers until the server closes.
     async fn raw(&self, bytes: &[u8], end: bool) -> Answer {
+        self.raw_until(bytes, end, |_| false).await
+    }
+
+    /// As [`raw`](Server::raw), but only until there is enough. Gives what there is when neither comes in time.
+    async fn raw_until(&self, bytes: &[u8], end: bool, enough: impl Fn(&[u8]) -> bool) -> Answer {
         let mut stream = self.connect().await;
         let (mut reader, mut writer) = stream.split();
         let mut answer = Answer::default();
@@ -90,9 +110,10 @@ impl Server {
                 let _ = writer.shutdown().await;
             }
         };
+        let until = Instant::now() + PATIENCE;
         let read = async {
-            loop {
-                match timeout(Duration::from_millis(700), reader.read(&mut buffer)).await {
+            while !enough(&answer.bytes) {
+                match timeout_at(until, reader.read(&mut buffer)).await {
                     Ok(Ok(0) | Err(_)) => {
                         answer.closed = true;
                         break;
@@ -239,18 +260,39 @@ async fn h25_slow_peers_lose_their_connection() {
 }
 
 #[tokio::test]
+async fn h25_an_idle_connection_has_longer_than_a_head_has() {
+    let limits = ListenerLimits { header_timeout: Duration::from_millis(150), ..ListenerLimits::default() };
+    let server = Server::start(&["x"], limits, BodyLimits::default()).await;
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut stream = server.connect().await;
+    let mut buffer = [0; 4096];
+    for _ in 0..2 {
+        stream.write_all(request).await.unwrap();
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+        let silence = timeout(Duration::from_millis(400), stream.read(&mut buffer)).await;
+        assert!(silence.is_err(), "an idle connection was ended: {silence:?}");
+    }
+    // Once its head has begun, the head's time runs.
+    let start = Instant::now();
+    stream.write_all(&request[..9]).await.unwrap();
+    assert!(!matches!(timeout(SOON, stream.read(&mut buffer)).await, Ok(Ok(1..)) | Err(_)), "no answer and no end");
+    assert!(start.elapsed() >= Duration::from_millis(150));
+
+    let limits = ListenerLimits { keep_alive: Duration::from_millis(150), ..ListenerLimits::default() };
+    let server = Server::start(&["x"], limits, BodyLimits::default()).await;
+    let answer = server.raw(request, false).await;
+    assert!(answer.closed && answer.statuses() == [200], "idleness has an end too: {answer:?}");
+}
+
+#[tokio::test]
 async fn h25_a_peer_that_does_not_read_its_answer_loses_the_connection() {
     let app = Router::new().route("/", get(|| async { vec![b'x'; 64 << 20] }));
     let limits = ListenerLimits { write_stall: Duration::from_millis(200), ..ListenerLimits::default() };
     let server = Server::serve(app, &[], limits, Arc::default()).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let start = Instant::now();
-    while server.listener.stats.errors.load(SeqCst) == 0 {
-        assert!(start.elapsed() < Duration::from_secs(5), "still open");
-        sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(server.listener.stats.open.load(SeqCst), 0);
+    let stats = &server.listener.stats;
+    eventually("the connection is cut", || stats.errors.load(SeqCst) == 1 && stats.open.load(SeqCst) == 0).await;
 }
 
 #[tokio::test]
@@ -279,7 +321,7 @@ async fn h30_a_body_that_is_too_large_is_refused_before_it_is_asked_for() {
     let head = |length: u64| format!("POST /ingest HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n");
     let answer = server.raw(head(10_000_000_000).as_bytes(), false).await;
     assert!(answer.statuses() == [413] && answer.closed && !answer.bytes.starts_with(b"HTTP/1.1 100"), "{answer:?}");
-    let answer = server.raw(head(2).as_bytes(), false).await;
+    let answer = server.raw_until(head(2).as_bytes(), false, |bytes| bytes.len() >= 12).await;
     assert!(answer.bytes.starts_with(b"HTTP/1.1 100"), "{answer:?}");
 }
 
@@ -313,24 +355,27 @@ async fn connections_are_capped_and_come_free_again() {
     assert!(server.raw(request, false).await.bytes.is_empty());
     assert_eq!(server.listener.stats.refused.load(SeqCst), 1);
     drop(a);
-    sleep(Duration::from_millis(100)).await;
-    assert_eq!(server.raw(request, true).await.statuses(), [200]);
+    let start = Instant::now();
+    while server.raw(request, true).await.statuses() != [200] {
+        assert!(start.elapsed() < PATIENCE, "no connection comes free");
+    }
 }
 
 #[tokio::test]
 async fn stopping_lets_running_requests_end_and_idle_connections_go() {
     let server = Server::start(&["x"], ListenerLimits::default(), BodyLimits::default()).await;
+    let stats = server.listener.stats.clone();
     let mut idle = server.connect().await;
     let mut running = server.connect().await;
     running.write_all(b"POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{").await.unwrap();
-    sleep(Duration::from_millis(100)).await;
+    eventually("one connection is idle and one in its handler", || stats.accepted.load(SeqCst) == 2 && stats.handled.load(SeqCst) == 1).await;
     let stopping = tokio::spawn(server.stop());
-    assert_eq!(timeout(Duration::from_secs(2), idle.read(&mut [0; 16])).await.unwrap().unwrap(), 0);
+    assert_eq!(timeout(SOON, idle.read(&mut [0; 16])).await.unwrap().unwrap(), 0);
     running.write_all(b"}").await.unwrap();
     let mut answer = Answer::default();
     running.read_to_end(&mut answer.bytes).await.unwrap();
     assert_eq!(answer.statuses(), [200]);
-    timeout(Duration::from_secs(2), stopping).await.unwrap().unwrap();
+    timeout(SOON, stopping).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -339,18 +384,25 @@ async fn stopping_does_not_wait_for_ever() {
     let server = Server::start(&["x"], limits, BodyLimits::default()).await;
     let mut running = server.connect().await;
     running.write_all(b"POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{").await.unwrap();
-    sleep(Duration::from_millis(100)).await;
-    timeout(Duration::from_secs(2), server.stop()).await.unwrap();
+    eventually("the request is in its handler", || server.listener.stats.handled.load(SeqCst) == 1).await;
+    timeout(SOON, server.stop()).await.unwrap();
 }
 
 struct Memory(Arc<AtomicU64>);
 
-impl Journal for Memory {
-    async fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
-        let RecordBody::Items(items) = body else { return Err(PortError::Fatal("no items".into())) };
+impl Intake for Memory {
+    type Room = ();
+
+    fn reserve(&self, _: usize) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn append_in(&self, (): &mut (), items: Items, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
         assert_eq!(parsed.map(|parsed| parsed.len()), Some(items.spans.len()));
         Ok(Appended { ordinal: self.0.fetch_add(items.spans.len() as u64, SeqCst), received_at_ms: 0 })
     }
+
+    async fn changed(&self) {}
 }
 
 /// The only test of this file that parses items, so that the process's counter is its own.
@@ -371,12 +423,13 @@ async fn every_item_is_parsed_once_and_bodies_cut_off_leave_nothing() {
         let expected = [1_000, 2_000, 2_001][n];
         assert_eq!((parses(), stored.load(SeqCst)), (expected, expected));
     }
+    let stats = &server.listener.stats;
     for cut in [array.len() - 1, array.len() / 2, 200] {
         let mut stream = server.connect().await;
         stream.write_all(&array.as_bytes()[..cut]).await.unwrap();
         stream.set_zero_linger().unwrap();
         drop(stream);
     }
-    sleep(Duration::from_millis(200)).await;
+    eventually("all connections have ended", || stats.accepted.load(SeqCst) == 6 && stats.open.load(SeqCst) == 0).await;
     assert_eq!((parses(), stored.load(SeqCst), doors.bytes_in_flight()), (2_001, 2_001, 0));
 }

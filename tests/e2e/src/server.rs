@@ -63,9 +63,21 @@ impl Server {
 
     /// SIGTERM; gives the exit status and how long it took.
     #[track_caller]
-    pub fn stop(mut self) -> (ExitStatus, Duration) {
-        let began = Instant::now();
+    pub fn stop(self) -> (ExitStatus, Duration) {
+        self.ask_to_stop();
+        self.wait_end()
+    }
+
+    /// SIGTERM.
+    #[track_caller]
+    pub fn ask_to_stop(&self) {
         kill_process(self.pid(), Signal::TERM).expect("the process is there");
+    }
+
+    /// Waits for the end of a process that was asked to stop; gives its status and how long it took.
+    #[track_caller]
+    pub fn wait_end(mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
         let status = until("the server stops after SIGTERM", PATIENCE, || self.child.try_wait().expect("wait"));
         (status, began.elapsed())
     }

@@ -102,7 +102,7 @@ fn check_names_the_mistake() {
     let done = run("", &["check", "--config", &file.display().to_string()], "");
     assert_eq!(done.code, 1, "{}", done.err);
     let said = done.out + &done.err;
-    assert!(said.contains("bad.toml") && said.contains('5') && said.contains("body"), "{said}");
+    assert!(said.contains("bad.toml:5: limits.bodi: ") && said.contains("`body`"), "{said}");
 
     std::fs::write(&file, format!("[rules]\ndir = \"{}\"\n", site.rules_dir().display())).expect("file");
     std::fs::write(site.rules_dir().join("10-text.wasm"), "no module").expect("file");

@@ -1,11 +1,12 @@
 //! A restart is not seen in alerts: open ones go on under their id, and time-outs fire although the process was not there,
-//! after a clean stop (exit code 0 within 10 s) and after kill -9.
+//! after a clean stop (exit code 0 within the grace) and after kill -9.
 
 use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, until, view};
 use serde_json::Value;
 use std::time::Duration;
 
-const STOP_MAX: Duration = Duration::from_secs(10);
+/// Less than the rule of [`busy`] takes.
+const STOP_MAX: Duration = Duration::from_secs(9);
 
 fn cleanly(server: Server) {
     let (status, took) = server.stop();
@@ -32,6 +33,39 @@ fn time_outs_fire_after_a_clean_stop() {
 #[test]
 fn time_outs_fire_after_a_kill() {
     times_out(Server::kill);
+}
+
+/// A server whose rule does not come back from the first event for ten seconds, with events behind it.
+fn busy(site: &Site) -> Server {
+    let mut server = site.start();
+    let mut poison = event("poison", "Lasting", "web-0", now_s(), "ABNORMAL");
+    poison["tags"].as_array_mut().expect("tags").push(serde_json::json!({"key": "poison", "value": "yes"}));
+    server.post_events(&[poison]);
+    server.post_events(&[event("1", "Lasting", "web-1", now_s(), "ABNORMAL")]);
+    server
+}
+
+fn left_for_the_next_start(site: &Site) {
+    let mut server = site.start();
+    server.wait_folded();
+    assert_eq!(view::ledger(&mut server)["folded"], 2);
+}
+
+#[test]
+fn what_is_not_folded_within_the_grace_is_left_for_the_next_start() {
+    let site = Site::new().rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 10000").set("SERVER__STOP_GRACE_S", 1);
+    cleanly(busy(&site));
+    left_for_the_next_start(&site);
+}
+
+#[test]
+fn asked_twice_it_ends_at_once() {
+    let site = Site::new().rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 10000").set("SERVER__STOP_GRACE_S", 600);
+    let mut server = busy(&site);
+    server.ask_to_stop();
+    until("it listens no more", PATIENCE, || server.http.get("/healthz").is_err().then_some(()));
+    cleanly(server);
+    left_for_the_next_start(&site);
 }
 
 fn goes_on(end: fn(Server)) {

@@ -16,11 +16,7 @@ use serde_json::value::RawValue;
 pub async fn list(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::read(&uri, &["status", "severity", "from", "to", "limit", "cursor", "view"])?;
     let (filter, spelt) = filter(&query, time::now_ms())?;
-    let full = match query.one("view")? {
-        None | Some("slim") => false,
-        Some("full") => true,
-        Some(other) => return Err(bad_parameter("view", format!("{other:?} is no view; write slim or full"))),
-    };
+    let full = view(&query)? == Some("full");
     let paging = Paging::of(&query, spelt)?;
     let (after, limit) = (paging.after, paging.limit);
     let (page, total) = api
@@ -34,6 +30,14 @@ pub async fn list(State(api): State<Api>, uri: Uri) -> Result<Response, Problem>
         return Ok(paging.answer(documents, page.next, total));
     }
     Ok(paging.answer::<AlertRow>(page.items, page.next, total))
+}
+
+/// `view`, which is `slim` or `full`.
+fn view(query: &Query) -> Result<Option<&str>, Problem> {
+    match query.one("view")? {
+        view @ (None | Some("slim" | "full")) => Ok(view),
+        Some(other) => Err(bad_parameter("view", format!("{other:?} is no view; write slim or full"))),
+    }
 }
 
 /// The filter, and its one spelling for cursors: as it was written, so that `now-6h` stays the same from page to page.
@@ -68,7 +72,8 @@ fn filter(query: &Query, now_ms: i64) -> Result<(AlertFilter, String), Problem> 
 
 /// `GET /api/v1/alerts/{id}`
 pub async fn get(State(api): State<Api>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
-    Query::read(&uri, &["view"])?;
+    // One alert is always shown whole; only a slip of the pen is refused.
+    view(&Query::read(&uri, &["view"])?)?;
     let (_, document) = find(&api, &id).await?;
     Ok(json_bytes(StatusCode::OK, document))
 }

@@ -2,7 +2,7 @@
 
 use super::cursor::{self, CursorError};
 use super::query::Query;
-use super::{Api, AlertReads, ReadError};
+use super::{AlertReads, Api, ReadError};
 use crate::http::{Problem, ProblemCode};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,10 +33,7 @@ fn internal(why: &str) -> Problem {
 
 impl Api {
     /// Reads from the store on a thread that may wait; only so many at a time.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&dyn AlertReads) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, Problem> {
+    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce(&dyn AlertReads) -> Result<T, ReadError> + Send + 'static) -> Result<T, Problem> {
         let permit = self.readers.clone().acquire_owned().await.map_err(|e| internal(&e.to_string()))?;
         let reads = self.reads.clone();
         let done = tokio::task::spawn_blocking(move || {

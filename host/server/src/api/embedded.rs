@@ -2,13 +2,17 @@
 
 use super::reads::{AlertFilter, AlertReads, AlertRow, DeadLetterRow, EventRow, Page, ReadError};
 use alertmill_core::ports::{EventRole, LedgerValue};
+use alertmill_stores::StoreError;
 use alertmill_stores::embedded::{self, EmbeddedReader};
 use alertmill_stores::event_segments::EventRead;
 
 impl AlertReads for EmbeddedReader {
     fn list_alerts(&self, filter: &AlertFilter, after: Option<u128>, limit: usize, documents: bool) -> Result<Page<AlertRow>, ReadError> {
-        let rows = EmbeddedReader::list_alerts(self, &of_store(filter), limit + 1, after.map(low), documents)?;
-        Ok(page(rows, limit, |row| u128::from(row.seq), alert))
+        let filter = of_store(filter);
+        let read = |after: Option<u128>, rows| EmbeddedReader::list_alerts(self, &filter, rows, after.map(low), documents);
+        let bytes = |row: &embedded::AlertRow| row.document.as_ref().map_or(0, Vec::len);
+        let chunk = if documents { DOCUMENTS_AT_ONCE } else { limit };
+        page(after, limit, chunk, read, |row| u128::from(row.seq), bytes, alert)
     }
 
     fn count_alerts(&self, filter: &AlertFilter) -> Result<Option<u64>, ReadError> {
@@ -27,7 +31,11 @@ impl AlertReads for EmbeddedReader {
     }
 
     fn alert_events(&self, seq: u64, after: Option<u128>, limit: usize) -> Result<Page<EventRow>, ReadError> {
-        let rows = EmbeddedReader::alert_events(self, seq, after.map(place), limit + 1)?;
+        let read = |after: Option<u128>, rows| EmbeddedReader::alert_events(self, seq, after.map(place), rows);
+        let bytes = |row: &embedded::AlertEvent| match &row.row {
+            EventRead::Found(found) => found.document.len(),
+            EventRead::Gone | EventRead::Damaged => 0,
+        };
         let event = |row: embedded::AlertEvent| EventRow {
             role: role(row.role),
             document: match row.row {
@@ -35,17 +43,17 @@ impl AlertReads for EmbeddedReader {
                 EventRead::Gone | EventRead::Damaged => None,
             },
         };
-        Ok(page(rows, limit, |row| position(row.cursor), event))
+        page(after, limit, DOCUMENTS_AT_ONCE, read, |row| position(row.cursor), bytes, event)
     }
 
     fn alert_logs(&self, seq: u64, after: Option<u128>, limit: usize) -> Result<Page<Vec<u8>>, ReadError> {
-        let rows = EmbeddedReader::alert_logs(self, seq, after.map(place), limit + 1)?;
-        Ok(page(rows, limit, |row| position(row.cursor), |row| row.document))
+        let read = |after: Option<u128>, rows| EmbeddedReader::alert_logs(self, seq, after.map(place), rows);
+        page(after, limit, LOGS_AT_ONCE, read, |row| position(row.cursor), |row| row.document.len(), |row| row.document)
     }
 
     fn dead_letters(&self, source: Option<&str>, code: Option<&str>, after: Option<u128>, limit: usize) -> Result<Page<DeadLetterRow>, ReadError> {
         let rows = EmbeddedReader::dead_letters(self, source, code, after.map_or(0, low), limit + 1)?;
-        Ok(page(rows, limit, |row| u128::from(row.id), dead_letter))
+        Ok(cut(rows, limit, |row| u128::from(row.id), dead_letter))
     }
 
     fn dead_letter(&self, id: u64) -> Result<Option<DeadLetterRow>, ReadError> {
@@ -54,24 +62,57 @@ impl AlertReads for EmbeddedReader {
 
     fn ledger(&self) -> Result<Vec<LedgerValue>, ReadError> {
         let scope = |text: &str| if text == "rule" { "rule" } else { "source" };
-        let value = |row: embedded::LedgerRow| LedgerValue {
-            scope: scope(&row.scope),
-            name: row.name.into(),
-            counter: row.counter.into(),
-            value: row.value,
-        };
+        let value = |row: embedded::LedgerRow| LedgerValue { scope: scope(&row.scope), name: row.name.into(), counter: row.counter.into(), value: row.value };
         Ok(EmbeddedReader::ledger(self)?.into_iter().map(value).collect())
     }
 }
 
-impl From<alertmill_stores::StoreError> for ReadError {
-    fn from(e: alertmill_stores::StoreError) -> ReadError {
+impl From<StoreError> for ReadError {
+    fn from(e: StoreError) -> ReadError {
         ReadError(e.to_string())
     }
 }
 
+/// Bytes of the documents in one page; the row that would pass it begins the next one. `limit` alone would let a page of
+/// the largest documents grow to a gigabyte.
+const PAGE_BYTES: usize = 8 << 20;
+/// Documents read before their bytes are looked at.
+const DOCUMENTS_AT_ONCE: usize = 32;
+/// Logs are small, and each read of them derives those of a whole commit.
+const LOGS_AT_ONCE: usize = 256;
+
+/// Reads a page chunk by chunk until it has `limit` rows or enough bytes; it always has one row when there is one.
+fn page<R, T>(
+    mut after: Option<u128>,
+    limit: usize,
+    chunk: usize,
+    read: impl Fn(Option<u128>, usize) -> Result<Vec<R>, StoreError>,
+    position: impl Fn(&R) -> u128,
+    size: impl Fn(&R) -> usize,
+    row: impl Fn(R) -> T,
+) -> Result<Page<T>, ReadError> {
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    loop {
+        let wanted = chunk.min(limit - items.len());
+        let mut rows = read(after, wanted + 1)?;
+        let more = rows.len() > wanted;
+        rows.truncate(wanted);
+        for found in rows {
+            bytes += size(&found);
+            if bytes > PAGE_BYTES && !items.is_empty() {
+                return Ok(Page { items, next: after });
+            }
+            after = Some(position(&found));
+            items.push(row(found));
+        }
+        if !more || items.len() == limit {
+            return Ok(Page { items, next: after.filter(|_| more) });
+        }
+    }
+}
+
 /// Cuts the row that only says that there are more.
-fn page<R, T>(mut rows: Vec<R>, limit: usize, position: impl Fn(&R) -> u128, row: impl Fn(R) -> T) -> Page<T> {
+fn cut<R, T>(mut rows: Vec<R>, limit: usize, position: impl Fn(&R) -> u128, row: impl Fn(R) -> T) -> Page<T> {
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(position);
@@ -92,13 +133,7 @@ fn place(position: u128) -> (u64, u32) {
 }
 
 fn of_store(filter: &AlertFilter) -> embedded::AlertFilter {
-    embedded::AlertFilter {
-        tenant: None,
-        status: filter.statuses.clone(),
-        severity: filter.severities.clone(),
-        from_s: filter.from_s,
-        to_s: filter.to_s,
-    }
+    embedded::AlertFilter { tenant: None, status: filter.statuses.clone(), severity: filter.severities.clone(), from_s: filter.from_s, to_s: filter.to_s }
 }
 
 fn alert(row: embedded::AlertRow) -> AlertRow {
@@ -157,6 +192,28 @@ mod tests {
             assert!(position(a) < position(b));
             assert_eq!((place(position(a)), place(position(b))), (a, b));
         }
+    }
+
+    #[test]
+    fn pages_end_at_their_bytes_and_lose_nothing() {
+        // Newest first, as lists are; the first row alone is over the bound.
+        let rows: Vec<(u128, usize)> = (0..100).map(|i| (100 - i, if i == 0 { PAGE_BYTES + 1 } else { 1 << 20 })).collect();
+        let read = |after: Option<u128>, n: usize| Ok(rows.iter().filter(|row| after.is_none_or(|after| row.0 < after)).take(n).copied().collect());
+        let next = |after, limit| page(after, limit, 32, read, |row| row.0, |row| row.1, |row| row.0).expect("a page");
+        let pages = |limit: usize| {
+            let (mut pages, mut after) = (Vec::new(), None);
+            loop {
+                let page: Page<u128> = next(after, limit);
+                pages.push(page.items.len());
+                after = page.next;
+                if after.is_none() {
+                    return pages;
+                }
+            }
+        };
+        assert_eq!(pages(1_000), [vec![1], vec![8; 12], vec![3]].concat());
+        assert_eq!(pages(5), [vec![1], vec![5; 19], vec![4]].concat());
+        assert_eq!(walk(|after| next(after, 1_000)), rows.iter().map(|row| row.0).collect::<Vec<_>>());
     }
 
     /// Three alerts, the second one ended; the first has five events in one commit.

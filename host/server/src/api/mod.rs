@@ -16,8 +16,8 @@ mod tests;
 pub mod time;
 
 pub use edge::finish;
-pub use rules::WatchedRules;
 pub use reads::{AlertFilter, AlertReads, AlertRow, DeadLetterRow, Dependency, EventRow, Health, Page, ReadError, RuleReads, RuleRow, RuleStats};
+pub use rules::WatchedRules;
 
 use crate::telemetry::Metrics;
 use axum::Router;

@@ -1,5 +1,5 @@
-//! What the API asks of the store, the engine and the process. The embedded store and the engine satisfy these traits in
-//! `serve.rs`; tests use fakes.
+//! What the API asks of the store, the engine and the process. `api/embedded.rs` answers for the embedded store, `api/rules.rs`
+//! for the engine, `serve/health.rs` for the process; tests use fakes.
 
 use alertmill_core::event::Status;
 use alertmill_core::ports::LedgerValue;
@@ -105,7 +105,7 @@ pub struct DeadLetterRow {
 pub struct ReadError(pub String);
 
 /// The store. Calls may wait for a disk; the API makes them on threads for that. Lists are newest first; `after` is the
-/// `next` of the page before.
+/// `next` of the page before. A page has at most `limit` rows, and fewer when their documents are large.
 pub trait AlertReads: Send + Sync + 'static {
     /// Alerts, newest created first; with their documents when `documents`.
     fn list_alerts(&self, filter: &AlertFilter, after: Option<u128>, limit: usize, documents: bool) -> Result<Page<AlertRow>, ReadError>;
@@ -169,7 +169,7 @@ pub trait RuleReads: Send + Sync + 'static {
 /// Whether one part of the process does its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Dependency {
-    /// `journal`, `state`, `rules`, `replay`.
+    /// `journal`, `state`, `pipeline`, `replay`.
     pub name: &'static str,
     /// Whether it does.
     pub ok: bool,

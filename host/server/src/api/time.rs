@@ -80,7 +80,21 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_help() {
-        for text in ["", "yesterday", "now-", "now-h", "now-6", "now-6y", "now*6h", "now-6h-1h", "-1", "1e3", "2025-11-22", "now-99999999999999999w", "9999999999999999"] {
+        for text in [
+            "",
+            "yesterday",
+            "now-",
+            "now-h",
+            "now-6",
+            "now-6y",
+            "now*6h",
+            "now-6h-1h",
+            "-1",
+            "1e3",
+            "2025-11-22",
+            "now-99999999999999999w",
+            "9999999999999999",
+        ] {
             let error = parse(text, NOW).expect_err(text);
             assert!(error.contains("RFC 3339"), "{error}");
         }

@@ -8,6 +8,7 @@ use super::samples::{Fleet, Request, hosts_csv};
 use super::{GoalIs, Row, RowName};
 use crate::config::types::ByteSize;
 use crate::config::{Config, Table};
+use crate::rules_folder::shipped;
 use crate::serve::{self, Running};
 use alertmill_core::decode::{ContentKind, ITEMS_PER_REQUEST_MAX, decode_request};
 use alertmill_core::item::{ItemLimits, parse_item};
@@ -30,12 +31,6 @@ const EVENTS: usize = 100;
 const SOURCE: &str = "bench";
 const TENANT: &str = "system";
 
-const RULES: [(&str, &[u8], &str); 3] = [
-    ("10-owner-from-table", include_bytes!("../../../../rules/dist/owner-from-table.wasm"), "grants = [\"tables\"]\n"),
-    ("20-severity-by-labels", include_bytes!("../../../../rules/dist/severity-by-labels.wasm"), ""),
-    ("30-dedupe-by-tags", include_bytes!("../../../../rules/dist/dedupe-by-tags.wasm"), ""),
-];
-
 /// Measures the row in a scratch folder under `parent`.
 pub fn measure(quick: bool, parent: Option<&Path>) -> Result<Row> {
     let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
@@ -47,7 +42,8 @@ pub fn measure(quick: bool, parent: Option<&Path>) -> Result<Row> {
 async fn windows(quick: bool, dir: &Path) -> Result<Row> {
     let (count, requests) = if quick { (2, 40) } else { (8, 500) };
     let running = serve::start(config(dir)?).await?;
-    ensure!(running.engine().stats().len() == RULES.len(), "the server did not take over the {} shipped rules", RULES.len());
+    let rules = shipped::names().len();
+    ensure!(running.engine().stats().len() == rules, "the server did not take over the {rules} shipped rules");
     // The reference keeps nothing in memory for a reader: it has none.
     let options = JournalOptions { live_bytes_max: 0, ..JournalOptions::default() };
     let (journal, _reader, _) = JournalDir::open(&dir.join("reference"), options)?;
@@ -71,10 +67,7 @@ async fn windows(quick: bool, dir: &Path) -> Result<Row> {
 fn config(dir: &Path) -> Result<Config> {
     let rules = dir.join("rules.d");
     std::fs::create_dir(&rules)?;
-    for (name, module, options) in RULES {
-        std::fs::write(rules.join(format!("{name}.wasm")), module)?;
-        std::fs::write(rules.join(format!("{name}.toml")), options)?;
-    }
+    shipped::write_to(&rules)?;
     let hosts = dir.join("hosts.csv");
     std::fs::write(&hosts, hosts_csv())?;
     let mut config = Config::default();
@@ -204,7 +197,7 @@ fn check(running: &Running, sent: u64) -> Result<()> {
     // A recovery may find that its alert has recovered already.
     let folded = count("source", SOURCE, "folded") + count("source", SOURCE, "stored_only.no-open-alert");
     ensure!(folded == sent, "{sent} events were sent and {folded} folded: {ledger:?}");
-    for (file, ..) in RULES {
+    for file in shipped::names() {
         let rule = &file[3..];
         let (rows, changed, failed) = (count("rule", rule, "rows"), count("rule", rule, "changed"), count("rule", rule, "failed"));
         ensure!(rows == sent && changed > 0 && failed == 0, "rule {rule} saw {rows} of {sent} events, changed {changed}, failed on {failed}");

@@ -148,14 +148,7 @@ pub fn items_of(answer: &mut Value, path: &str) -> Result<Vec<Value>, Failure> {
 }
 
 /// A list over as many pages as it takes.
-pub async fn pages(
-    context: &Context,
-    path: &str,
-    query: &[(&str, String)],
-    limit: u64,
-    columns: &[Column],
-    name: fn(&Value) -> String,
-) -> Result<(), Failure> {
+pub async fn pages(context: &Context, path: &str, query: &[(&str, String)], limit: u64, columns: &[Column], name: fn(&Value) -> String) -> Result<(), Failure> {
     let wanted = if limit == 0 { u64::MAX } else { limit };
     let (mut items, mut cursor, mut whole) = (Vec::new(), None::<String>, json!({}));
     let mut out = context.output();

@@ -1,6 +1,7 @@
 //! Calls to a running server: plain HTTP, one request at a time, retries where the server asks for them.
 
 use super::exit::{Exit, Failure};
+use crate::http::ProblemCode;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Uri, header};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 /// Bytes of an answer at most.
 const ANSWER_MAX: usize = 256 << 20;
-/// Without `--timeout` a request may take so long.
+/// Without `--timeout`, which bounds the whole command, one request may take so long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries of a request that the server puts off.
 const TRIES: u32 = 8;
@@ -25,6 +26,8 @@ pub struct Client {
     base: String,
     http: HyperClient<HttpConnector, Full<Bytes>>,
     quiet: bool,
+    /// None when the user's own limit runs.
+    request_timeout: Option<Duration>,
 }
 
 /// An answer.
@@ -33,6 +36,8 @@ pub struct Answer {
     pub status: u16,
     /// Its body.
     pub body: Bytes,
+    /// Whether this or an earlier try may have been done although it was not answered so.
+    pub may_be_done: bool,
     retry_after: Option<u64>,
 }
 
@@ -43,10 +48,11 @@ struct ProblemBody {
 }
 
 impl Client {
-    /// A client of `http://host:port`, perhaps with a path behind it. Whether that is one shows when it is used.
-    pub fn new(server: &str, quiet: bool) -> Client {
+    /// A client of `http://host:port`, perhaps with a path behind it. Whether that is one shows when it is used. `limit` is
+    /// what the user allows the whole command.
+    pub fn new(server: &str, quiet: bool, limit: Option<Duration>) -> Client {
         let http = HyperClient::builder(TokioExecutor::new()).build_http();
-        Client { base: server.trim_end_matches('/').to_owned(), http, quiet }
+        Client { base: server.trim_end_matches('/').to_owned(), http, quiet, request_timeout: limit.is_none().then_some(REQUEST_TIMEOUT) }
     }
 
     fn check_address(&self) -> Result<(), Failure> {
@@ -63,7 +69,7 @@ impl Client {
         }
     }
 
-    /// GET, which must succeed.
+    /// GET, which must succeed; tried again as [`post`](Client::post) is.
     pub async fn get(&self, path: &str) -> Result<Bytes, Failure> {
         let answer = self.send(Method::GET, path, &[], Bytes::new()).await?;
         match answer.status {
@@ -75,7 +81,8 @@ impl Client {
     /// GET of JSON.
     pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let body = self.get(path).await?;
-        serde_json::from_slice(&body).map_err(|e| Failure::new(Exit::Bug, format!("{}{path} answered something unexpected: {e}; is it an Alertmill server?", self.base)))
+        serde_json::from_slice(&body)
+            .map_err(|e| Failure::new(Exit::Bug, format!("{}{path} answered something unexpected: {e}; is it an Alertmill server?", self.base)))
     }
 
     /// POST; answers 429 and 503 are tried again after the time that they name. The caller sees the last answer.
@@ -85,9 +92,11 @@ impl Client {
 
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, Failure> {
         self.check_address()?;
-        let mut attempt = 1;
+        let (mut attempt, mut may_be_done) = (1, false);
         loop {
-            let answer = self.once(method.clone(), path, headers, body.clone()).await?;
+            let mut answer = self.once(method.clone(), path, headers, body.clone()).await?;
+            may_be_done |= answer.is_unclear();
+            answer.may_be_done = may_be_done;
             if !matches!(answer.status, 429 | 503) || attempt == TRIES {
                 return Ok(answer);
             }
@@ -108,7 +117,11 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body)).map_err(|e| Failure::new(Exit::Usage, format!("{url:?} cannot be asked: {e}")))?;
-        match tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(request)).await {
+        let exchanged = match self.request_timeout {
+            Some(limit) => tokio::time::timeout(limit, self.exchange(request)).await,
+            None => Ok(self.exchange(request).await),
+        };
+        match exchanged {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(why)) => Err(self.unreachable(&why)),
             Err(_) => Err(self.unreachable(&format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
@@ -120,7 +133,7 @@ impl Client {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await.map_err(|e| format!("the answer broke off: {e}"))?;
-        Ok(Answer { status, body: body.to_bytes(), retry_after })
+        Ok(Answer { status, body: body.to_bytes(), may_be_done: false, retry_after })
     }
 
     fn unreachable(&self, why: &str) -> Failure {
@@ -130,6 +143,11 @@ impl Client {
 }
 
 impl Answer {
+    fn is_unclear(&self) -> bool {
+        let code = serde_json::from_slice::<ProblemBody>(&self.body).map(|problem| problem.code);
+        self.status >= 500 && !code.is_ok_and(|code| code == ProblemCode::Unavailable.as_str())
+    }
+
     /// What the server said is wrong.
     pub fn failure(&self, path: &str) -> Failure {
         let exit = Exit::of_status(self.status);

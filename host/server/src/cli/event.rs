@@ -181,7 +181,7 @@ impl Sender<'_> {
         }
         let failure = answer.failure(PATH);
         if answer.status / 100 != 4 || matches!(answer.status, 401 | 403 | 404 | 429) {
-            return Err(self.stopped(first, failure));
+            return Err(self.stopped(first, count, answer.may_be_done, failure));
         }
         self.sums.rejected += count;
         self.context.say(&format!("events {} to {} refused: {failure}", first + 1, first + count));
@@ -189,8 +189,8 @@ impl Sender<'_> {
     }
 
     fn answered(&mut self, first: u64, body: &[u8]) -> Result<(), Failure> {
-        let answered: Answered =
-            serde_json::from_slice(body).map_err(|e| Failure::new(Exit::Bug, format!("the server's answer cannot be read: {e}; is it an Alertmill server?")))?;
+        let answered: Answered = serde_json::from_slice(body)
+            .map_err(|e| Failure::new(Exit::Bug, format!("the server's answer cannot be read: {e}; is it an Alertmill server?")))?;
         for rejected in &answered.rejected {
             if self.sums.rejected < LISTED {
                 self.context.say(&format!("event {} refused: {} ({})", first + rejected.index + 1, plain(&rejected.detail), rejected.code));
@@ -203,8 +203,14 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn stopped(&self, first: u64, failure: Failure) -> Failure {
-        let so_far = if first == 0 { "nothing was sent".to_owned() } else { format!("events 1 to {first} were sent, the others were not") };
+    /// The end of it all, with what became of the events before `first`, of these `count`, and of the rest.
+    fn stopped(&self, first: u64, count: u64, is_unclear: bool, failure: Failure) -> Failure {
+        let so_far = match (first, is_unclear) {
+            (0, false) => "nothing was sent".to_owned(),
+            (_, false) => format!("events 1 to {first} were sent, the others were not"),
+            (0, true) => format!("whether events 1 to {count} were sent is not known, the others were not"),
+            (_, true) => format!("events 1 to {first} were sent, whether {} to {} were is not known, the others were not", first + 1, first + count),
+        };
         Failure::new(failure.exit, format!("{failure}; {so_far}"))
     }
 

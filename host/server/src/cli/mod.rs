@@ -21,10 +21,15 @@ use std::time::Duration;
 
 /// Alertmill turns monitoring events into alerts, with your own rules.
 #[derive(Debug, Parser)]
-#[command(name = "alertmill", version, disable_version_flag = false, before_help = "Examples:
+#[command(
+    name = "alertmill",
+    version,
+    disable_version_flag = false,
+    before_help = "Examples:
   alertmill serve --config alertmill.toml
   alertmill event send --name 'Disk full' --target 10.0.0.1 --severity 1 --tag device=/data
-  alertmill alert list --status ABNORMAL --since 6h")]
+  alertmill alert list --status ABNORMAL --since 6h"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -205,7 +210,7 @@ fn examples_first(command: clap::Command) -> clap::Command {
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
     let Global { server, output, quiet, timeout } = cli.global;
-    let context = Context { client: Client::new(&server, quiet), format: output, quiet };
+    let context = Context { client: Client::new(&server, quiet, timeout), format: output, quiet };
     match cli.command {
         Command::Serve(args) => serve::serve(&args, crate::serve::run),
         Command::Check(args) => check::check(&args, &context),
@@ -339,7 +344,9 @@ mod tests {
     fn exit_codes_are_those_of_the_contract() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| *exit as u8).collect();
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 69, 70, 75, 124, 130]);
-        for (status, exit) in [(200, Exit::Done), (400, Exit::No), (403, Exit::Permission), (404, Exit::NotFound), (412, Exit::Conflict), (429, Exit::Later), (500, Exit::Bug)] {
+        for (status, exit) in
+            [(200, Exit::Done), (400, Exit::No), (403, Exit::Permission), (404, Exit::NotFound), (412, Exit::Conflict), (429, Exit::Later), (500, Exit::Bug)]
+        {
             assert_eq!(Exit::of_status(status), exit);
         }
     }

@@ -72,8 +72,7 @@ impl Output {
 
     fn table(&mut self, rows: &[Value], columns: &[Column]) -> Result<(), Failure> {
         let heads = columns.iter().map(|c| c.head.to_owned()).collect();
-        let lines: Vec<Vec<String>> =
-            std::iter::once(heads).chain(rows.iter().map(|row| columns.iter().map(|c| plain(&(c.cell)(row))).collect())).collect();
+        let lines: Vec<Vec<String>> = std::iter::once(heads).chain(rows.iter().map(|row| columns.iter().map(|c| plain(&(c.cell)(row))).collect())).collect();
         let widths: Vec<usize> = (0..columns.len()).map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0)).collect();
         for line in &lines {
             let text = if self.is_terminal {

@@ -1,7 +1,7 @@
 //! What the types of the keys cannot say.
 
 use super::load::Places;
-use super::model::Config;
+use super::model::{Config, Data};
 use super::problem::{Place, Problem};
 use super::types::{ByteSize, Secret, TableFormat};
 use std::io::Read;
@@ -70,7 +70,7 @@ impl Checking<'_> {
         let limits = &config.limits;
         let most = ByteSize::mib(2_047);
         self.size("data.journal_segment", config.data.journal_segment, ByteSize::mib(1), most);
-        self.size("data.journal_max", config.data.journal_max, config.data.journal_segment, ByteSize(u64::MAX));
+        self.journal(&config.data);
         self.size("limits.body", limits.body, ByteSize::kib(1), most);
         self.size("limits.body_decoded", limits.body_decoded, limits.body, most);
         self.size("limits.queue", limits.queue, ByteSize::mib(1), ByteSize::mib(1 << 20));
@@ -79,6 +79,7 @@ impl Checking<'_> {
             ("limits.connections", u64::from(limits.connections)),
             ("limits.connections_per_address", u64::from(limits.connections_per_address)),
             ("limits.header_timeout_s", limits.header_timeout_s),
+            ("limits.keep_alive_s", limits.keep_alive_s),
             ("limits.body_timeout_s", limits.body_timeout_s),
             ("alerts.third_party_close_after_s", config.alerts.third_party_close_after_s),
             ("retention.alerts_days", u64::from(config.retention.alerts_days)),
@@ -94,17 +95,32 @@ impl Checking<'_> {
         }
     }
 
+    /// What is kept, the segment that is written and the one that is begun when that is full must fit, or the journal would
+    /// refuse everything for ever.
+    fn journal(&mut self, data: &Data) {
+        let least = ByteSize(data.journal_segment.0.saturating_mul(2).saturating_add(data.journal_keep.0));
+        if data.journal_max < least {
+            self.wrong(
+                "data.journal_max",
+                format!(
+                    "{} has no room for data.journal_keep = {} and two of data.journal_segment = {}",
+                    data.journal_max, data.journal_keep, data.journal_segment
+                ),
+                format!("write at least {least}, or keep less, or make segments smaller"),
+            );
+        }
+    }
+
     fn doors_and_tables(&mut self, config: &Config) {
-        for (key, source) in
-            [("doors.events.source", &config.doors.events.source), ("doors.alertmanager.source", &config.doors.alertmanager.source)]
-        {
+        for (key, source) in [("doors.events.source", &config.doors.events.source), ("doors.alertmanager.source", &config.doors.alertmanager.source)] {
             if !is_name(source) || source.bytes().any(|b| b.is_ascii_uppercase()) {
                 self.wrong(key, format!("{source:?} is no name of a source"), "write 1 to 64 of a-z, 0-9, `.`, `_` and `-`");
             }
         }
         for (name, table) in &config.tables {
             let section = format!("tables.{name}");
-            if !is_name(name) {
+            // A point would be read as the section inside.
+            if !is_name(name) || name.contains('.') {
                 self.wrong(&section, format!("{name:?} is no name of a table"), NAME_REMEDY);
             }
             if table.file.as_os_str().is_empty() {
@@ -146,11 +162,7 @@ impl Checking<'_> {
         ];
         for (key, is_set, service) in not_built {
             if is_set {
-                self.wrong(
-                    key,
-                    format!("{service} is not built in this version"),
-                    "remove the key; events, alerts and rules are kept in the data folder",
-                );
+                self.wrong(key, format!("{service} is not built in this version"), "remove the key; events, alerts and rules are kept in the data folder");
             }
         }
     }
@@ -183,7 +195,7 @@ fn looks_like(file: &Path) -> std::io::Result<TableFormat> {
     })
 }
 
-const NAME_REMEDY: &str = "write 1 to 64 letters, digits, `.`, `_` or `-`";
+const NAME_REMEDY: &str = "write 1 to 64 letters, digits, `_` or `-`";
 
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

@@ -30,9 +30,7 @@ fn fits<T: Described + DeserializeOwned>(value: toml::Value) -> Result<(), Strin
     let given = describe(&value);
     match T::deserialize(value) {
         Ok(_) => Ok(()),
-        Err(e) if e.message().starts_with("invalid type") || e.message().starts_with("unknown variant") => {
-            Err(format!("expected {}, found {given}", T::KIND))
-        }
+        Err(e) if e.message().starts_with("invalid type") || e.message().starts_with("unknown variant") => Err(format!("expected {}, found {given}", T::KIND)),
         Err(e) => Err(e.message().trim().to_owned()),
     }
 }

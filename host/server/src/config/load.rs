@@ -71,6 +71,12 @@ impl Loading {
         for (name, value) in table {
             let key = if path.is_empty() { name.get_ref().to_string() } else { format!("{path}.{}", name.get_ref()) };
             let at = place(name.span().start);
+            if name.get_ref().contains('.') {
+                // Everywhere else a point means the section inside.
+                let (what, remedy) = (format!("{:?} has a `.`, which names cannot hold", name.get_ref()), "write letters, digits, `_` or `-`".to_owned());
+                self.problems.push(Problem { place: at, key, what, remedy });
+                continue;
+            }
             match value.get_ref() {
                 DeValue::Table(inner) if self.leads_to_section(&key) => {
                     self.places.insert(key.clone(), at);

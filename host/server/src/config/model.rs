@@ -68,7 +68,8 @@ section! {
         /// Listen on an address other than loopback although everyone who reaches it may then do everything: this version
         /// has neither TLS nor tokens. Put a proxy that has them in front.
         insecure_open: bool = false,
-        /// Seconds that running requests get when the process is asked to stop.
+        /// Seconds that running requests, and folding what is journaled, get when the process is asked to stop. What is not
+        /// folded then waits in the journal for the next start. Asked a second time, the process ends at once.
         stop_grace_s: u64 = 10,
     }
 }
@@ -83,7 +84,8 @@ section! {
         journal_segment: ByteSize = ByteSize::mib(64),
         /// Bytes of journal that are kept although the state no longer needs them.
         journal_keep: ByteSize = ByteSize::mib(0),
-        /// Bytes of all segment files; when they are reached because the state cannot follow, senders get 429.
+        /// Bytes of all segment files; when they are reached because the state cannot follow, senders get 429. At least
+        /// `journal_keep` and twice `journal_segment`.
         journal_max: ByteSize = ByteSize::mib(8 << 10),
     }
 }
@@ -111,10 +113,13 @@ section! {
         body_decoded: ByteSize = ByteSize::mib(64),
         /// Items of one request.
         items: u32 = 100_000,
-        /// Bytes of items that wait to be made durable and to be folded; beyond, senders get 429 with Retry-After.
+        /// Bytes of items, with their bodies, that wait to be made durable and to be folded; beyond, senders get 429 with
+        /// Retry-After. One request whose items need more than this in memory is let in on top; a body larger than this is refused.
         queue: ByteSize = ByteSize::mib(64),
         /// Seconds for a request's headers.
         header_timeout_s: u64 = 10,
+        /// Seconds that a connection may be silent between two requests.
+        keep_alive_s: u64 = 75,
         /// Seconds for a request's whole body.
         body_timeout_s: u64 = 60,
         /// Connections at the same time.

@@ -129,6 +129,24 @@ fn secrets_come_from_files_and_never_show() {
 }
 
 #[test]
+fn a_journal_has_room_to_go_on() {
+    let found = problems("[data]\njournal_segment = \"64 MiB\"\njournal_keep = \"1 GiB\"\njournal_max = \"1 GiB\"\n", &[]);
+    assert_eq!(
+        found,
+        ["alertmill.toml:4: data.journal_max: 1 GiB has no room for data.journal_keep = 1 GiB and two of data.journal_segment = 64 MiB; write at least \
+            1152 MiB, or keep less, or make segments smaller"]
+    );
+    assert!(load("[data]\njournal_keep = \"1 GiB\"\njournal_max = \"1152 MiB\"\n", &[]).is_ok());
+    assert!(load("[data]\njournal_segment = \"5 GiB\"\n", &[]).is_err());
+}
+
+#[test]
+fn names_with_a_point_are_refused_plainly() {
+    let found = problems("\n[tables.\"a.b\"]\nfile = \"owners.csv\"\n", &[]);
+    assert_eq!(found, ["alertmill.toml:2: tables.a.b: \"a.b\" has a `.`, which names cannot hold; write letters, digits, `_` or `-`"]);
+}
+
+#[test]
 fn tables_are_named_sections() {
     let dir = tempfile::tempdir().expect("dir");
     let file = dir.path().join("owners.csv");
@@ -141,7 +159,10 @@ fn tables_are_named_sections() {
     assert!(other[0].starts_with("alertmill.toml:3: tables.owners.format: ") && other[0].contains("looks like csv, not json"), "{other:?}");
     assert_eq!(problems("\n[tables.owners]\n", &[]), ["alertmill.toml:2: tables.owners.file: the table has no file; write `file = \"path\"`"]);
     let found = problems("[tables.owners]\nfile = \"x\"\nformt = \"csv\"\n", &[]);
-    assert!(found[0].contains(":3: tables.owners.formt: unknown key; did you mean `format`?") && found[1].contains(":2: tables.owners.file: x cannot be read"), "{found:?}");
+    assert!(
+        found[0].contains(":3: tables.owners.formt: unknown key; did you mean `format`?") && found[1].contains(":2: tables.owners.file: x cannot be read"),
+        "{found:?}"
+    );
 }
 
 #[test]

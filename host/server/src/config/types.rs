@@ -95,8 +95,7 @@ impl<'de> Deserialize<'de> for ByteSize {
                 Ok(ByteSize(n))
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ByteSize, E> {
-                ByteSize::parse(text)
-                    .ok_or_else(|| E::custom(format!("{text:?} is no size; write a number and B, KiB, MiB or GiB, such as \"64 MiB\"")))
+                ByteSize::parse(text).ok_or_else(|| E::custom(format!("{text:?} is no size; write a number and B, KiB, MiB or GiB, such as \"64 MiB\"")))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -181,9 +180,14 @@ mod tests {
 
     #[test]
     fn sizes_read_and_print() {
-        for (text, bytes, shown) in
-            [("64 MiB", 64 << 20, "64 MiB"), ("1024", 1024, "1 KiB"), ("10B", 10, "10 B"), ("3 GiB", 3 << 30, "3 GiB"), ("0", 0, "0 B"), ("1025", 1025, "1025 B")]
-        {
+        for (text, bytes, shown) in [
+            ("64 MiB", 64 << 20, "64 MiB"),
+            ("1024", 1024, "1 KiB"),
+            ("10B", 10, "10 B"),
+            ("3 GiB", 3 << 30, "3 GiB"),
+            ("0", 0, "0 B"),
+            ("1025", 1025, "1025 B"),
+        ] {
             let size = ByteSize::parse(text).expect(text);
             assert_eq!((size.0, size.to_string().as_str()), (bytes, shown));
             assert_eq!(ByteSize::parse(shown), Some(size));

@@ -29,7 +29,9 @@ pub fn run(args: &Demo, timeout: Option<std::time::Duration>) -> Result<Exit, Fa
         let demo = whole(args.once);
         match timeout {
             None => demo.await,
-            Some(limit) => tokio::time::timeout(limit, demo).await.unwrap_or_else(|_| Err(Failure::new(Exit::Timeout, "not done in time (--timeout)".to_owned()))),
+            Some(limit) => {
+                tokio::time::timeout(limit, demo).await.unwrap_or_else(|_| Err(Failure::new(Exit::Timeout, "not done in time (--timeout)".to_owned())))
+            }
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -42,7 +44,7 @@ async fn whole(once: bool) -> Result<(), Failure> {
     let running = serve::start(scratch.config()).await.map_err(|e| bug("the server does not start", format!("{e:#}")))?;
     let address = format!("http://{}", running.address());
     say(&format!("server on {address}; rules: {}", scratch.rules().join(", ")));
-    let client = Client::new(&address, false);
+    let client = Client::new(&address, false, None);
     let sent = feed(&client, &running, &scratch).await?;
     running.all_folded().await;
     report::print(&client, &running, &sent).await?;
@@ -77,7 +79,10 @@ async fn feed(client: &Client, running: &Running, scratch: &Scratch) -> Result<S
             let generation = running.look_at_rules().await.map_err(|e| bug("the rule was not swapped", format!("{e:#}")))?;
             sent.swapped_after_items = sent.items;
             sent.generations.1 = generation.unwrap_or(sent.generations.0);
-            say(&format!("swapped live after {} items: severity-by-labels now lifts what is in production; generation {} -> {}", sent.items, sent.generations.0, sent.generations.1));
+            say(&format!(
+                "swapped live after {} items: severity-by-labels now lifts what is in production; generation {} -> {}",
+                sent.items, sent.generations.0, sent.generations.1
+            ));
         }
         post_one(client, post, &mut sent).await?;
     }

@@ -1,15 +1,9 @@
 //! The demo's own world: a folder that goes away, with the shipped rules in `rules.d/` and an owner table.
 
 use crate::config::{Config, Table};
+use crate::rules_folder::shipped;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-
-/// The shipped rules, embedded, so that the binary alone runs the demo.
-const RULES: [(&str, &[u8], &str); 3] = [
-    ("10-owner-from-table", include_bytes!("../../../../rules/dist/owner-from-table.wasm"), "grants = [\"tables\"]\n"),
-    ("20-severity-by-labels", include_bytes!("../../../../rules/dist/severity-by-labels.wasm"), ""),
-    ("30-dedupe-by-tags", include_bytes!("../../../../rules/dist/dedupe-by-tags.wasm"), ""),
-];
 
 /// What the second version of the severity rule is told.
 const SWAPPED: &str = "[[config.exceptions]]\ntag = \"env\"\nvalues = [\"production\"]\neffect = { at_least = 1 }\n";
@@ -27,10 +21,7 @@ impl Scratch {
         let scratch = Scratch { dir: tempfile::Builder::new().prefix("alertmill-demo-").tempdir()? };
         std::fs::create_dir(scratch.rules_dir())?;
         std::fs::write(scratch.path().join("hosts.csv"), HOSTS)?;
-        for (name, module, options) in RULES {
-            std::fs::write(scratch.rules_dir().join(format!("{name}.wasm")), module)?;
-            std::fs::write(scratch.rules_dir().join(format!("{name}.toml")), options)?;
-        }
+        shipped::write_to(&scratch.rules_dir())?;
         Ok(scratch)
     }
 
@@ -46,7 +37,7 @@ impl Scratch {
 
     /// Names of the rules, in order.
     pub fn rules(&self) -> Vec<&'static str> {
-        RULES.iter().map(|(name, ..)| *name).collect()
+        shipped::names()
     }
 
     /// A free port, embedded stores, everything inside the folder.

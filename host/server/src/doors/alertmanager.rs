@@ -6,11 +6,10 @@
 use super::counters::DoorMetrics;
 use super::events::{content_kind, refused_whole};
 use super::plan::{Origin, Plan};
-use super::{Doors, get_only, post_only};
+use super::{Doors, Intake, get_only, post_only};
 use crate::http::problem::mark;
 use crate::http::{Problem, ProblemCode, ReadBody, read_body};
 use alertmill_core::decode::ContentKind;
-use alertmill_core::ports::Journal;
 use alertmill_core::record::Door;
 use axum::body::Body;
 use axum::extract::State;
@@ -26,7 +25,7 @@ const API_VERSION: &str = "0.33.0";
 /// Refused alerts named in an answer.
 const NAMED_MAX: usize = 20;
 
-pub(super) fn router<J: Journal + 'static>(doors: Arc<Doors<J>>) -> Router {
+pub(super) fn router<J: Intake>(doors: Arc<Doors<J>>) -> Router {
     Router::new()
         .route("/am/api/v2/alerts", post(post_alerts::<J>).fallback(post_only))
         .route("/am/api/v2/status", get(status::<J>).fallback(get_only))
@@ -35,7 +34,7 @@ pub(super) fn router<J: Journal + 'static>(doors: Arc<Doors<J>>) -> Router {
         .with_state(doors)
 }
 
-async fn post_alerts<J: Journal + 'static>(State(doors): State<Arc<Doors<J>>>, request: Request<Body>) -> Response {
+async fn post_alerts<J: Intake>(State(doors): State<Arc<Doors<J>>>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let metrics = match doors.source(Door::Alertmanager, &head.uri, &head.headers) {
         Ok(metrics) => metrics,
@@ -50,19 +49,14 @@ async fn post_alerts<J: Journal + 'static>(State(doors): State<Arc<Doors<J>>>, r
     response
 }
 
-async fn take<J: Journal + 'static>(doors: &Arc<Doors<J>>, metrics: &Arc<DoorMetrics>, headers: &HeaderMap, body: Body) -> Result<Plan, Problem> {
+async fn take<J: Intake>(doors: &Arc<Doors<J>>, metrics: &Arc<DoorMetrics>, headers: &HeaderMap, body: Body) -> Result<Plan, Problem> {
     if content_kind(headers)? != ContentKind::Json {
         return Err(ProblemCode::ContentType.problem("alerts are posted as application/json").closing());
     }
     let ReadBody { bytes, sent, lease } = read_body(headers, body, &doors.config.body, &doors.budget).await?;
     metrics.read(sent);
-    let origin = Origin {
-        door: Door::Alertmanager,
-        kind: ContentKind::Json,
-        tenant: doors.tenant(headers),
-        source: metrics.source().clone(),
-        idempotency_key: None,
-    };
+    let origin =
+        Origin { door: Door::Alertmanager, kind: ContentKind::Json, tenant: doors.tenant(headers), source: metrics.source().clone(), idempotency_key: None };
     match doors.plan(bytes, origin).await? {
         Ok(plan) => doors.submit(plan, metrics.clone(), lease).await,
         Err(refusal) => Err(refused_whole(metrics, refusal)),
@@ -84,7 +78,7 @@ fn text(problem: Problem) -> Response {
     response
 }
 
-async fn status<J: Journal + 'static>(State(doors): State<Arc<Doors<J>>>) -> Response {
+async fn status<J: Intake>(State(doors): State<Arc<Doors<J>>>) -> Response {
     let revision = concat!("alertmill-", env!("CARGO_PKG_VERSION"));
     let body = json!({
         "cluster": {"status": "disabled", "peers": []},

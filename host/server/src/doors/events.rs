@@ -9,10 +9,9 @@
 
 use super::counters::DoorMetrics;
 use super::plan::{Origin, Plan};
-use super::{Doors, post_only};
+use super::{Doors, Intake, post_only};
 use crate::http::{Problem, ProblemCode, ReadBody, read_body};
 use alertmill_core::decode::{Code, ContentKind, Form, Refusal};
-use alertmill_core::ports::Journal;
 use alertmill_core::record::{Door, DoorCounts};
 use alertmill_core::value::Text;
 use axum::body::Body;
@@ -29,7 +28,7 @@ const REJECTED_LISTED_MAX: usize = 1_000;
 const SOURCE_HEADER: &str = "x-alertmill-source";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
-pub(super) fn router<J: Journal + 'static>(doors: Arc<Doors<J>>) -> Router {
+pub(super) fn router<J: Intake>(doors: Arc<Doors<J>>) -> Router {
     Router::new().route("/api/v1/events", post(post_events::<J>).fallback(post_only)).with_state(doors)
 }
 
@@ -51,7 +50,7 @@ struct Rejected<'a> {
     detail: &'a str,
 }
 
-async fn post_events<J: Journal + 'static>(State(doors): State<Arc<Doors<J>>>, request: Request<Body>) -> Response {
+async fn post_events<J: Intake>(State(doors): State<Arc<Doors<J>>>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let metrics = match doors.source(Door::Events, &head.uri, &head.headers) {
         Ok(metrics) => metrics,
@@ -65,7 +64,7 @@ async fn post_events<J: Journal + 'static>(State(doors): State<Arc<Doors<J>>>, r
     response
 }
 
-async fn take<J: Journal + 'static>(doors: &Arc<Doors<J>>, metrics: &Arc<DoorMetrics>, headers: &HeaderMap, body: Body) -> Result<Plan, Problem> {
+async fn take<J: Intake>(doors: &Arc<Doors<J>>, metrics: &Arc<DoorMetrics>, headers: &HeaderMap, body: Body) -> Result<Plan, Problem> {
     let kind = content_kind(headers)?;
     let idempotency_key = idempotency_key(headers)?;
     let ReadBody { bytes, sent, lease } = read_body(headers, body, &doors.config.body, &doors.budget).await?;
@@ -100,8 +99,7 @@ fn answer(plan: &Plan) -> Response {
     });
     let total = plan.counts.refused;
     let cut = total > REJECTED_LISTED_MAX as u64;
-    let body =
-        Answer { accepted: plan.good(), duplicates: plan.counts.duplicates, rejected: rejected.collect(), rejected_total: cut.then_some(total) };
+    let body = Answer { accepted: plan.good(), duplicates: plan.counts.duplicates, rejected: rejected.collect(), rejected_total: cut.then_some(total) };
     let mut response = Json(body).into_response();
     if cut && let Ok(limit) = HeaderValue::try_from(format!("rejected; {REJECTED_LISTED_MAX}; {total}")) {
         response.headers_mut().insert("x-alertmill-limit", limit);
@@ -109,7 +107,7 @@ fn answer(plan: &Plan) -> Response {
     response
 }
 
-impl<J: Journal + 'static> Doors<J> {
+impl<J: Intake> Doors<J> {
     /// The source that a request names, or the door's own.
     pub(super) fn source(&self, door: Door, uri: &Uri, headers: &HeaderMap) -> Result<Arc<DoorMetrics>, Problem> {
         let named = match (query_source(uri.query().unwrap_or_default())?, header_source(headers)?) {

@@ -1,22 +1,24 @@
 //! The doors: one file a protocol. What they share: read the body within bounds ([`crate::http::body`]), decode it
-//! ([`plan`]), append its good items as records and answer when all are durable ([`submit`]).
+//! ([`plan`]), take room for all of it ([`Intake`]), append its good items as records and answer when all are durable
+//! ([`submit`]).
 //!
 //! Nothing is answered with a 2xx that was not appended.
 
 pub mod alertmanager;
 pub mod counters;
 pub mod events;
+mod intake;
 mod plan;
 mod submit;
 #[cfg(test)]
 mod tests;
 
 pub use counters::DoorMetrics;
+pub use intake::Intake;
 
 use crate::http::{BodyLimits, Budget, Problem, ProblemCode};
 use crate::telemetry::DoorSnapshot;
 use alertmill_core::decode::ITEMS_PER_REQUEST_MAX;
-use alertmill_core::ports::Journal;
 use alertmill_core::record::Door;
 use alertmill_core::value::Text;
 use axum::Router;
@@ -63,7 +65,7 @@ pub struct Doors<J> {
     started: jiff::Timestamp,
 }
 
-impl<J: Journal + 'static> Doors<J> {
+impl<J: Intake> Doors<J> {
     /// Doors before a journal. `budget` bounds the bytes of requests that are not answered yet; other routes may share it.
     pub fn new(journal: J, budget: Budget, config: DoorConfig) -> Arc<Doors<J>> {
         let configured = [(Door::Events, &config.events_source), (Door::Alertmanager, &config.alertmanager_source)];
@@ -90,7 +92,7 @@ impl<J: Journal + 'static> Doors<J> {
 
 /// Routes of all open doors: `POST /api/v1/events`, `POST /am/api/v2/alerts`, `GET /am/api/v2/status`, `GET /am/-/healthy`,
 /// `GET /am/-/ready`. Anything else is for the router that this one is merged into.
-pub fn router<J: Journal + 'static>(doors: &Arc<Doors<J>>) -> Router {
+pub fn router<J: Intake>(doors: &Arc<Doors<J>>) -> Router {
     let mut router = Router::new();
     if doors.config.events_source.is_some() {
         router = router.merge(events::router(doors.clone()));

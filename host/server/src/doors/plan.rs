@@ -1,10 +1,9 @@
 //! Decode of a whole body, and the records that its good items become. CPU only: large bodies run on a thread of their own.
 
-use super::Doors;
+use super::{Doors, Intake};
 use crate::http::Problem;
 use alertmill_core::decode::{ContentKind, DecodedRequest, Form, Refusal, decode_request};
 use alertmill_core::item::Item;
-use alertmill_core::ports::Journal;
 use alertmill_core::record::{Door, DoorCounts, ITEMS_PER_RECORD_MAX, ItemSpan, Items};
 use alertmill_core::value::Text;
 use std::sync::Arc;
@@ -30,6 +29,8 @@ pub(super) struct Plan {
     pub form: Form,
     pub refused: Vec<(u32, Refusal)>,
     pub counts: DoorCounts,
+    /// Bytes of the body, which all records share.
+    pub body_bytes: usize,
     /// Rough bytes of the parsed items.
     pub parsed_bytes: usize,
 }
@@ -41,7 +42,7 @@ impl Plan {
     }
 }
 
-impl<J: Journal + 'static> Doors<J> {
+impl<J: Intake> Doors<J> {
     /// Decodes a body; the inner error is a body of which nothing is taken.
     pub(super) async fn plan(&self, body: Vec<u8>, origin: Origin) -> Result<Result<Plan, Refusal>, Problem> {
         let items_max = self.config.items_max;
@@ -58,7 +59,7 @@ fn plan(body: Vec<u8>, origin: &Origin, items_max: usize) -> Result<Plan, Refusa
     let DecodedRequest { form, good, refused, duplicates, received } = decode_request(origin.door, &body, origin.kind, &origin.tenant, items_max)?;
     let heap: Arc<[u8]> = body.into();
     let mut records = Vec::with_capacity(good.len().div_ceil(ITEMS_PER_RECORD_MAX));
-    let mut parsed_bytes = 0;
+    let (body_bytes, mut parsed_bytes) = (heap.len(), 0);
     let mut good = good.into_iter();
     while good.len() > 0 {
         let n = good.len().min(ITEMS_PER_RECORD_MAX);
@@ -80,5 +81,5 @@ fn plan(body: Vec<u8>, origin: &Origin, items_max: usize) -> Result<Plan, Refusa
         records.push((items, parsed));
     }
     let counts = DoorCounts { received: received.into(), refused: refused.len() as u64, duplicates: duplicates.len() as u64 };
-    Ok(Plan { records, form, refused, counts, parsed_bytes })
+    Ok(Plan { records, form, refused, counts, body_bytes, parsed_bytes })
 }

@@ -1,19 +1,25 @@
 //! From a planned request to durable records and settled numbers.
 
-use super::Doors;
 use super::counters::DoorMetrics;
 use super::plan::Plan;
+use super::{Doors, Intake};
 use crate::http::{Lease, Problem, ProblemCode};
-use alertmill_core::ports::{Journal, PortError};
-use alertmill_core::record::{DoorCounts, RecordBody};
+use alertmill_core::item::Item;
+use alertmill_core::ports::{Appended, PortError};
+use alertmill_core::record::{DoorCounts, Items};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
-impl<J: Journal + 'static> Doors<J> {
+/// How long the second and later records of a request wait for a journal that takes nothing.
+const LATER_RECORDS_WAIT: Duration = Duration::from_secs(60);
+
+impl<J: Intake> Doors<J> {
     /// Appends all records of a plan, in order, and comes back when the last is durable. What this began is finished even if
     /// the sender goes away meanwhile, so that the numbers of a request are never torn.
     pub(super) async fn submit(self: &Arc<Self>, plan: Plan, metrics: Arc<DoorMetrics>, mut lease: Lease) -> Result<Plan, Problem> {
         let held = lease.bytes() + plan.parsed_bytes;
-        if !lease.grow_to(held) {
+        if !lease.grow_over(held) {
             return Err(ProblemCode::Overloaded.problem("too many bytes are in flight; send it again a little later"));
         }
         if plan.records.is_empty() {
@@ -21,41 +27,60 @@ impl<J: Journal + 'static> Doors<J> {
             metrics.keep(plan.counts);
             return Ok(plan);
         }
+        let room = self.journal.reserve(plan.body_bytes + plan.parsed_bytes).map_err(not_begun)?;
         let doors = self.clone();
         let work = tokio::spawn(async move {
-            let result = doors.append(plan, &metrics).await;
+            let result = doors.append(plan, room, &metrics).await;
             drop(lease);
             result
         });
         work.await.unwrap_or_else(|_| Err(ProblemCode::Unclear.problem("the request was cut off inside; repeat it")))
     }
 
-    async fn append(&self, mut plan: Plan, metrics: &DoorMetrics) -> Result<Plan, Problem> {
+    async fn append(&self, mut plan: Plan, mut room: J::Room, metrics: &DoorMetrics) -> Result<Plan, Problem> {
         // The first record carries the numbers that have no record of their own.
-        let mut extra = metrics.take_kept();
-        extra.received += plan.counts.refused + plan.counts.duplicates;
-        extra.refused += plan.counts.refused;
-        extra.duplicates += plan.counts.duplicates;
+        let kept = metrics.take_kept();
+        let mut durable = 0;
         for (i, (mut items, parsed)) in std::mem::take(&mut plan.records).into_iter().enumerate() {
-            if i == 0 {
-                items.counts.received += extra.received;
-                items.counts.refused += extra.refused;
-                items.counts.duplicates += extra.duplicates;
-            }
-            if let Err(error) = self.journal.append(RecordBody::Items(items), Some(parsed)).await {
-                if i == 0 && matches!(error, PortError::Unavailable(_) | PortError::DiskRefused(_) | PortError::TooLarge(_)) {
+            let count = items.spans.len() as u64;
+            let appended = if i == 0 {
+                items.counts.received += kept.received + plan.counts.refused + plan.counts.duplicates;
+                items.counts.refused += kept.refused + plan.counts.refused;
+                items.counts.duplicates += kept.duplicates + plan.counts.duplicates;
+                self.journal.append_in(&mut room, items, Some(parsed)).await
+            } else {
+                self.append_later(&mut room, items, parsed).await
+            };
+            match appended {
+                Ok(_) => durable += count,
+                Err(error @ (PortError::Unavailable(_) | PortError::DiskRefused(_) | PortError::TooLarge(_))) if i == 0 => {
                     // Nothing of this request is taken, and the sender comes again: only what was kept before still counts.
-                    metrics.keep(DoorCounts {
-                        received: extra.received - plan.counts.refused - plan.counts.duplicates,
-                        refused: extra.refused - plan.counts.refused,
-                        duplicates: extra.duplicates - plan.counts.duplicates,
-                    });
+                    metrics.keep(kept);
+                    return Err(not_begun(error));
                 }
-                return Err(problem(error));
+                Err(error) => {
+                    if durable > 0 {
+                        settle_part(&plan, durable, metrics);
+                    }
+                    return Err(half_done(&error, durable, plan.good()));
+                }
             }
         }
         settle(&plan, metrics);
         Ok(plan)
+    }
+
+    /// Appends a record behind durable ones of the same request. A journal that takes nothing now is waited for: "send it
+    /// again" would make items without time or key count twice.
+    async fn append_later(&self, room: &mut J::Room, items: Items, parsed: Vec<Item>) -> Result<Appended, PortError> {
+        let until = Instant::now() + LATER_RECORDS_WAIT;
+        let mut parsed = Some(parsed);
+        loop {
+            match self.journal.append_in(room, items.clone(), parsed.take()).await {
+                Err(PortError::Unavailable(_) | PortError::DiskRefused(_)) if Instant::now() < until => self.journal.changed().await,
+                other => return other,
+            }
+        }
     }
 }
 
@@ -63,16 +88,36 @@ fn settle(plan: &Plan, metrics: &DoorMetrics) {
     metrics.settled(plan.counts, plan.refused.iter().map(|(_, refusal)| refusal.code));
 }
 
-fn problem(error: PortError) -> Problem {
+/// Counts what is durable of a request whose later records are not; the first record carries refusals and repeats.
+fn settle_part(plan: &Plan, durable: u64, metrics: &DoorMetrics) {
+    let DoorCounts { refused, duplicates, .. } = plan.counts;
+    let counts = DoorCounts { received: durable + refused + duplicates, refused, duplicates };
+    metrics.settled(counts, plan.refused.iter().map(|(_, refusal)| refusal.code));
+}
+
+/// Of this request nothing is journaled.
+fn not_begun(error: PortError) -> Problem {
     match error {
         PortError::Unavailable(why) => ProblemCode::Overloaded.problem(why),
         PortError::DiskRefused(why) => ProblemCode::Unavailable.problem(why),
         PortError::TooLarge(why) => ProblemCode::BodyTooLarge.problem(why),
         PortError::Unclear(why) => ProblemCode::Unclear.problem(why),
-        PortError::Fatal(why) => {
-            // The other half's words may name files, and those are the operator's to know.
-            tracing::error!(%why, "the journal takes nothing any more");
-            ProblemCode::Unavailable.problem("nothing is taken any more until the server is restarted; its log and /readyz say why")
-        }
+        PortError::Fatal(why) => ProblemCode::Unavailable.problem(ended(&why)),
     }
+}
+
+/// What a sender is told of a journal that has stopped: its own words may name files, and those are the operator's to know.
+fn ended(why: &str) -> &'static str {
+    tracing::error!(%why, "the journal takes nothing any more");
+    "nothing is taken any more until the server is restarted; its log and /readyz say why"
+}
+
+/// A record was handed to the journal and its fate is not known, or earlier ones are durable.
+fn half_done(error: &PortError, durable: u64, good: u64) -> Problem {
+    let words = match error {
+        PortError::Fatal(why) => ended(why).to_owned(),
+        other => other.to_string(),
+    };
+    let remedy = "repeat it with the same event ids and times, or the same Idempotency-Key, and nothing counts twice";
+    ProblemCode::Unclear.problem(format!("{words}; {durable} of {good} items are certainly stored: {remedy}"))
 }

@@ -5,7 +5,7 @@ use crate::http::BodyLimits;
 use alertmill_core::decode::decode_item;
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, PortError};
-use alertmill_core::record::{DoorCounts, Items, RecordBody};
+use alertmill_core::record::{DoorCounts, Items};
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use flate2::{Compression, write::GzEncoder};
@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use std::io::Write;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tower::ServiceExt;
 
@@ -22,11 +23,26 @@ struct FakeJournal {
     records: Arc<Mutex<Vec<Items>>>,
     open: Arc<Semaphore>,
     answer: Arc<Mutex<Option<PortError>>>,
+    /// So many records are taken before `answer` is given.
+    taken_first: Arc<AtomicUsize>,
+    /// So often an append is worth another try before `answer` goes away.
+    changes: Arc<AtomicUsize>,
+    /// Bytes asked for, request by request.
+    reserved: Arc<Mutex<Vec<usize>>>,
+    is_full: Arc<AtomicBool>,
 }
 
 impl FakeJournal {
     fn new() -> FakeJournal {
-        FakeJournal { records: Arc::default(), open: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), answer: Arc::default() }
+        FakeJournal {
+            records: Arc::default(),
+            open: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            answer: Arc::default(),
+            taken_first: Arc::default(),
+            changes: Arc::default(),
+            reserved: Arc::default(),
+            is_full: Arc::default(),
+        }
     }
 
     fn records(&self) -> Vec<Items> {
@@ -47,20 +63,39 @@ impl FakeJournal {
     }
 }
 
-impl Journal for FakeJournal {
-    async fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+impl Intake for FakeJournal {
+    type Room = ();
+
+    fn reserve(&self, bytes: usize) -> Result<(), PortError> {
+        if self.is_full.load(Relaxed) {
+            return Err(PortError::Unavailable("no room".into()));
+        }
+        self.reserved.lock().unwrap().push(bytes);
+        Ok(())
+    }
+
+    async fn append_in(&self, (): &mut (), items: Items, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
         self.open.acquire().await.unwrap().forget();
         if let Some(error) = self.answer.lock().unwrap().clone() {
-            return Err(error);
+            if self.taken_first.load(Relaxed) == 0 {
+                return Err(error);
+            }
+            self.taken_first.fetch_sub(1, Relaxed);
         }
-        let (RecordBody::Items(items), Some(parsed)) = (body, parsed) else { panic!("doors append parsed items") };
-        assert_eq!(items.spans.len(), parsed.len());
-        for (i, item) in parsed.iter().enumerate() {
+        for (i, item) in parsed.iter().flatten().enumerate() {
             assert_eq!(decode_item(items.door, items.bytes(i), &items.tenant).as_ref(), Ok(item), "a replay would differ");
         }
+        assert!(parsed.is_none_or(|parsed| parsed.len() == items.spans.len()));
         let mut records = self.records.lock().unwrap();
         records.push(items);
         Ok(Appended { ordinal: records.len() as u64, received_at_ms: 0 })
+    }
+
+    async fn changed(&self) {
+        if self.changes.fetch_sub(1, Relaxed) == 1 {
+            self.fails_with(None);
+        }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -178,6 +213,50 @@ async fn a_large_request_becomes_several_records_of_one_buffer() {
     assert_eq!(records[2].spans[4_999].request_index, 24_999);
 }
 
+/// 25,000 distinct items without time or key, which a second try would count again.
+fn large() -> String {
+    let items: Vec<_> = (0..25_000).map(|i| format!(r#"{{"alert_name":"{i}"}}"#)).collect();
+    format!("[{},7]", items.join(","))
+}
+
+#[tokio::test]
+async fn a_large_request_has_room_for_all_of_it_or_nothing_is_journaled() {
+    let bench = Bench::new();
+    bench.journal.is_full.store(true, Relaxed);
+    assert_eq!(bench.post(large()).await.0, 429);
+    assert_eq!((bench.journal.items(), bench.snapshot("events").received), (0, 0));
+    bench.journal.is_full.store(false, Relaxed);
+    assert_eq!(bench.post(large()).await.0, 200);
+    assert_eq!((bench.journal.items(), bench.journal.sums()), (25_000, (25_001, 1, 0)));
+    let reserved = bench.journal.reserved.lock().unwrap().clone();
+    let parsed: usize = 25_000 * size_of::<Item>();
+    assert!(reserved.len() == 1 && (parsed..parsed + 25_000 * 64 + large().len()).contains(&reserved[0]), "the body counts once: {reserved:?}");
+}
+
+#[tokio::test]
+async fn a_journal_that_refuses_a_later_record_is_waited_for() {
+    let bench = Bench::new();
+    bench.journal.taken_first.store(1, Relaxed);
+    bench.journal.changes.store(3, Relaxed);
+    bench.journal.fails_with(PortError::Unavailable("full".into()));
+    let (status, answer) = bench.post(large()).await;
+    assert_eq!((status, &answer["accepted"], bench.journal.items()), (200, &25_000.into(), 25_000));
+    assert_eq!((bench.journal.sums(), bench.journal.changes.load(Relaxed)), ((25_001, 1, 0), 0));
+    assert_eq!(bench.journal.records().iter().map(|items| items.spans[0].request_index).collect::<Vec<_>>(), [0, 10_000, 20_000]);
+}
+
+#[tokio::test]
+async fn what_is_half_stored_says_so_and_is_counted() {
+    let bench = Bench::new();
+    bench.journal.taken_first.store(2, Relaxed);
+    bench.journal.fails_with(PortError::Fatal("disk".into()));
+    let (status, problem) = bench.post(large()).await;
+    assert_eq!((status, &problem["code"]), (503, &"unclear".into()));
+    assert!(problem["detail"].as_str().unwrap().contains("20000 of 25000 items"), "{problem}");
+    let snapshot = bench.snapshot("events");
+    assert_eq!((snapshot.received, snapshot.journaled, bench.journal.sums()), (20_001, 20_000, (20_001, 1, 0)));
+}
+
 #[tokio::test]
 async fn many_refusals_are_shortened_and_say_so() {
     let bench = Bench::new();
@@ -230,7 +309,7 @@ async fn a_journal_that_refuses_is_never_answered_with_yes() {
         (PortError::DiskRefused("no space".into()), 503, "unavailable"),
         (PortError::TooLarge("over 256 MiB".into()), 413, "body-too-large"),
         (PortError::Unclear("gone".into()), 503, "unclear"),
-        (PortError::Fatal("disk".into()), 503, "unavailable"),
+        (PortError::Fatal("disk".into()), 503, "unclear"),
     ] {
         bench.journal.fails_with(error);
         let (answered, headers, body) = bench.send("/api/v1/events", &[("content-type", "application/json")], format!("[{ONE},7]")).await;
@@ -286,8 +365,7 @@ async fn sources_and_keys_are_named_plainly() {
 #[tokio::test]
 async fn h22_h24_other_types_and_encodings_are_refused() {
     let bench = Bench::new();
-    for content_type in
-        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/json; charset=latin1", "application/jsonx", ""]
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/json; charset=latin1", "application/jsonx", ""]
     {
         let (status, headers, _) = bench.send("/api/v1/events", &[("content-type", content_type)], ONE).await;
         assert_eq!((status.as_u16(), headers["connection"].as_bytes()), (415, &b"close"[..]), "{content_type}");
@@ -331,8 +409,7 @@ async fn h23_damaged_and_explosive_gzip_is_refused() {
         assert_eq!((answered.as_u16(), problem["code"].as_str().unwrap()), (status, code), "{what}: {problem}");
     }
     // Well compressed but honest: a few MiB of similar events.
-    let honest: Vec<_> =
-        (0..20_000).map(|i| format!(r#"{{"alert_name":"disk full","event_id":"{i}","time":1700000000,"x":"{}"}}"#, i * 7919)).collect();
+    let honest: Vec<_> = (0..20_000).map(|i| format!(r#"{{"alert_name":"disk full","event_id":"{i}","time":1700000000,"x":"{}"}}"#, i * 7919)).collect();
     let (status, _, _) = bench.send("/api/v1/events", &headers, gzip(format!("[{}]", honest.join(",")).as_bytes())).await;
     assert_eq!((status.as_u16(), bench.journal.items(), bench.doors.bytes_in_flight()), (200, 20_000, 0));
 }
@@ -358,15 +435,25 @@ async fn bodies_are_bounded_before_memory_grows() {
     assert_eq!(bench.send("/api/v1/events", &[json, ("content-encoding", "gzip")], packed).await.0.as_u16(), 400);
 
     let small = Bench::with(64 << 10, DoorConfig::default());
-    let (status, headers, _) = small.send("/api/v1/events", &[json], vec![b' '; 65 << 10]).await;
-    assert_eq!((status.as_u16(), &headers["retry-after"]), (429, &"1".parse::<axum::http::HeaderValue>().unwrap()));
+    let (status, _, body) = small.send("/api/v1/events", &[json], vec![b' '; 65 << 10]).await;
+    assert!(status.as_u16() == 413 && String::from_utf8_lossy(&body).contains("limits.queue"), "no waiting would make it fit: {status}");
+    assert_eq!(small.send("/api/v1/events", &[json, ("content-encoding", "gzip")], gzip(&vec![b' '; 65 << 10])).await.0.as_u16(), 413);
     assert_eq!(small.post(ONE).await.0, 200, "a refused request gave its bytes back");
-    // Parsed items count too.
-    let many = format!("[{}]", vec![r#"{"alert_name":"a"}"#; 500].join(","));
-    assert_eq!(small.post(many.replace("\"a\"", "1")).await.0, 200);
+    // Parsed items count too: a request whose items alone need more than all is let in on top, and nobody beside it.
     let distinct: Vec<_> = (0..500).map(|i| format!(r#"{{"alert_name":"{i}"}}"#)).collect();
-    assert_eq!(small.post(format!("[{}]", distinct.join(","))).await.0, 429);
-    assert_eq!((small.journal.items(), small.doors.bytes_in_flight()), (1, 0));
+    let distinct = format!("[{}]", distinct.join(","));
+    small.journal.open.forget_permits(Semaphore::MAX_PERMITS);
+    let first = small.post(distinct.clone());
+    tokio::pin!(first);
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut first).await.is_err());
+    assert!(small.doors.bytes_in_flight() > 64 << 10);
+    for body in [distinct, ONE.to_owned()] {
+        let (status, headers, _) = small.send("/api/v1/events", &[json], body).await;
+        assert_eq!((status.as_u16(), &headers["retry-after"]), (429, &"1".parse::<axum::http::HeaderValue>().unwrap()));
+    }
+    small.journal.open.add_permits(1);
+    assert_eq!(first.await.0, 200);
+    assert_eq!((small.journal.items(), small.journal.reserved.lock().unwrap().len(), small.doors.bytes_in_flight()), (501, 2, 0));
 }
 
 #[tokio::test]

@@ -68,7 +68,11 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limits: &BodyLimits, bud
     if announced.is_some_and(|length| length > limits.sent_max as u64) {
         return Err(too_large(format!("the body has more than {} bytes; send it in parts or with Content-Encoding: gzip", limits.sent_max)));
     }
-    let mut sink = Sink { bytes: Vec::new(), lease: budget.lease(), announced: announced.filter(|_| !gzip), sent: 0, limits: *limits, full: None };
+    let lease = budget.lease();
+    if announced.is_some_and(|length| length > lease.total() as u64) {
+        return Err(over_queue(lease.total()));
+    }
+    let mut sink = Sink { bytes: Vec::new(), lease, announced: announced.filter(|_| !gzip), sent: 0, limits: *limits, full: None };
     if gzip {
         let mut decoder = GzDecoder::new(sink);
         receive(body, limits, |chunk, sent| {
@@ -135,6 +139,11 @@ fn too_large(why: String) -> Problem {
     ProblemCode::BodyTooLarge.problem(why).closing()
 }
 
+/// A body that no waiting would make fit.
+fn over_queue(total: usize) -> Problem {
+    too_large(format!("the body has more than {total} bytes, which is all that limits.queue allows for all requests; send it in parts"))
+}
+
 fn bad_gzip(error: &io::Error) -> Problem {
     ProblemCode::Body.problem(format!("the gzip is damaged, cut off, or has something behind its end: {error}")).closing()
 }
@@ -171,7 +180,11 @@ impl Sink {
         }
         if size > self.bytes.capacity() {
             let announced = self.announced.map_or(usize::MAX, |length| usize::try_from(length).unwrap_or(usize::MAX));
-            let room = (size + size / 2).min(self.limits.decoded_max).min(announced.max(size)).next_multiple_of(STEP_BYTES);
+            let total = self.lease.total();
+            if size > total {
+                return Err(over_queue(total));
+            }
+            let room = (size + size / 2).min(self.limits.decoded_max).min(announced.max(size)).next_multiple_of(STEP_BYTES).min(total);
             if !self.lease.grow_to(room) {
                 return Err(ProblemCode::Overloaded.problem("too many bytes are in flight; send it again a little later").closing());
             }

@@ -11,7 +11,7 @@ pub struct Budget {
 
 #[derive(Debug)]
 struct Inner {
-    free: AtomicUsize,
+    used: AtomicUsize,
     total: usize,
 }
 
@@ -25,7 +25,7 @@ pub struct Lease {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: usize) -> Budget {
-        Budget { inner: Arc::new(Inner { free: AtomicUsize::new(bytes), total: bytes }) }
+        Budget { inner: Arc::new(Inner { used: AtomicUsize::new(0), total: bytes }) }
     }
 
     /// A lease of nothing yet.
@@ -35,7 +35,7 @@ impl Budget {
 
     /// Bytes in flight.
     pub fn used(&self) -> usize {
-        self.inner.total - self.inner.free.load(Ordering::Relaxed)
+        self.inner.used.load(Ordering::Relaxed)
     }
 }
 
@@ -43,12 +43,30 @@ impl Lease {
     /// Takes more, up to `bytes` in all; false when the budget does not have it, and nothing changes then.
     #[must_use]
     pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let total = self.inner.total;
+        self.grow(bytes, |used, more| used + more <= total)
+    }
+
+    /// As [`grow_to`](Lease::grow_to) for bytes that are in memory already. What the whole budget could never hold is let in
+    /// on top of it, one at a time: it would wait for ever otherwise. Until it goes, nobody else gets anything.
+    #[must_use]
+    pub fn grow_over(&mut self, bytes: usize) -> bool {
+        let total = self.inner.total;
+        self.grow(bytes, |used, more| used + more <= total || (bytes > total && used <= total))
+    }
+
+    fn grow(&mut self, bytes: usize, allows: impl Fn(usize, usize) -> bool) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        let taken = self.inner.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(more)).is_ok();
+        let taken = self.inner.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| allows(used, more).then_some(used + more)).is_ok();
         if taken {
             self.bytes += more;
         }
         taken
+    }
+
+    /// Bytes that may be in flight, of all requests together.
+    pub fn total(&self) -> usize {
+        self.inner.total
     }
 
     /// Bytes held.
@@ -59,7 +77,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.inner.free.fetch_add(self.bytes, Ordering::Relaxed);
+        self.inner.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -79,5 +97,19 @@ mod tests {
         assert!(b.grow_to(100));
         drop(b);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_never_fits_goes_on_top_one_at_a_time() {
+        let budget = Budget::new(100);
+        let (mut a, mut b, mut small) = (budget.lease(), budget.lease(), budget.lease());
+        assert!(a.grow_to(40) && b.grow_to(40) && small.grow_to(10));
+        assert!(!small.grow_over(21), "what could fit waits until it does");
+        assert!(a.grow_over(150));
+        assert_eq!(budget.used(), 200);
+        assert!(!b.grow_over(150) && !small.grow_to(11));
+        drop(a);
+        assert!(b.grow_over(150));
+        assert_eq!((b.bytes(), budget.used()), (150, 160));
     }
 }

@@ -1,19 +1,43 @@
-//! The socket under hyper: a peer that does not take our answer for a while loses the connection, heads pass the
-//! [`FramingFilter`], and an answer that ends the connection reaches a peer that is still sending.
+//! The socket under hyper: a peer that does not take our answer for a while, or does not finish a head that it began, loses
+//! the connection; heads pass the [`FramingFilter`], and an answer that ends the connection reaches a peer that is still
+//! sending.
 
 use super::framing::FramingFilter;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Wraps a stream; a write or flush that makes no progress for `stall` fails with `TimedOut`.
+/// How far a connection is: even while it waits for a head, odd while a request is handled. Shared by the guard and whoever
+/// handles requests, since hyper has one timer for heads and for the silence before them.
+#[derive(Clone, Debug, Default)]
+pub struct Stage(Arc<AtomicU64>);
+
+impl Stage {
+    /// A head was read, or its request was answered.
+    pub fn advance(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Wraps a stream; a write or flush that makes no progress for `stall` fails with `TimedOut`, and so does reading when a
+/// head does not end within `head` after its first byte, the first one after the connection began.
 #[derive(Debug)]
 pub struct SocketGuard<S> {
     stream: S,
+    stage: Stage,
+    head: Duration,
+    /// Until when the head of this stage must have come.
+    head_deadline: Option<(u64, Pin<Box<Sleep>>)>,
     stall: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     framing: FramingFilter,
@@ -33,8 +57,23 @@ const LINGER_BYTES: usize = 32 << 20;
 
 impl<S> SocketGuard<S> {
     /// Guards `stream`.
-    pub fn new(stream: S, stall: Duration) -> SocketGuard<S> {
-        SocketGuard { stream, stall, deadline: None, framing: FramingFilter::default(), linger: None }
+    pub fn new(stream: S, stall: Duration, head: Duration, stage: Stage) -> SocketGuard<S> {
+        let head_deadline = Some((stage.now(), Box::pin(sleep(head))));
+        SocketGuard { stream, stage, head, head_deadline, stall, deadline: None, framing: FramingFilter::default(), linger: None }
+    }
+
+    /// Keeps the deadline of the head that is being read.
+    fn watch_head(&mut self, is_pending: bool, bytes: usize, cx: &mut Context<'_>) -> io::Result<()> {
+        let stage = self.stage.now();
+        self.head_deadline.take_if(|(of, _)| *of != stage);
+        if bytes > 0 && stage % 2 == 0 && self.head_deadline.is_none() {
+            self.head_deadline = Some((stage, Box::pin(sleep(self.head))));
+        }
+        let Some((_, deadline)) = self.head_deadline.as_mut().filter(|_| is_pending) else { return Ok(()) };
+        match deadline.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the head does not come to an end")),
+            Poll::Pending => Ok(()),
+        }
     }
 
     fn watch<T>(&mut self, progress: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -55,6 +94,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for SocketGuard<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.framing.filter(&mut buf.filled_mut()[before..]);
+        let bytes = buf.filled().len() - before;
+        self.watch_head(read.is_pending(), bytes, cx)?;
         read
     }
 }

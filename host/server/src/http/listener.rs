@@ -1,8 +1,8 @@
 //! The listener: accepts within caps, gives each connection to hyper with every time-out set, checks each head, and drains
 //! when asked to stop.
 
-use super::guard::SocketGuard;
-use super::strict::{HostPolicy, Peer, RequestId};
+use super::guard::{SocketGuard, Stage};
+use super::strict::{HostPolicy, request_id};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
@@ -22,13 +22,19 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower::ServiceExt;
+
+/// Connections that a cap closes are counted each and logged so often: a flood of them must not become one of lines.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Bounds of connections and heads.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerLimits {
-    /// For a whole head, and for an idle connection to begin one.
+    /// For a whole head, the first one counted from the beginning of the connection.
     pub header_timeout: Duration,
+    /// For an idle connection to send the next head.
+    pub keep_alive: Duration,
     /// Headers of a request.
     pub headers_max: usize,
     /// Bytes of a head.
@@ -47,6 +53,7 @@ impl Default for ListenerLimits {
     fn default() -> ListenerLimits {
         ListenerLimits {
             header_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
             headers_max: 64,
             head_bytes_max: 16 * 1024,
             write_stall: Duration::from_secs(30),
@@ -91,6 +98,7 @@ impl Listener {
         let (stopping, _) = watch::channel(false);
         let per_ip = Arc::new(PerIp::default());
         let mut connections = JoinSet::new();
+        let mut said = None::<Instant>;
         let mut stop = pin!(stop);
         loop {
             let (stream, peer) = tokio::select! {
@@ -106,12 +114,20 @@ impl Listener {
                     }
                 },
             };
-            let slot = (connections.len() < self.limits.connections_max)
-                .then(|| PerIp::take(&per_ip, peer.ip(), self.limits.connections_per_ip_max))
-                .flatten();
-            let Some(slot) = slot else {
-                self.stats.refused.fetch_add(1, Ordering::Relaxed);
-                continue;
+            let slot = match connections.len() < self.limits.connections_max {
+                true => PerIp::take(&per_ip, peer.ip(), self.limits.connections_per_ip_max).ok_or("limits.connections_per_address"),
+                false => Err("limits.connections"),
+            };
+            let slot = match slot {
+                Ok(slot) => slot,
+                Err(limit) => {
+                    let refused = self.stats.refused.fetch_add(1, Ordering::Relaxed) + 1;
+                    if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+                        said = Some(Instant::now());
+                        tracing::warn!(%peer, limit, refused, open = connections.len(), "a connection was closed at once; not said again for a while");
+                    }
+                    continue;
+                }
             };
             let connection = self.clone().connection(stream, peer, app.clone(), stopping.subscribe());
             connections.spawn(async move {
@@ -135,12 +151,20 @@ impl Listener {
         let _ = stream.set_nodelay(true);
         if let Ok(local) = stream.local_addr() {
             let this = &self;
-            let service = service_fn(|request| this.answer(request, peer, local.ip(), app.clone()));
-            let io = TokioIo::new(SocketGuard::new(stream, self.limits.write_stall));
+            let stage = Stage::default();
+            let io = TokioIo::new(SocketGuard::new(stream, self.limits.write_stall, self.limits.header_timeout, stage.clone()));
+            let stage = &stage;
+            let service = service_fn(|request| async {
+                stage.advance();
+                let answer = this.answer(request, peer, local.ip(), app.clone()).await;
+                stage.advance();
+                answer
+            });
             let connection = http1::Builder::new()
-                // Without a timer hyper has no time-outs at all.
+                // Without a timer hyper has no time-outs at all. Its one for heads begins with the silence before them; the guard
+                // has that of the heads themselves.
                 .timer(TokioTimer::new())
-                .header_read_timeout(self.limits.header_timeout)
+                .header_read_timeout(self.limits.keep_alive)
                 .max_headers(self.limits.headers_max)
                 .max_header_size(self.limits.head_bytes_max)
                 .max_buf_size((64 * 1024).max(self.limits.head_bytes_max))
@@ -164,13 +188,12 @@ impl Listener {
         stats.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr, local: IpAddr, app: Router) -> Result<Response, Infallible> {
-        let id = RequestId::of(request.headers());
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, local: IpAddr, app: Router) -> Result<Response, Infallible> {
+        let id = request_id(request.headers());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut response = match self.hosts.check(&request, local) {
             Ok(()) => {
                 self.stats.handled.fetch_add(1, Ordering::Relaxed);
-                request.extensions_mut().insert(Peer(peer));
-                request.extensions_mut().insert(id.clone());
                 app.oneshot(request.map(Body::new)).await?
             }
             Err(problem) => {
@@ -178,7 +201,11 @@ impl Listener {
                 problem.closing().into_response()
             }
         };
-        response.headers_mut().insert("x-request-id", id.0);
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            tracing::debug!(%peer, ?id, %method, path, status = status.as_u16(), "request refused");
+        }
+        response.headers_mut().insert("x-request-id", id);
         response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         Ok(response)
     }

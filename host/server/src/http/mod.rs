@@ -18,4 +18,4 @@ pub use budget::{Budget, Lease};
 pub use code::ProblemCode;
 pub use listener::{Listener, ListenerLimits, ListenerStats};
 pub use problem::Problem;
-pub use strict::{HostPolicy, Peer, RequestId};
+pub use strict::HostPolicy;

@@ -10,7 +10,7 @@ use super::code::ProblemCode;
 use super::problem::Problem;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Uri, header, uri::Authority};
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,28 +18,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const URI_BYTES_MAX: usize = 8 * 1024;
 const METHOD_BYTES_MAX: usize = 16;
 
-/// The other end of the connection; an extension of every request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+/// The `X-Request-Id` of an answer and of what is logged of its request: the sender's own when it is `[A-Za-z0-9-]{1,64}`,
+/// else a new one.
+pub fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let is_plain = |id: &&HeaderValue| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    headers.get("x-request-id").filter(is_plain).cloned().unwrap_or_else(fresh_id)
+}
 
-/// The request's id; an extension of every request, and the `X-Request-Id` of every answer. The sender's own is kept when it
-/// is `[A-Za-z0-9-]{1,64}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(pub HeaderValue);
-
-impl RequestId {
-    /// The sender's id, or a new one.
-    pub fn of(headers: &HeaderMap) -> RequestId {
-        let is_plain = |id: &&HeaderValue| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
-        RequestId(headers.get("x-request-id").filter(is_plain).cloned().unwrap_or_else(RequestId::fresh))
-    }
-
-    fn fresh() -> HeaderValue {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
-        let id = format!("{:016x}-{:x}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed));
-        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"))
-    }
+fn fresh_id() -> HeaderValue {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+    let id = format!("{:016x}-{:x}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed));
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"))
 }
 
 /// Which hosts this server answers for: loopback names, the address that the connection came in on, and those configured.
@@ -303,12 +293,12 @@ mod tests {
     fn h35_request_ids_are_plain() {
         let of = |id: &str| {
             let headers = HeaderMap::from_iter([(header::HeaderName::from_static("x-request-id"), HeaderValue::from_str(id).unwrap())]);
-            RequestId::of(&headers).0
+            request_id(&headers)
         };
         assert_eq!(of("abc-123"), "abc-123");
         for bad in ["", "a b", "<script>", "a\u{e9}", &"a".repeat(65)] {
             assert_ne!(of(bad), bad);
         }
-        assert_ne!(RequestId::of(&HeaderMap::new()), RequestId::of(&HeaderMap::new()));
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 }

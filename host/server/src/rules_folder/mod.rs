@@ -5,6 +5,7 @@
 //! A file that became bad leaves the last good version of its rule in force.
 
 mod options;
+pub mod shipped;
 mod tables;
 mod watch;
 
@@ -32,6 +33,18 @@ pub struct Problem {
     /// What is wrong, where, what to do.
     pub message: String,
 }
+
+impl Problem {
+    /// Whether it may be gone at the next look although the file is the same: the disk refused, not what the file holds.
+    fn may_pass(&self) -> bool {
+        matches!(self.code.as_str(), UNREADABLE | NOT_KEPT)
+    }
+}
+
+/// A file or the folder cannot be read.
+const UNREADABLE: &str = "unreadable";
+/// The data folder does not take the content.
+const NOT_KEPT: &str = "not-kept";
 
 /// What a look found: the rules to run, in order, their tables, and what is wrong.
 #[derive(Clone, Debug, Default)]
@@ -80,14 +93,7 @@ fn stamp(path: &Path) -> Stamp {
 impl RulesFolder {
     /// A folder that may not exist yet.
     pub fn new(config: &Config, engine: Engine, modules: ModuleFiles) -> RulesFolder {
-        RulesFolder {
-            dir: config.rules.dir.clone(),
-            tables: config.tables.clone(),
-            engine,
-            modules,
-            seen: BTreeMap::new(),
-            table_cache: BTreeMap::new(),
-        }
+        RulesFolder { dir: config.rules.dir.clone(), tables: config.tables.clone(), engine, modules, seen: BTreeMap::new(), table_cache: BTreeMap::new() }
     }
 
     /// Looks once. `in_force` gives the last good version of a rule whose file has become bad.
@@ -133,9 +139,14 @@ impl RulesFolder {
         let listing = match std::fs::read_dir(&self.dir) {
             Ok(listing) => listing,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(self.problem(&self.dir, "", "unreadable", format!("the folder cannot be read: {e}"))),
+            Err(e) => return Err(self.problem(&self.dir, "", UNREADABLE, format!("the folder cannot be read: {e}"))),
         };
-        let mut files: Vec<PathBuf> = listing.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.extension().is_some_and(|e| e == "wasm")).collect();
+        let mut files = Vec::new();
+        for entry in listing {
+            // A listing that breaks off must not look like rules that were removed.
+            let entry = entry.map_err(|e| self.problem(&self.dir, "", UNREADABLE, format!("the folder cannot be listed: {e}")))?;
+            files.extend(Some(entry.path()).filter(|path| path.extension().is_some_and(|e| e == "wasm")));
+        }
         files.sort();
         Ok(files)
     }
@@ -146,18 +157,22 @@ impl RulesFolder {
             return seen.outcome.clone();
         }
         let outcome = self.read(path, tables);
-        self.seen.insert(path.to_path_buf(), Seen { stamp: now, outcome: outcome.clone() });
+        if outcome.as_ref().is_err_and(Problem::may_pass) {
+            self.seen.remove(path);
+        } else {
+            self.seen.insert(path.to_path_buf(), Seen { stamp: now, outcome: outcome.clone() });
+        }
         outcome
     }
 
     fn read(&self, path: &Path, tables: &[(Text, Arc<Table>)]) -> Result<(RuleEntry, RuleInfo), Problem> {
-        let name = rule_name(path).ok_or_else(|| {
-            self.problem(path, "", "file-name", "module files are named NN-name.wasm, such as 10-owner-from-table.wasm".to_owned())
-        })?;
-        let options = options::read(&path.with_extension("toml")).map_err(|(file, message)| self.problem(&file, &name, "options", message))?;
-        let bytes = std::fs::read(path).map_err(|e| self.problem(path, &name, "unreadable", e.to_string()))?;
+        let name = rule_name(path)
+            .ok_or_else(|| self.problem(path, "", "file-name", "module files are named NN-name.wasm, such as 10-owner-from-table.wasm".to_owned()))?;
+        let options =
+            options::read(&path.with_extension("toml")).map_err(|(code, message)| self.problem(&path.with_extension("toml"), &name, code, message))?;
+        let bytes = std::fs::read(path).map_err(|e| self.problem(path, &name, UNREADABLE, e.to_string()))?;
         let info = self.check(path, &name, &bytes, &options, tables)?;
-        let digest = self.modules.put(&bytes).map_err(|e| self.problem(path, &name, "not-kept", e.to_string()))?;
+        let digest = self.modules.put(&bytes).map_err(|e| self.problem(path, &name, NOT_KEPT, e.to_string()))?;
         debug_assert_eq!(digest, info.digest.as_str());
         Ok((options.to_entry(&info), info))
     }
@@ -192,5 +207,37 @@ mod tests {
         assert_eq!(of("rules.d/10-owner-from-table.wasm").as_deref(), Some("owner-from-table"));
         assert_eq!(of("1-a.wasm").as_deref(), Some("a"));
         assert_eq!([of("owner.wasm"), of("x-owner.wasm"), of("10-.wasm")], [None, None, None]);
+    }
+
+    #[test]
+    fn what_the_disk_refused_is_tried_again_although_no_file_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (rules, kept, table) = (dir.path().join("rules.d"), dir.path().join("modules"), dir.path().join("owners.csv"));
+        std::fs::create_dir(&rules).unwrap();
+        std::fs::write(&table, "key,owner\na,b\n").unwrap();
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist/test/says.wasm");
+        std::fs::copy(module, rules.join("10-says.wasm")).unwrap();
+        let mut config = Config::default();
+        config.rules.dir = rules.clone();
+        config.tables.insert("owners".to_owned(), crate::config::Table { file: table, ..crate::config::Table::default() });
+        let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).unwrap();
+        let mut folder = RulesFolder::new(&config, engine, ModuleFiles::open(&kept).unwrap());
+
+        std::fs::remove_dir(&kept).unwrap();
+        std::fs::write(&kept, "in the way").unwrap();
+        let look = folder.look(&RuleSet::default());
+        let codes: Vec<_> = look.problems.iter().map(|problem| (problem.name.as_str(), problem.code.as_str())).collect();
+        assert_eq!((codes, look.rules.len()), (vec![("owners", NOT_KEPT), ("says", NOT_KEPT)], 0));
+        std::fs::remove_file(&kept).unwrap();
+        std::fs::create_dir(&kept).unwrap();
+        let look = folder.look(&RuleSet::default());
+        assert_eq!((look.problems, look.rules.len(), look.tables.len()), (Vec::new(), 1, 1));
+
+        // A folder that cannot be listed is a problem, and no rule goes.
+        std::fs::rename(&rules, dir.path().join("aside")).unwrap();
+        std::fs::write(&rules, "no folder").unwrap();
+        let in_force = RuleSet { generation: 1, rules: look.rules, tables: look.tables };
+        let look = folder.look(&in_force);
+        assert_eq!((look.problems[0].code.as_str(), &look.rules), (UNREADABLE, &in_force.rules));
     }
 }

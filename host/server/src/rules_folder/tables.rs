@@ -1,6 +1,6 @@
 //! Tables of the configuration: each file becomes content by digest, and is swapped by a generation like a rule.
 
-use super::{Look, Problem, RulesFolder, Stamp, stamp};
+use super::{Look, NOT_KEPT, Problem, RulesFolder, Stamp, UNREADABLE, stamp};
 use alertmill_core::record::RuleSet;
 use alertmill_core::value::Text;
 use alertmill_engine::Table;
@@ -42,17 +42,21 @@ impl RulesFolder {
             return kept.outcome.clone();
         }
         let outcome = self.read_table(name);
-        self.table_cache.insert(name.to_owned(), Kept { stamp: now, outcome: outcome.clone() });
+        if outcome.as_ref().is_err_and(Problem::may_pass) {
+            self.table_cache.remove(name);
+        } else {
+            self.table_cache.insert(name.to_owned(), Kept { stamp: now, outcome: outcome.clone() });
+        }
         outcome
     }
 
     fn read_table(&self, name: &str) -> Result<(Text, Arc<Table>), Problem> {
         let table = &self.tables[name];
         let fail = |code: &str, why: String| self.problem(&table.file, name, code, format!("table `{name}`: {why}"));
-        let bytes = std::fs::read(&table.file).map_err(|e| fail("unreadable", e.to_string()))?;
+        let bytes = std::fs::read(&table.file).map_err(|e| fail(UNREADABLE, e.to_string()))?;
         let parsed = Table::parse(&bytes, Some(&table.key)).map_err(|why| fail("table-invalid", why))?;
         // Kept in a form that says itself which column is the key, so that a replay needs no configuration.
-        let digest = self.modules.put(&parsed.to_csv()).map_err(|e| fail("not-kept", e.to_string()))?;
+        let digest = self.modules.put(&parsed.to_csv()).map_err(|e| fail(NOT_KEPT, e.to_string()))?;
         Ok((Text::from(digest), Arc::new(parsed)))
     }
 

@@ -52,11 +52,8 @@ impl RulesWatch {
         let look = self.folder.lock().unwrap_or_else(PoisonError::into_inner).look(&before);
         let differs = look.differs_from(&before);
         // The very first generation is begun even when it is empty: every event then has one.
-        let next = (differs || before.generation == 0).then(|| RuleSet {
-            generation: before.generation + 1,
-            rules: look.rules.clone(),
-            tables: look.tables.clone(),
-        });
+        let next =
+            (differs || before.generation == 0).then(|| RuleSet { generation: before.generation + 1, rules: look.rules.clone(), tables: look.tables.clone() });
         self.say(look);
         let Some(set) = next else { return Ok(None) };
         self.engine.register(set.clone());

@@ -1,6 +1,7 @@
 //! Time goes by in records: when a time-out is due and nothing else was received, a clock record says so.
 
-use super::{InFlightJournal, Progress};
+use super::InFlightJournal;
+use super::progress::{Part, Progress};
 use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
 use std::sync::Arc;
@@ -16,14 +17,20 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Writes clock records until told to stop.
 pub async fn run(journal: InFlightJournal, progress: Arc<Progress>, mut stop: watch::Receiver<bool>) {
-    let mut positions = progress.positions();
+    let (mut positions, mut troubles) = (progress.positions(), progress.troubles());
     loop {
         let due_ms = progress.next_due_ms();
-        let wait = due_ms.map_or(QUIET_MAX, |due| Duration::from_millis((due - now_ms()).max(0) as u64)).min(QUIET_MAX);
+        // A journal that took nothing is asked again although nobody sends: senders may stay away because of it.
+        let quiet_max = if progress.troubled(Part::Journal).is_some() { PAUSE_MAX } else { QUIET_MAX };
+        let wait = due_ms.map_or(quiet_max, |due| Duration::from_millis((due - now_ms()).max(0) as u64)).min(quiet_max);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // A commit may have moved the next time-out.
             changed = positions.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            changed = troubles.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
             },

@@ -1,7 +1,7 @@
 //! The two threads that run core's loops on the real ports: prepare and fold, with a short queue between them.
 
-use super::Progress;
 use super::maintenance::Retaining;
+use super::progress::{Part, Progress};
 use crate::rules_folder::RulesWatch;
 use alertmill_core::pipeline::conductor::{Committed, HandOver, Incoming, Patience, fold_half, prepare_half};
 use alertmill_core::pipeline::fold::Fold;
@@ -11,13 +11,14 @@ use alertmill_core::ports::{Commit, PortError, Records};
 use alertmill_core::record::{Journaled, RecordBody, RuleSet};
 use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets};
 use alertmill_engine::Engine;
-use alertmill_stores::{JournalHandle, JournalReader};
 use alertmill_stores::durable::FolderLock;
+use alertmill_stores::{JournalHandle, JournalReader};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Batches between the halves; the rest waits in the journal.
 const BATCHES_BETWEEN: usize = 4;
@@ -42,37 +43,52 @@ pub struct Parts {
     pub progress: Arc<Progress>,
     /// Turns true before the journal is closed on purpose.
     pub stop: watch::Receiver<bool>,
+    /// Turns true when what the journal holds is left to the next start.
+    pub leave: Arc<AtomicBool>,
     /// Held until both have ended.
     pub lock: FolderLock,
 }
 
 /// Starts both.
 pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, lock } = parts;
+    let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, leave, lock } = parts;
     let (sender, receiver) = sync_channel(BATCHES_BETWEEN);
     let runtime = tokio::runtime::Handle::current();
     let mut records = Watched { records, progress: progress.clone(), last: Instant::now() };
-    let mut out = Out { sender, progress: progress.clone() };
-    let (prepare_runtime, prepare_progress) = (runtime.clone(), progress.clone());
+    let mut out = Out { sender, progress: progress.clone(), leave: leave.clone() };
+    let (prepare_runtime, prepare_progress, prepare_stop) = (runtime.clone(), progress.clone(), stop.clone());
     let prepare = std::thread::Builder::new().name("prepare".into()).spawn(move || {
         let _panics = Panics("prepare", prepare_progress.clone());
-        let mut patience = Backoff("prepare");
-        let ended = prepare_runtime.block_on(prepare_half(&mut records, &generations, &in_force, &understand, &mut out, &mut patience));
+        let gave_up = Arc::new(Notify::new());
+        let mut patience = Backoff { half: Part::Prepare, progress: prepare_progress.clone(), stop: prepare_stop.clone(), gave_up: gave_up.clone() };
+        let ended = prepare_runtime.block_on(async {
+            tokio::select! {
+                ended = prepare_half(&mut records, &generations, &in_force, &understand, &mut out, &mut patience) => ended,
+                () = gave_up.notified() => PortError::Fatal("it was refused what it needs while the process stops".to_owned()),
+            }
+        });
         tracing::debug!(why = %ended, "the prepare half has ended");
         // A journal that was closed on purpose ends here too; anything else is a failure of the process.
         match journal.failure() {
             Some(why) => prepare_progress.fail(why.to_owned()),
-            None if !*stop.borrow() => prepare_progress.fail(ended.to_string()),
+            None if !*prepare_stop.borrow() => prepare_progress.fail(ended.to_string()),
             None => {}
         }
     })?;
     let fold = std::thread::Builder::new().name("fold".into()).spawn(move || {
         let _lock = lock;
         let _panics = Panics("fold", progress.clone());
-        let mut incoming = In(receiver);
+        let mut incoming = In { receiver, held: None, leave };
         let mut watcher = Watcher(progress.clone());
-        let mut patience = Backoff("fold");
-        if let Err(error) = runtime.block_on(fold_half(&mut fold, &mut store, &mut incoming, &mut watcher, &mut patience)) {
+        let gave_up = Arc::new(Notify::new());
+        let mut patience = Backoff { half: Part::Fold, progress: progress.clone(), stop, gave_up: gave_up.clone() };
+        let ended = runtime.block_on(async {
+            tokio::select! {
+                ended = fold_half(&mut fold, &mut store, &mut incoming, &mut watcher, &mut patience) => ended,
+                () = gave_up.notified() => Ok(()),
+            }
+        });
+        if let Err(error) = ended {
             progress.fail(error.to_string());
         }
         store.settle();
@@ -139,6 +155,8 @@ fn items(journaled: &Journaled) -> u64 {
 
 impl Records for Watched {
     async fn next_records(&mut self, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
+        // Whoever reads on has opened its rules.
+        self.progress.works(Part::Prepare);
         let mut records = self.records.next_blocking(rows_max)?;
         if self.last.elapsed() < LINGER {
             self.records.linger(&mut records, rows_max, ROWS_WANTED, LINGER);
@@ -155,23 +173,39 @@ impl Records for Watched {
 struct Out {
     sender: SyncSender<Prepared>,
     progress: Arc<Progress>,
+    leave: Arc<AtomicBool>,
 }
 
 impl HandOver for Out {
     async fn hand_over(&mut self, prepared: Prepared) -> bool {
-        self.progress.failure().is_none() && self.sender.send(prepared).is_ok()
+        self.progress.failure().is_none() && !self.leave.load(Relaxed) && self.sender.send(prepared).is_ok()
     }
 }
 
-struct In(Receiver<Prepared>);
+struct In {
+    receiver: Receiver<Prepared>,
+    /// A batch that would have made the one before it too large.
+    held: Option<Prepared>,
+    leave: Arc<AtomicBool>,
+}
 
 impl Incoming for In {
     async fn next_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
-        let mut first = self.0.recv().ok()?;
+        let mut first = match self.held.take() {
+            Some(held) => held,
+            None => self.receiver.recv().ok()?,
+        };
+        if self.leave.load(Relaxed) {
+            return None;
+        }
         // What waits already goes into the same commit: one transaction and one sync for all of it.
-        while first.rows.len() < rows_max / 2 {
-            match self.0.try_recv() {
-                Ok(next) => first.append(next),
+        while first.rows.len() < rows_max {
+            match self.receiver.try_recv() {
+                Ok(next) if first.rows.len() + next.rows.len() <= rows_max => first.append(next),
+                Ok(next) => {
+                    self.held = Some(next);
+                    break;
+                }
                 Err(_) => break,
             }
         }
@@ -185,15 +219,33 @@ impl Committed for Watcher {
     fn committed(&mut self, commit: &Commit, fold: &Fold) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.0.committed(commit, fold, now.as_millis() as i64);
+        self.0.works(Part::Fold);
     }
 }
 
-/// Waits longer from try to try, up to a second, and says why.
-struct Backoff(&'static str);
+/// Waits longer from try to try, up to a second, and says why. When the process is asked to stop, a half that is refused
+/// ends: what it has not done is in the journal.
+struct Backoff {
+    half: Part,
+    progress: Arc<Progress>,
+    stop: watch::Receiver<bool>,
+    gave_up: Arc<Notify>,
+}
 
 impl Patience for Backoff {
     async fn pause(&mut self, tries: u32, error: &PortError) {
-        tracing::warn!(half = self.0, tries, %error, "trying again");
-        tokio::time::sleep(Duration::from_millis(10 << tries.min(7))).await;
+        self.progress.trouble(self.half, error.to_string());
+        let stopping = *self.stop.borrow();
+        if stopping {
+            tracing::warn!(half = ?self.half, %error, "refused while the process stops; what is not folded waits in the journal");
+            self.gave_up.notify_one();
+            // The loop is dropped where it waits, which may be anywhere.
+            return std::future::pending().await;
+        }
+        tracing::warn!(half = ?self.half, tries, %error, "trying again");
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(10 << tries.min(7))) => {}
+            _ = self.stop.wait_for(|stop| *stop) => {}
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether each part of the process does its work, for `/readyz`.
 
-use super::Progress;
+use super::progress::{Part, Progress};
 use crate::api::{Dependency, Health};
 use alertmill_stores::JournalHandle;
 use alertmill_stores::embedded::Checkpointer;
@@ -26,9 +26,9 @@ impl Health for ProcessHealth {
         let backlog = self.progress.backlog();
         let replay = (backlog > 0).then(|| format!("{backlog} records of the last process are still to be folded"));
         vec![
-            part("journal", self.journal.failure().map(str::to_owned)),
-            part("state", self.checkpointer.failure()),
-            part("pipeline", self.progress.failure()),
+            part("journal", self.journal.failure().map(str::to_owned).or_else(|| self.progress.troubled(Part::Journal))),
+            part("state", self.checkpointer.failure().or_else(|| self.progress.troubled(Part::Fold))),
+            part("pipeline", self.progress.failure().or_else(|| self.progress.troubled(Part::Prepare))),
             part("replay", replay),
         ]
     }

@@ -1,14 +1,18 @@
 //! The journal behind the doors, with the bound of what is in flight (I9): what is journaled and not yet folded, in bytes.
-//! Over it, appends are refused at once and senders get 429.
+//! Over it, requests are refused before their first record is appended and senders get 429.
 
-use super::Progress;
+use super::progress::{Part, Progress};
+use crate::doors::Intake;
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Journal, PortError};
-use alertmill_core::record::RecordBody;
+use alertmill_core::record::{Items, RecordBody};
 use alertmill_stores::JournalHandle;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A journal without room is asked again after so long, also when nothing was committed.
+const CHANGED_AFTER: Duration = Duration::from_millis(200);
 
 /// Clones share journal and bound.
 #[derive(Clone)]
@@ -19,8 +23,8 @@ pub struct InFlightJournal {
     waiting: Arc<Mutex<Waiting>>,
 }
 
-/// Records that are not folded yet, in order, and those whose ordinal is not known yet.
-#[derive(Default)]
+/// Bytes of records that are not folded yet, in order, and of those whose ordinal is not known yet.
+#[derive(Debug, Default)]
 struct Waiting {
     bytes: usize,
     records: VecDeque<(u64, usize)>,
@@ -37,6 +41,11 @@ impl InFlightJournal {
         &self.handle
     }
 
+    /// The bound.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Bytes that are journaled, or on the way to it, and not folded.
     pub fn bytes(&self) -> usize {
         self.settle().bytes
@@ -45,7 +54,7 @@ impl InFlightJournal {
     /// Gives back what commits have passed.
     fn settle(&self) -> MutexGuard<'_, Waiting> {
         let position = self.progress.position();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         while let Some((_, bytes)) = waiting.records.front().copied().filter(|(ordinal, _)| *ordinal <= position) {
             waiting.records.pop_front();
             waiting.bytes -= bytes;
@@ -53,50 +62,156 @@ impl InFlightJournal {
         waiting
     }
 
-    fn take(&self, bytes: usize) -> Result<(), PortError> {
+    /// Room for `bytes`. What the bound could never hold is let in on top of it, one request at a time: it would be put off
+    /// for ever otherwise. Until it is folded everyone else waits, so memory stays below the bound and one request.
+    fn room(&self, bytes: usize) -> Result<Room, PortError> {
         if let Some(why) = self.progress.failure() {
             return Err(PortError::Fatal(why));
         }
         let mut waiting = self.settle();
-        // One record alone may be larger than the bound; it then has everything to itself.
-        if waiting.bytes > 0 && waiting.bytes + bytes > self.bytes_max {
+        let over = bytes > self.bytes_max && waiting.bytes <= self.bytes_max;
+        // Records that are not items hold nothing that is counted, and the time must go on while everyone waits.
+        if bytes > 0 && !over && waiting.bytes + bytes > self.bytes_max {
             let why = format!("{} bytes wait to be folded, limits.queue allows {}; send it again a little later", waiting.bytes, self.bytes_max);
             return Err(PortError::Unavailable(why));
         }
         waiting.bytes += bytes;
-        Ok(())
+        Ok(Room { waiting: self.waiting.clone(), left: bytes, last: None })
     }
 
-    fn appended(&self, ordinal: Option<u64>, bytes: usize) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match ordinal {
-            Some(ordinal) => {
-                // Answers of one group arrive in any order; the queue is sorted so that its front is the oldest.
-                let at = waiting.records.partition_point(|(other, _)| *other < ordinal);
-                waiting.records.insert(at, (ordinal, bytes));
+    async fn append_one(&self, room: &mut Room, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        let items = match &body {
+            RecordBody::Items(items) => items.spans.len() as u64,
+            _ => 0,
+        };
+        let bytes = parsed_bytes(parsed.as_deref());
+        let answer = self.handle.append(body, parsed).await;
+        match &answer {
+            Ok(appended) => {
+                room.appended(appended.ordinal, bytes);
+                self.progress.journaled(items);
+                self.progress.works(Part::Journal);
             }
-            None => waiting.bytes -= bytes,
+            Err(error) => self.progress.trouble(Part::Journal, error.to_string()),
+        }
+        answer
+    }
+}
+
+fn parsed_bytes(parsed: Option<&[Item]>) -> usize {
+    parsed.unwrap_or_default().iter().map(Item::size_bytes).sum()
+}
+
+/// Bytes of one request in the bound. Parsed items leave it with their record, the body that all records share with the last.
+#[derive(Debug)]
+pub struct Room {
+    waiting: Arc<Mutex<Waiting>>,
+    left: usize,
+    last: Option<u64>,
+}
+
+impl Room {
+    fn appended(&mut self, ordinal: u64, bytes: usize) {
+        let bytes = bytes.min(self.left);
+        self.left -= bytes;
+        self.last = Some(ordinal);
+        lock(&self.waiting).until(ordinal, bytes);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.waiting);
+        match self.last {
+            Some(ordinal) => waiting.until(ordinal, self.left),
+            None => waiting.bytes -= self.left,
         }
     }
 }
 
-impl Journal for InFlightJournal {
-    fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> impl Future<Output = Result<Appended, PortError>> + Send {
-        let (bytes, items) = match &body {
-            RecordBody::Items(items) => (items.heap.len() + parsed.iter().flatten().map(Item::size_bytes).sum::<usize>(), items.spans.len() as u64),
-            _ => (0, 0),
-        };
-        let append = self.take(bytes).map(|()| self.handle.append(body, parsed));
-        async move {
-            let answer = append?.await;
-            match &answer {
-                Ok(appended) => {
-                    self.appended(Some(appended.ordinal), bytes);
-                    self.progress.journaled(items);
-                }
-                Err(_) => self.appended(None, bytes),
-            }
-            answer
+impl Waiting {
+    /// These bytes go when the record is folded.
+    fn until(&mut self, ordinal: u64, bytes: usize) {
+        if bytes > 0 {
+            // Answers of one group arrive in any order; the queue is sorted so that its front is the oldest.
+            let at = self.records.partition_point(|(other, _)| *other <= ordinal);
+            self.records.insert(at, (ordinal, bytes));
         }
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Journal for InFlightJournal {
+    async fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        let bytes = match &body {
+            RecordBody::Items(items) => items.heap.len() + parsed_bytes(parsed.as_deref()),
+            _ => 0,
+        };
+        let mut room = self.room(bytes)?;
+        self.append_one(&mut room, body, parsed).await
+    }
+}
+
+impl Intake for InFlightJournal {
+    type Room = Room;
+
+    fn reserve(&self, bytes: usize) -> Result<Room, PortError> {
+        self.room(bytes)
+    }
+
+    async fn append_in(&self, room: &mut Room, items: Items, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        self.append_one(room, RecordBody::Items(items), parsed).await
+    }
+
+    async fn changed(&self) {
+        let mut positions = self.progress.positions();
+        tokio::select! {
+            _ = positions.changed() => {}
+            // Segments are removed a moment after the commit that no longer needs them.
+            () = tokio::time::sleep(CHANGED_AFTER) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alertmill_core::ports::Restored;
+    use alertmill_core::record::{Door, DoorCounts, ItemSpan};
+    use alertmill_stores::journal::{JournalDir, JournalOptions};
+
+    fn items(heap: &Arc<[u8]>) -> Items {
+        Items {
+            tenant: "system".into(),
+            source: "web".into(),
+            door: Door::Events,
+            idempotency_key: None,
+            counts: DoorCounts { received: 1, ..DoorCounts::default() },
+            heap: heap.clone(),
+            spans: vec![ItemSpan { bytes: 0..2, request_index: 0 }],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_takes_room_once_and_holds_it_until_it_is_folded() {
+        let dir = tempfile::tempdir().unwrap();
+        let (handle, _reader, _) = JournalDir::open(dir.path(), JournalOptions::default()).unwrap();
+        let progress = Arc::new(Progress::new(&Restored::default(), 0, None, 0));
+        let journal = InFlightJournal::new(handle, 1_000, progress);
+        let small = journal.reserve(600).unwrap();
+        assert!(matches!(journal.reserve(401), Err(PortError::Unavailable(_))), "what could fit waits");
+        let mut large = journal.reserve(5_000).expect("what never fits is let in on top");
+        assert!(journal.reserve(5_000).is_err() && journal.reserve(1).is_err(), "one at a time, and nobody beside it");
+        let heap: Arc<[u8]> = b"{}".repeat(100).into();
+        for _ in 0..2 {
+            journal.append_in(&mut large, items(&heap), None).await.expect("room was given");
+        }
+        journal.append(RecordBody::Clock, None).await.expect("time goes on");
+        assert_eq!(journal.bytes(), 5_600);
+        drop((small, large));
+        assert_eq!(journal.bytes(), 5_000, "what is appended is held until it is folded, the rest is not");
     }
 }

@@ -20,7 +20,7 @@ use crate::config::types::FingerprintAlgorithm;
 use crate::doors::{self, DoorConfig, Doors};
 use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits};
 use crate::rules_folder::{RulesFolder, RulesWatch};
-use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, Metrics, PipelineSnapshot, Sources, handle};
+use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, ListenerSnapshot, Metrics, PipelineSnapshot, Sources, handle};
 use alertmill_core::alert::LifecycleConfig;
 use alertmill_core::identity::Algorithm;
 use alertmill_core::pipeline::fold::{Fold, FoldConfig};
@@ -29,16 +29,22 @@ use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
 use alertmill_core::value::Text;
 use alertmill_engine::Engine;
-use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::embedded::{Checkpointer, EmbeddedReport};
+use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::journal::JournalReport;
 use anyhow::{Context, anyhow};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Threads that are to leave what they have not begun end within this, unless the disk holds them.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(config: Config) -> anyhow::Result<()> {
@@ -51,11 +57,18 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let ended = runtime.block_on(async {
         let running = start(config).await?;
         eprintln!("alertmill is listening on http://{}", running.address());
+        let mut asked = StopSignals::listen();
         tokio::select! {
-            () = stop_signal() => {}
+            () = asked.next() => {}
             why = running.failed() => tracing::error!(%why, "the pipeline has stopped; what was acknowledged is in the journal"),
         }
-        running.stop().await
+        tokio::select! {
+            ended = running.stop() => ended,
+            () = asked.next() => {
+                tracing::warn!("asked to stop again, so nothing is waited for; what is not folded waits in the journal");
+                Ok(())
+            }
+        }
     });
     // Threads that still read for a request must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -76,14 +89,20 @@ fn allow_files(connections: u64) {
     }
 }
 
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM and SIGINT, each time they come.
+struct StopSignals(Option<(Signal, Signal)>);
+
+impl StopSignals {
+    fn listen() -> StopSignals {
+        StopSignals(signal(SignalKind::terminate()).ok().zip(signal(SignalKind::interrupt()).ok()))
+    }
+
+    async fn next(&mut self) {
+        let Some((term, int)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
     }
 }
 
@@ -95,6 +114,8 @@ pub struct Running {
     watch: Arc<RulesWatch>,
     engine: Engine,
     checkpointer: Checkpointer,
+    stop_grace: Duration,
+    leave: Arc<AtomicBool>,
     stopping: watch::Sender<bool>,
     listener: JoinHandle<()>,
     helpers: Vec<JoinHandle<()>>,
@@ -144,22 +165,33 @@ impl Running {
         self.progress.failed().await
     }
 
-    /// Answers running requests, folds what is journaled, syncs and ends.
+    /// Answers running requests, folds what is journaled, syncs and ends. After `server.stop_grace_s` in all, and as soon as
+    /// the store refuses, the rest waits in the journal for the next start.
     pub async fn stop(self) -> anyhow::Result<()> {
+        let until = Instant::now() + self.stop_grace;
         let _ = self.stopping.send(true);
         let _ = self.listener.await;
         for helper in self.helpers {
-            let _ = helper.await;
+            let _ = timeout_at(until.max(Instant::now() + LEAVE_WITHIN), helper).await;
         }
-        let (journal, threads) = (self.journal, self.threads);
-        tokio::task::spawn_blocking(move || {
+        let (journal, threads) = (self.journal.clone(), self.threads);
+        let mut ended = tokio::task::spawn_blocking(move || {
             journal.handle().close();
             for thread in threads {
                 let _ = thread.join();
             }
-        })
-        .await
-        .context("the halves did not end")?;
+        });
+        // Requests may have used up the grace; the halves get a moment nevertheless.
+        if timeout_at(until.max(Instant::now() + LEAVE_WITHIN), &mut ended).await.is_err() {
+            self.leave.store(true, Relaxed);
+            if timeout(LEAVE_WITHIN, &mut ended).await.is_err() {
+                tracing::warn!("the halves did not end in time and are cut off, as by a kill");
+            }
+        }
+        let left = self.journal.handle().counts().last_ordinal.saturating_sub(self.progress.position());
+        if left > 0 {
+            tracing::warn!(records = left, "journaled and not folded; the next start goes on with them");
+        }
         match self.progress.failure() {
             Some(why) => Err(anyhow!("the pipeline stopped before the end: {why}")),
             None => Ok(()),
@@ -174,7 +206,6 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let dir = config.data.dir.clone();
     let folder = tokio::task::spawn_blocking(move || DataFolder::open(&dir, options)).await?.context("the data folder cannot be opened")?;
     report(&folder.journal_report, &folder.store_report);
-    let is_new = folder.journal_report.last_ordinal == 0;
     let backlog_end = folder.journal_report.last_ordinal;
 
     let contents = folder.modules.clone();
@@ -206,8 +237,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let checkpointer = folder.store.checkpointer();
     let generations = Generations::new(engine.clone(), watch.clone());
     let (stopping, stop) = watch::channel(false);
+    let leave = Arc::new(AtomicBool::new(false));
     let threads = halves::spawn(halves::Parts {
         stop: stop.clone(),
+        leave: leave.clone(),
         records: folder.records,
         journal: folder.journal.clone(),
         generations,
@@ -222,9 +255,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     // A start is a record: time-outs of re-sending sources wait for a while after it.
     let started = RecordBody::Start { version: Text::new_static(env!("CARGO_PKG_VERSION")) };
     journal.append(started, None).await.map_err(|e| anyhow!("the journal does not take the first record: {e}"))?;
-    if is_new {
-        let (watch, journal) = (watch.clone(), journal.clone());
-        watch_blocking(watch, journal).await?;
+    if folder.restored.rule_set.generation == 0 {
+        begin_first_generation(&watch, &journal, &progress, backlog_end).await?;
     }
     // Records that are still to be replayed may begin generations that the state does not know yet.
     if folder.journal_report.replay == 0 {
@@ -238,6 +270,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 
     let doors = Doors::new(journal.clone(), Budget::new(config.limits.queue.as_usize()), door_config(&config));
     let health = Arc::new(health::ProcessHealth::new(folder.journal.clone(), checkpointer.clone(), progress.clone()));
+    let listener = Listener { hosts: HostPolicy::new(config.server.allowed_hosts.clone()), limits: listener_limits(&config), ..Listener::default() };
     let metrics = Arc::new(Metrics::new(Sources {
         doors: {
             let doors = doors.clone();
@@ -247,17 +280,25 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             let progress = progress.clone();
             handle(move || progress.ledger())
         },
+        listener: {
+            let stats = listener.stats.clone();
+            handle(move || ListenerSnapshot::of(&stats))
+        },
         journal: {
             let journal = folder.journal.clone();
-            handle(move || JournalSnapshot::of(&journal))
+            let segment_bytes_max = config.data.journal_max.0;
+            handle(move || JournalSnapshot::of(&journal, segment_bytes_max))
         },
         pipeline: {
-            let (progress, doors) = (progress.clone(), doors.clone());
+            let (progress, doors, journal) = (progress.clone(), doors.clone(), journal.clone());
             handle(move || {
                 let received: u64 = doors.snapshot().iter().map(|door| door.received).sum();
                 PipelineSnapshot {
                     items: received + progress.replayed_items(),
                     item_parses: alertmill_core::item::parses(),
+                    in_flight_bytes: journal.bytes() as u64,
+                    in_flight_bytes_max: journal.bytes_max() as u64,
+                    unanswered_bytes: doors.bytes_in_flight() as u64,
                     ..progress.pipeline()
                 }
             })
@@ -268,7 +309,13 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         },
         alerts: {
             let progress = progress.clone();
-            handle(move || AlertsSnapshot { open: progress.open_alerts(), known_uids: { let counts = uids.counts(); counts.in_memory as u64 + counts.in_files as u64 } })
+            handle(move || AlertsSnapshot {
+                open: progress.open_alerts(),
+                known_uids: {
+                    let counts = uids.counts();
+                    counts.in_memory as u64 + counts.in_files as u64
+                },
+            })
         },
     }));
     let api = Api::new(Arc::new(reader), Arc::new(WatchedRules::new(watch.clone(), engine.clone())), health, metrics);
@@ -276,7 +323,6 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 
     let socket = TcpListener::bind(&config.server.listen).await.with_context(|| format!("server.listen = \"{}\" cannot be bound", config.server.listen))?;
     let address = socket.local_addr()?;
-    let listener = Listener { hosts: HostPolicy::new(config.server.allowed_hosts.clone()), limits: listener_limits(&config), ..Listener::default() };
     let mut until = stop;
     let listener = tokio::spawn(async move {
         let stop = async move {
@@ -284,7 +330,21 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         };
         listener.serve(socket, app, stop).await;
     });
-    Ok(Running { address, journal, progress, watch, engine, checkpointer, stopping, listener, helpers, threads })
+    let stop_grace = Duration::from_secs(config.server.stop_grace_s);
+    Ok(Running { address, journal, progress, watch, engine, checkpointer, stop_grace, leave, stopping, listener, helpers, threads })
+}
+
+/// Begins the first generation before any door opens, so that no event is ever judged without one. The state knows none
+/// when it is new, and when the process before was killed early; then the journal may hold one.
+async fn begin_first_generation(watch: &Arc<RulesWatch>, journal: &InFlightJournal, progress: &Progress, backlog_end: u64) -> anyhow::Result<()> {
+    tokio::select! {
+        () = progress.reached(backlog_end) => {}
+        why = progress.failed() => return Err(anyhow!("the pipeline stopped: {why}")),
+    }
+    if watch.shown().set.generation == 0 {
+        watch_blocking(watch.clone(), journal.clone()).await?;
+    }
+    Ok(())
 }
 
 /// Reads and compiles on a thread where that is fine.
@@ -295,7 +355,14 @@ async fn watch_blocking(watch: Arc<RulesWatch>, journal: InFlightJournal) -> any
 }
 
 /// Looks at the rules folder at intervals, once the generations that the last process journaled are known.
-async fn rules_loop(watch: Arc<RulesWatch>, journal: InFlightJournal, progress: Arc<Progress>, backlog_end: u64, poll_ms: u64, mut stop: watch::Receiver<bool>) {
+async fn rules_loop(
+    watch: Arc<RulesWatch>,
+    journal: InFlightJournal,
+    progress: Arc<Progress>,
+    backlog_end: u64,
+    poll_ms: u64,
+    mut stop: watch::Receiver<bool>,
+) {
     tokio::select! {
         () = progress.reached(backlog_end) => {}
         _ = stop.wait_for(|stop| *stop) => return,
@@ -346,6 +413,7 @@ fn door_config(config: &Config) -> DoorConfig {
 fn listener_limits(config: &Config) -> ListenerLimits {
     ListenerLimits {
         header_timeout: Duration::from_secs(config.limits.header_timeout_s),
+        keep_alive: Duration::from_secs(config.limits.keep_alive_s),
         connections_max: config.limits.connections as usize,
         connections_per_ip_max: config.limits.connections_per_address as usize,
         stop_grace: Duration::from_secs(config.server.stop_grace_s),
@@ -381,3 +449,28 @@ fn report(report: &JournalReport, store: &EmbeddedReport) {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_door_opens_before_the_first_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".to_owned();
+        (config.data.dir, config.rules.dir) = (dir.path().join("data"), dir.path().join("rules.d"));
+        // What a process leaves that is killed between its first record and its first look.
+        {
+            let folder = DataFolder::open(&config.data.dir, folder_options(&config)).unwrap();
+            let started = RecordBody::Start { version: "0".into() };
+            assert_eq!(folder.journal.append(started, None).await.unwrap().ordinal, 1);
+        }
+        for expected in [3, 4] {
+            let running = start(config.clone()).await.unwrap();
+            // Both starts and the generation between them; the next start begins no other.
+            assert_eq!((running.watch.shown().set.generation, running.journal.handle().counts().last_ordinal), (1, expected));
+            running.all_folded().await;
+            running.stop().await.unwrap();
+        }
+    }
+}

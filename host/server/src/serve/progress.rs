@@ -1,7 +1,7 @@
 //! How far both halves are: written by them after each batch, read by everyone.
 
-use crate::telemetry::histogram::{Histogram, MILLISECONDS, ROWS};
 use crate::telemetry::PipelineSnapshot;
+use crate::telemetry::histogram::{Histogram, MILLISECONDS, ROWS};
 use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::ports::{Commit, LedgerValue, Restored};
 use alertmill_core::value::Text;
@@ -10,10 +10,24 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
+/// A part of the process that can be in trouble and come out of it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The journal does not take records.
+    Journal,
+    /// The prepare half cannot read on or cannot open its rules.
+    Prepare,
+    /// The store does not take commits.
+    Fold,
+}
+
 /// Shared by both halves, the journal's gate, the clock, health and telemetry.
 pub struct Progress {
     position: watch::Sender<u64>,
     failure: watch::Sender<Option<String>>,
+    troubles: Mutex<BTreeMap<Part, String>>,
+    /// How many there are, so that a part that works need not look, and the clock hears of it.
+    troubled: watch::Sender<usize>,
     received_at_ms: AtomicI64,
     next_due_ms: AtomicI64,
     open_alerts: AtomicU64,
@@ -37,6 +51,8 @@ impl Progress {
         Progress {
             position: watch::Sender::new(restored.position),
             failure: watch::Sender::new(None),
+            troubles: Mutex::default(),
+            troubled: watch::Sender::new(0),
             received_at_ms: AtomicI64::new(restored.received_at_ms),
             next_due_ms: AtomicI64::new(next_due_ms.unwrap_or(NEVER)),
             open_alerts: AtomicU64::new(open_alerts as u64),
@@ -159,6 +175,35 @@ impl Progress {
             Ok(why) => why.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// A part was refused what it needs, and tries again.
+    pub fn trouble(&self, part: Part, why: String) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.insert(part, why).is_none() {
+            self.troubled.send_replace(troubles.len());
+        }
+    }
+
+    /// A part got what it needs.
+    pub fn works(&self, part: Part) {
+        if *self.troubled.borrow() == 0 {
+            return;
+        }
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.remove(&part).is_some() {
+            self.troubled.send_replace(troubles.len());
+        }
+    }
+
+    /// Changes when a part gets into trouble or out of it.
+    pub fn troubles(&self) -> watch::Receiver<usize> {
+        self.troubled.subscribe()
+    }
+
+    /// What a part was refused last, unless it works again.
+    pub fn troubled(&self, part: Part) -> Option<String> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).get(&part).cloned()
     }
 
     /// The committed ledger.

@@ -1,21 +1,44 @@
 //! The stores' and the engine's own numbers as [`Sources`](super::Sources) wants them.
 
-use super::{EngineSnapshot, HistogramSnapshot, JournalSnapshot, RuleSnapshot};
+use super::{EngineSnapshot, HistogramSnapshot, JournalSnapshot, ListenerSnapshot, RuleSnapshot};
+use crate::http::ListenerStats;
 use alertmill_core::rules::Generation;
 use alertmill_engine::{BATCH_ROWS_BOUNDS, RuleStatsSnapshot};
 use alertmill_stores::JournalHandle;
+use alertmill_stores::journal::GROUP_SIZE_BOUNDS;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 impl JournalSnapshot {
-    /// A journal's numbers now.
-    pub fn of(journal: &JournalHandle) -> JournalSnapshot {
+    /// A journal's numbers now. `segment_bytes_max` is what it was opened with.
+    pub fn of(journal: &JournalHandle, segment_bytes_max: u64) -> JournalSnapshot {
         let counts = journal.counts();
+        let bounds = GROUP_SIZE_BOUNDS.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
         JournalSnapshot {
             fdatasyncs: counts.fdatasyncs,
             groups: counts.groups,
             records: counts.records,
             bytes: counts.bytes,
+            group_sizes: HistogramSnapshot { buckets: bounds.zip(counts.group_sizes).collect(), sum: counts.records as f64 },
+            refused: counts.refused,
+            failed_syncs: counts.failed_syncs,
             queue_bytes: counts.append_queue_bytes + counts.live_queue_bytes,
+            segment_bytes: counts.segment_bytes,
+            segment_bytes_max,
             failed: journal.failure().is_some(),
+        }
+    }
+}
+
+impl ListenerSnapshot {
+    /// A listener's numbers now.
+    pub fn of(stats: &ListenerStats) -> ListenerSnapshot {
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        ListenerSnapshot {
+            accepted: load(&stats.accepted),
+            open: load(&stats.open),
+            refused: load(&stats.refused),
+            strict_refusals: load(&stats.strict_refusals),
+            errors: load(&stats.errors),
         }
     }
 }

@@ -31,10 +31,7 @@ impl Histogram {
     /// The present counts.
     pub fn snapshot(&self) -> HistogramSnapshot {
         let bounds = self.bounds.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
-        HistogramSnapshot {
-            buckets: bounds.zip(self.counts.iter().map(|count| count.load(Relaxed))).collect(),
-            sum: self.sum.load(Relaxed) as f64,
-        }
+        HistogramSnapshot { buckets: bounds.zip(self.counts.iter().map(|count| count.load(Relaxed))).collect(), sum: self.sum.load(Relaxed) as f64 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/metrics`: the numbers of [`Sources`] in OpenMetrics text, which Prometheus reads.
 
 use super::process::{Process, build_info};
-use super::{DoorSnapshot, EngineSnapshot, HistogramSnapshot, JournalSnapshot, PipelineSnapshot, Sources};
+use super::{DoorSnapshot, EngineSnapshot, HistogramSnapshot, JournalSnapshot, ListenerSnapshot, PipelineSnapshot, Sources};
 use alertmill_core::ledger::Ledger;
 use alertmill_core::ports::LedgerValue;
 use prometheus_client::collector::Collector;
@@ -46,6 +46,7 @@ impl Collector for Reading {
         let mut out = Writer(encoder);
         out.ledger(&(self.0.ledger)())?;
         out.doors(&(self.0.doors)())?;
+        out.listener(&(self.0.listener)())?;
         out.journal(&(self.0.journal)())?;
         out.pipeline(&(self.0.pipeline)())?;
         out.engine(&(self.0.engine)())?;
@@ -167,12 +168,25 @@ impl Writer<'_> {
         self.counters("door_requests", "Requests answered since the process started", rows)
     }
 
+    fn listener(&mut self, listener: &ListenerSnapshot) -> fmt::Result {
+        self.counter("connections_accepted", "Connections accepted", listener.accepted)?;
+        self.counter("connections_refused", "Connections closed at once: limits.connections or limits.connections_per_address", listener.refused)?;
+        self.counter("connections_failed", "Connections that ended with an error: bad heads, time-outs, resets", listener.errors)?;
+        self.counter("requests_refused_strictly", "Requests whose head breaks HTTP or names another host", listener.strict_refusals)?;
+        self.gauge("connections_open", "Connections open now", listener.open)
+    }
+
     fn journal(&mut self, journal: &JournalSnapshot) -> fmt::Result {
         self.counter("journal_fdatasyncs", "Calls of fdatasync", journal.fdatasyncs)?;
         self.counter("journal_groups", "Groups of records that were made durable together", journal.groups)?;
         self.counter("journal_records", "Records", journal.records)?;
         self.counter("journal_bytes", "Bytes written", journal.bytes)?;
-        self.gauge("journal_queue_bytes", "Bytes that wait to be written or folded", journal.queue_bytes)?;
+        self.counter("journal_refused", "Appends refused because too many bytes waited for the disk", journal.refused)?;
+        self.counter("journal_failed_syncs", "Writes and syncs that failed; each ended its file", journal.failed_syncs)?;
+        self.histogram("journal_group_records", "Records of a group", &journal.group_sizes)?;
+        self.gauge("journal_queue_bytes", "Bytes that wait to be written, or in memory to be read", journal.queue_bytes)?;
+        self.gauge("journal_segment_bytes", "Bytes of all segment files", journal.segment_bytes)?;
+        self.gauge("journal_segment_bytes_max", "data.journal_max", journal.segment_bytes_max)?;
         self.gauge("journal_failed", "1 when a write or sync failed and nothing more is accepted", u64::from(journal.failed))
     }
 
@@ -180,6 +194,9 @@ impl Writer<'_> {
         self.counter("items", "Items that entered the pipeline", pipeline.items)?;
         self.counter("item_parses", "How often an item's bytes were parsed", pipeline.item_parses)?;
         self.gauge("events_in_flight", "Journaled items whose fold is not committed yet", pipeline.in_flight)?;
+        self.gauge("in_flight_bytes", "Bytes of requests that are journaled and not folded; beyond the limit senders get 429", pipeline.in_flight_bytes)?;
+        self.gauge("in_flight_bytes_max", "limits.queue", pipeline.in_flight_bytes_max)?;
+        self.gauge("unanswered_bytes", "Bytes of requests that are not answered yet; limits.queue bounds them too", pipeline.unanswered_bytes)?;
         self.histogram("prepare_batch_rows", "Rows of prepare batches", &pipeline.prepare_rows)?;
         self.histogram("fold_batch_rows", "Rows of fold batches", &pipeline.fold_rows)?;
         self.histogram("lag_milliseconds", "From received to folded and committed", &pipeline.lag_ms)

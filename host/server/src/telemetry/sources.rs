@@ -19,6 +19,8 @@ pub struct Sources {
     pub doors: Handle<Vec<DoorSnapshot>>,
     /// The ledger as it is committed, absolute since the journal began.
     pub ledger: Handle<Vec<LedgerValue>>,
+    /// The listener.
+    pub listener: Handle<ListenerSnapshot>,
     /// The journal.
     pub journal: Handle<JournalSnapshot>,
     /// Both halves of the pipeline.
@@ -35,7 +37,7 @@ impl Default for Sources {
         fn zero<T: Default + 'static>() -> Handle<T> {
             handle(T::default)
         }
-        Sources { doors: zero(), ledger: zero(), journal: zero(), pipeline: zero(), engine: zero(), alerts: zero() }
+        Sources { doors: zero(), ledger: zero(), listener: zero(), journal: zero(), pipeline: zero(), engine: zero(), alerts: zero() }
     }
 }
 
@@ -75,10 +77,35 @@ pub struct JournalSnapshot {
     pub records: u64,
     /// Bytes written.
     pub bytes: u64,
-    /// Bytes that wait to be written or folded.
+    /// Records of a group.
+    pub group_sizes: HistogramSnapshot,
+    /// Appends refused because too many bytes waited for the disk.
+    pub refused: u64,
+    /// Writes and syncs that failed; each ended its file.
+    pub failed_syncs: u64,
+    /// Bytes that wait to be written, or in memory to be read.
     pub queue_bytes: u64,
+    /// Bytes of all segment files.
+    pub segment_bytes: u64,
+    /// How many they may have.
+    pub segment_bytes_max: u64,
     /// A write or sync failed: nothing more is accepted.
     pub failed: bool,
+}
+
+/// The listener since the process started.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerSnapshot {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections open now.
+    pub open: u64,
+    /// Connections closed at once because of a cap.
+    pub refused: u64,
+    /// Requests that the strict check refused.
+    pub strict_refusals: u64,
+    /// Connections that ended with an error.
+    pub errors: u64,
 }
 
 /// The pipeline since the process started.
@@ -90,6 +117,12 @@ pub struct PipelineSnapshot {
     pub item_parses: u64,
     /// Journaled items whose fold is not committed yet.
     pub in_flight: u64,
+    /// Bytes of requests that are journaled, or on their way to it, and not folded.
+    pub in_flight_bytes: u64,
+    /// How many there may be; beyond, senders get 429.
+    pub in_flight_bytes_max: u64,
+    /// Bytes of requests that are not answered yet; as many may be.
+    pub unanswered_bytes: u64,
     /// Rows of prepare batches.
     pub prepare_rows: HistogramSnapshot,
     /// Rows of fold batches.
