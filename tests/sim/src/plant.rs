@@ -1,0 +1,73 @@
+//! Bugs that can be planted in the fake ports, to show that the checks find them. Core itself is never changed.
+
+use crate::failure::Promise;
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// The journal answers before the record is durable.
+    EarlyAcknowledge,
+    /// The uids that the store knows are gone after a restart.
+    DroppedUidMemory,
+    /// After a crash the store has the last commit's rows and the position before it.
+    CommitWithoutPosition,
+    /// The queue between the halves now and then gives the later batch first.
+    ReorderedBatches,
+    /// The journal's reader loses a record after a restart.
+    LostRecordOnReplay,
+    /// After a restart the newest rules in the journal judge all that is read again.
+    GenerationMixed,
+    /// The counters begin at nothing after a restart.
+    LedgerNotRestored,
+    /// The fold never hears that the process started.
+    StartGraceLost,
+    /// Nobody writes clock records.
+    ClockSkipped,
+}
+
+impl Plant {
+    /// All of them.
+    pub const ALL: [Plant; 9] = [
+        Plant::EarlyAcknowledge,
+        Plant::DroppedUidMemory,
+        Plant::CommitWithoutPosition,
+        Plant::ReorderedBatches,
+        Plant::LostRecordOnReplay,
+        Plant::GenerationMixed,
+        Plant::LedgerNotRestored,
+        Plant::StartGraceLost,
+        Plant::ClockSkipped,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Plant::EarlyAcknowledge => "early-acknowledge",
+            Plant::DroppedUidMemory => "dropped-uid-memory",
+            Plant::CommitWithoutPosition => "commit-without-position",
+            Plant::ReorderedBatches => "reordered-batches",
+            Plant::LostRecordOnReplay => "lost-record-on-replay",
+            Plant::GenerationMixed => "generation-mixed",
+            Plant::LedgerNotRestored => "ledger-not-restored",
+            Plant::StartGraceLost => "start-grace-lost",
+            Plant::ClockSkipped => "clock-skipped",
+        }
+    }
+
+    /// The promise that it breaks, and by which it must be found.
+    pub const fn breaks(self) -> Promise {
+        match self {
+            Plant::EarlyAcknowledge | Plant::LostRecordOnReplay => Promise::I1,
+            Plant::DroppedUidMemory | Plant::CommitWithoutPosition => Promise::I2,
+            Plant::ReorderedBatches => Promise::I4,
+            Plant::LedgerNotRestored => Promise::I6,
+            Plant::GenerationMixed => Promise::I7,
+            Plant::StartGraceLost | Plant::ClockSkipped => Promise::I8,
+        }
+    }
+
+    /// Reads the name of the command line.
+    pub fn parse(name: &str) -> Option<Plant> {
+        Plant::ALL.into_iter().find(|plant| plant.name() == name)
+    }
+}
