@@ -11,9 +11,9 @@ pub enum Plant {
     DroppedUidMemory,
     /// After a crash the store has the last commit's rows and the position before it.
     CommitWithoutPosition,
-    /// The queue between the halves now and then gives the later batch first.
+    /// The journal's reader now and then gives a later record for an earlier one.
     ReorderedBatches,
-    /// The journal's reader loses a record after a restart.
+    /// The journal's reader takes a record for nothing after a restart.
     LostRecordOnReplay,
     /// After a restart the newest rules in the journal judge all that is read again.
     GenerationMixed,

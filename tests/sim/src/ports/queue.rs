@@ -1,6 +1,5 @@
 //! The queue between the halves, and the pauses between tries.
 
-use crate::plant::Plant;
 use crate::world::World;
 use alertmill_core::pipeline::conductor::{HandOver, Incoming, Patience};
 use alertmill_core::pipeline::prepare::Prepared;
@@ -47,9 +46,6 @@ impl Incoming for Receiver<'_> {
             self.0.wait(ms).await;
         }
         let (mut state, mut queue) = (self.0.state(), channel.queue());
-        if state.plant == Some(Plant::ReorderedBatches) && queue.len() > 1 && state.rng.chance(20) {
-            queue.swap(0, 1);
-        }
         let mut first = queue.pop_front()?;
         while queue.front().is_some_and(|next| first.rows.len() + next.rows.len() <= rows_max) && state.rng.chance(60) {
             state.merged += 1;

@@ -18,7 +18,8 @@ impl<'w> FakeRecords<'w> {
         let position = state.disk.tables.position;
         let mut replay: VecDeque<Journaled> = state.disk.journal.iter().filter(|record| record.ordinal > position).map(DiskRecord::replayed).collect();
         if state.plant == Some(Plant::LostRecordOnReplay) && state.rng.chance(30) {
-            replay.pop_front();
+            // Core would see a gap in the ordinals and stop; what it cannot see is a record that was read as nothing.
+            replay.iter_mut().take(1).for_each(|journaled| journaled.record.body = RecordBody::Clock);
         }
         drop(state);
         FakeRecords { world, replay }
@@ -37,11 +38,27 @@ impl Records for FakeRecords<'_> {
         let n = 1 + world.state().rng.below(rows_max.min(6) as u64) as usize;
         let n = n.min(self.replay.len());
         let mut next: Vec<Journaled> = self.replay.drain(..n).collect();
-        if world.has(Plant::StartGraceLost) {
-            for journaled in next.iter_mut().filter(|journaled| matches!(journaled.record.body, RecordBody::Start { .. })) {
-                journaled.record.body = RecordBody::Clock;
+        plant(world, &mut next);
+        Ok(next)
+    }
+}
+
+/// Bugs that a reader may have on its way from the journal's files to prepare.
+fn plant(world: &World, next: &mut [Journaled]) {
+    let mut state = world.state();
+    let planted = state.plant;
+    match planted {
+        Some(Plant::StartGraceLost) => {
+            let starts = next.iter_mut().filter(|journaled| matches!(journaled.record.body, RecordBody::Start { .. }));
+            starts.for_each(|journaled| journaled.record.body = RecordBody::Clock);
+        }
+        // Under their own ordinals, or core would see it and stop.
+        Some(Plant::ReorderedBatches) if next.len() > 1 && state.rng.chance(20) => {
+            if let [first, .., last] = next {
+                std::mem::swap(&mut first.record.body, &mut last.record.body);
+                std::mem::swap(&mut first.parsed, &mut last.parsed);
             }
         }
-        Ok(next)
+        _ => {}
     }
 }

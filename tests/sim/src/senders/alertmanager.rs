@@ -16,6 +16,7 @@ const INTERVAL_MS: u64 = 4_000;
 const LASTS_MS: i64 = 12_000;
 /// A resolved alert is sent for so long.
 const RESOLVED_FOR_MS: i64 = 12_000;
+const DAY_MS: i64 = 86_400_000;
 
 /// Something was wrong with a series from `from_ms` to `to_ms`.
 struct Episode {
@@ -54,16 +55,38 @@ pub async fn run(world: &World, journal: &FakeJournal<'_>, seed: u64, replica: u
     loop {
         let now_ms = world.state().now_ms;
         if now_ms > over_ms {
-            return;
+            break;
         }
         let alerts: Vec<String> = episodes.iter().filter_map(|episode| alert(episode, now_ms)).collect();
         if !alerts.is_empty() {
-            let request = Request { door: Door::Alertmanager, source: "prometheus", key: None, body: format!("[{}]", alerts.join(",")) };
-            post(world, journal, &request).await;
+            post(world, journal, &request(&alerts)).await;
         }
         let jitter_ms = world.state().rng.below(500);
         world.wait(INTERVAL_MS + jitter_ms).await;
     }
+    if replica == 1 && seed.is_multiple_of(2) {
+        come_back(world, journal, &episodes).await;
+    }
+}
+
+/// A server that was cut off for a day still holds for true what it saw then: around the moment when the store may forget
+/// that it was ever told.
+async fn come_back(world: &World, journal: &FakeJournal<'_>, episodes: &[Episode]) {
+    for episode in episodes.iter().step_by(3) {
+        let back_ms = episode.from_ms + DAY_MS - 60_000;
+        let away_ms = back_ms - world.state().now_ms;
+        world.wait(away_ms.max(0) as u64).await;
+        while world.state().now_ms < back_ms + 150_000 {
+            let ends_ms = world.state().now_ms + LASTS_MS;
+            post(world, journal, &request(&[posted(episode, ends_ms)])).await;
+            let ms = 3_000 + world.state().rng.below(40_000);
+            world.wait(ms).await;
+        }
+    }
+}
+
+fn request(alerts: &[String]) -> Request {
+    Request { door: Door::Alertmanager, source: "prometheus", key: None, body: format!("[{}]", alerts.join(",")) }
 }
 
 fn alert(episode: &Episode, now_ms: i64) -> Option<String> {
@@ -74,12 +97,16 @@ fn alert(episode: &Episode, now_ms: i64) -> Option<String> {
         (_, true) => episode.to_ms,
         _ => return None,
     };
-    Some(format!(
+    Some(posted(episode, ends_ms))
+}
+
+fn posted(episode: &Episode, ends_ms: i64) -> String {
+    format!(
         r#"{{"labels":{{"alertname":"{}","severity":"warning"}},"annotations":{{"summary":"seen"}},"startsAt":"{}","endsAt":"{}"}}"#,
         episode.name,
         rfc3339(episode.from_ms),
         rfc3339(ends_ms)
-    ))
+    )
 }
 
 fn rfc3339(ms: i64) -> String {
