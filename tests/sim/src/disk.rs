@@ -2,12 +2,10 @@
 
 use crate::rng::Rng;
 use alertmill_core::event::Uid;
+use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use alertmill_core::ports::{AlertWrite, Commit, DeadLetter, EventRole, LogWrite, Restored, RestoredAlert};
 use alertmill_core::record::{Journaled, Record, RecordBody, RuleSet};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Ended alerts are given back to the fold for so long: what the port promises, and no more.
-const ENDED_GIVEN_BACK_S: i64 = 86_400;
 
 /// A journal record on the simulated disk.
 #[derive(Clone)]
@@ -39,6 +37,7 @@ pub struct EventRow {
 pub struct Tables {
     pub position: u64,
     pub received_at_ms: i64,
+    pub started_at_ms: i64,
     /// Position and time before the last commit; only a planted bug asks for it.
     pub before: (u64, i64),
     pub alerts: BTreeMap<u64, AlertWrite>,
@@ -90,15 +89,18 @@ impl Tables {
         self.before = (self.position, self.received_at_ms);
         self.position = commit.to;
         self.received_at_ms = commit.received_at_ms;
+        self.started_at_ms = commit.started_at_ms;
     }
 
     /// What the store gives back at start.
     pub fn restored(&self) -> Restored {
-        let since_s = self.received_at_ms.div_euclid(1000) - ENDED_GIVEN_BACK_S;
+        let since_s = self.received_at_ms.div_euclid(1000) - REMEMBER_END_S;
+        // As far back as the port promises, and no further.
         let wanted = self.alerts.values().filter(|alert| alert.end_time.is_none_or(|end| end >= since_s));
         Restored {
             position: self.position,
             received_at_ms: self.received_at_ms,
+            started_at_ms: self.started_at_ms,
             alerts: wanted.map(|a| RestoredAlert { seq: a.seq, document: a.document.clone(), state: a.state.clone(), revision: a.revision }).collect(),
             ledger: self.ledger.iter().map(|((s, n, c), v)| (s.as_str().into(), n.as_str().into(), c.as_str().into(), *v)).collect(),
             rule_set: self.rule_set.clone(),

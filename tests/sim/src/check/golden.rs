@@ -86,7 +86,8 @@ pub fn same(ours: &Tables, golden: &Tables) -> Result<(), Failure> {
     each("dead letters", &ours.dead_letters, &golden.dead_letters)?;
     each("ledger", &pairs(&ours.ledger), &pairs(&golden.ledger))?;
     each("rule set", std::slice::from_ref(&ours.rule_set), std::slice::from_ref(&golden.rule_set))?;
-    each("position", &[(ours.position, ours.received_at_ms)], &[(golden.position, golden.received_at_ms)])
+    let places = |t: &Tables| [(t.position, t.received_at_ms, t.started_at_ms)];
+    each("position", &places(ours), &places(golden))
 }
 
 fn pairs<K: Clone, V: Clone>(map: &BTreeMap<K, V>) -> Vec<(K, V)> {

@@ -55,7 +55,7 @@ impl KnownUids for FakeStore<'_> {
 pub struct Watcher<'w>(pub &'w World);
 
 impl Committed for Watcher<'_> {
-    fn committed(&mut self, commit: &Commit, _: &Fold, _: usize) {
+    fn committed(&mut self, commit: &Commit, _: &Fold) {
         self.0.state().next_due_ms = commit.next_due_ms;
         self.0.moved();
     }
