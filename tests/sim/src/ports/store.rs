@@ -38,14 +38,14 @@ impl LocalStore for FakeStore<'_> {
 }
 
 impl KnownUids for FakeStore<'_> {
-    /// Beyond its time a uid may be known or not: nothing may depend on it.
+    /// Beyond its time, by the clock of the journal, a uid may be known or not: nothing may depend on it.
     fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
         if self.0.fails() {
             return Err(PortError::Unavailable("simulated: uids cannot be read".to_owned()));
         }
         let mut guard = self.0.state();
         let state = &mut *guard;
-        let now_s = state.wall_ms().div_euclid(1000);
+        let now_s = state.disk.tables.received_at_ms.div_euclid(1000);
         let (known, rng) = (&state.disk.tables.uids, &mut state.rng);
         Ok(uids.iter().map(|uid| known.get(uid).is_some_and(|until_s| *until_s >= now_s || rng.chance(50))).collect())
     }
