@@ -23,8 +23,15 @@ type Task<'t> = Pin<Box<dyn Future<Output = ()> + Send + 't>>;
 
 /// Lives until all is sent, acknowledged, folded and timed out (`true`), or until a crash (`false`).
 pub fn live(world: &World, seed: u64, setup: &Setup, sent: &mut [u64]) -> Result<bool, Failure> {
-    let restored = world.state().disk.tables.restored();
+    let mut restored = world.state().disk.tables.restored();
     let in_force = restored.rule_set.clone();
+    if world.has(Plant::StartGraceLost) {
+        restored.started_at_ms = 0;
+    }
+    if world.has(Plant::ForgottenAlert) {
+        let open = world.state().disk.tables.closes_at_s.keys().next().copied();
+        restored.alerts.retain(|alert| Some(alert.seq) != open);
+    }
     let mut fold = Fold::restore(&restored, check::fold_config(seed)).map_err(|e| Failure::other(e.to_string()))?;
     world.state().next_due_ms = fold.next_due_ms();
     let (channel, journal, rules) = (Channel::default(), FakeJournal(world), FakeRules::new(world));

@@ -11,6 +11,8 @@ pub enum Plant {
     DroppedUidMemory,
     /// After a crash the store has the last commit's rows and the position before it.
     CommitWithoutPosition,
+    /// The store does not give back one of the open alerts.
+    ForgottenAlert,
     /// The journal's reader now and then gives a later record for an earlier one.
     ReorderedBatches,
     /// The journal's reader takes a record for nothing after a restart.
@@ -19,7 +21,7 @@ pub enum Plant {
     GenerationMixed,
     /// The counters begin at nothing after a restart.
     LedgerNotRestored,
-    /// The fold never hears that the process started.
+    /// The store does not give back when the process last started.
     StartGraceLost,
     /// Nobody writes clock records.
     ClockSkipped,
@@ -27,10 +29,11 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 9] = [
+    pub const ALL: [Plant; 10] = [
         Plant::EarlyAcknowledge,
         Plant::DroppedUidMemory,
         Plant::CommitWithoutPosition,
+        Plant::ForgottenAlert,
         Plant::ReorderedBatches,
         Plant::LostRecordOnReplay,
         Plant::GenerationMixed,
@@ -45,6 +48,7 @@ impl Plant {
             Plant::EarlyAcknowledge => "early-acknowledge",
             Plant::DroppedUidMemory => "dropped-uid-memory",
             Plant::CommitWithoutPosition => "commit-without-position",
+            Plant::ForgottenAlert => "forgotten-alert",
             Plant::ReorderedBatches => "reordered-batches",
             Plant::LostRecordOnReplay => "lost-record-on-replay",
             Plant::GenerationMixed => "generation-mixed",
@@ -59,6 +63,7 @@ impl Plant {
         match self {
             Plant::EarlyAcknowledge | Plant::LostRecordOnReplay => Promise::I1,
             Plant::DroppedUidMemory | Plant::CommitWithoutPosition => Promise::I2,
+            Plant::ForgottenAlert => Promise::I3,
             Plant::ReorderedBatches => Promise::I4,
             Plant::LedgerNotRestored => Promise::I6,
             Plant::GenerationMixed => Promise::I7,

@@ -38,7 +38,7 @@ pub struct Load {
 
 impl Load {
     /// All senders.
-    pub const FULL: Load = Load { senders: (1 << SENDERS) - 1, events: 40 };
+    pub const FULL: Load = Load { senders: (1 << SENDERS) - 1, events: 60 };
 
     /// Whether sender `n` takes part.
     pub fn has(&self, n: u64) -> bool {

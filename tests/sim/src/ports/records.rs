@@ -38,27 +38,18 @@ impl Records for FakeRecords<'_> {
         let n = 1 + world.state().rng.below(rows_max.min(6) as u64) as usize;
         let n = n.min(self.replay.len());
         let mut next: Vec<Journaled> = self.replay.drain(..n).collect();
-        plant(world, &mut next);
+        if world.has(Plant::ReorderedBatches) {
+            reorder(world, &mut next);
+        }
         Ok(next)
     }
 }
 
-/// Bugs that a reader may have on its way from the journal's files to prepare.
-fn plant(world: &World, next: &mut [Journaled]) {
-    let mut state = world.state();
-    let planted = state.plant;
-    match planted {
-        Some(Plant::StartGraceLost) => {
-            let starts = next.iter_mut().filter(|journaled| matches!(journaled.record.body, RecordBody::Start { .. }));
-            starts.for_each(|journaled| journaled.record.body = RecordBody::Clock);
-        }
-        // Under their own ordinals, or core would see it and stop.
-        Some(Plant::ReorderedBatches) if next.len() > 1 && state.rng.chance(20) => {
-            if let [first, .., last] = next {
-                std::mem::swap(&mut first.record.body, &mut last.record.body);
-                std::mem::swap(&mut first.parsed, &mut last.parsed);
-            }
-        }
-        _ => {}
+/// The planted bug: a later record for an earlier one, under their own ordinals, or core would see it and stop.
+fn reorder(world: &World, next: &mut [Journaled]) {
+    let reorders = world.state().rng.chance(20);
+    if let ([first, .., last], true) = (next, reorders) {
+        std::mem::swap(&mut first.record.body, &mut last.record.body);
+        std::mem::swap(&mut first.parsed, &mut last.parsed);
     }
 }
