@@ -105,11 +105,13 @@ fn one(seed: u64, setup: &Setup) -> Result<Outcome, Failure> {
 
 fn report(options: &Options, seeds: u64, failures: &[(u64, Failure)]) {
     let Some(plant) = options.plant else {
-        for (i, (seed, failure)) in failures.iter().take(5).enumerate() {
-            // Shrinking takes a while; the first two tell enough.
-            let setup = options.setup(*seed);
-            let (setup, failure) = if i < 2 { shrink(*seed, setup, failure.clone()) } else { (setup, failure.clone()) };
-            println!("seed {seed}: {failure}\n  replay: {}", replay_line(*seed, &setup));
+        for (seed, failure) in failures.iter().take(5) {
+            println!("seed {seed}: {failure}\n  replay: {}", replay_line(*seed, &options.setup(*seed)));
+        }
+        // Shrinking takes a while; one tells enough.
+        if let Some((seed, failure)) = failures.first() {
+            let (seed, setup, failure) = shrink(*seed, options.setup(*seed), failure.clone());
+            println!("shrunk to: {failure}\n  replay: {}", replay_line(seed, &setup));
         }
         return;
     };
