@@ -2,114 +2,21 @@
 //!
 //! What survives a crash is in [`Disk`]; everything else is gone when the futures are dropped.
 
+use crate::disk::Disk;
+use crate::failure::Failure;
+use crate::plant::Plant;
 use crate::rng::Rng;
-use alertmill_core::event::Uid;
-use alertmill_core::ports::{AlertWrite, Commit, EventRole};
-use alertmill_core::record::{Journaled, RuleSet};
+use crate::setup::{Setup, Weather};
+use alertmill_core::record::{DoorCounts, Journaled};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
 
-/// Bugs that can be planted, to show that the checks find them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
-    /// The journal answers before the record is durable.
-    EarlyAcknowledge,
-}
-
-impl Plant {
-    /// Reads the name of the command line.
-    pub fn parse(name: &str) -> Option<Plant> {
-        (name == "early-acknowledge").then_some(Plant::EarlyAcknowledge)
-    }
-}
-
-/// A journal record on the simulated disk.
-#[derive(Clone)]
-pub struct DiskRecord {
-    pub ordinal: u64,
-    pub received_at_ms: i64,
-    pub payload: Vec<u8>,
-}
-
-/// The store's tables.
-#[derive(Clone, Default)]
-pub struct Tables {
-    pub position: u64,
-    pub received_at_ms: i64,
-    pub started_at_ms: i64,
-    pub alerts: BTreeMap<u64, AlertWrite>,
-    pub events: Vec<Uid>,
-    pub uids: BTreeSet<Uid>,
-    pub lists: BTreeMap<u64, Vec<(Uid, EventRole)>>,
-    pub dead_letters: u64,
-    pub ledger: BTreeMap<(String, String, String), u64>,
-    pub rule_set: RuleSet,
-}
-
-impl Tables {
-    /// Applies a commit whole.
-    pub fn apply(&mut self, commit: &Commit) {
-        for alert in &commit.alerts {
-            self.alerts.insert(alert.seq, alert.clone());
-        }
-        for event in &commit.events {
-            self.events.push(event.uid);
-            self.uids.insert(event.uid);
-        }
-        for list in &commit.alert_events {
-            let uids = list.events.iter().map(|(at, role)| (commit.events[*at as usize].uid, *role));
-            self.lists.entry(list.seq).or_default().extend(uids);
-        }
-        self.dead_letters += commit.dead_letters.len() as u64;
-        for value in &commit.ledger {
-            self.ledger.insert((value.scope.to_owned(), value.name.to_string(), value.counter.to_string()), value.value);
-        }
-        if let Some(set) = &commit.rule_set {
-            self.rule_set = set.clone();
-        }
-        self.position = commit.to;
-        self.received_at_ms = commit.received_at_ms;
-        self.started_at_ms = commit.started_at_ms;
-    }
-}
-
-/// What survives a crash.
-#[derive(Default)]
-pub struct Disk {
-    /// Synced records.
-    pub journal: Vec<DiskRecord>,
-    /// Written, not synced: a crash keeps a random part of the front.
-    pub journal_unsynced: Vec<DiskRecord>,
-    /// The store as its last commit left it.
-    pub tables: Tables,
-    /// The store as its last synced checkpoint left it: what power loss may fall back to.
-    pub checkpoint: Tables,
-}
-
-/// What one run draws its faults from.
-#[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    pub fault_percent: u64,
-    pub latency_max_ms: u64,
-    /// Crash when this many port calls were made in all, if ever.
-    pub crash_at_call: Option<u64>,
-    /// Percent of port calls that crash.
-    pub crash_percent: u64,
-}
-
-impl Weather {
-    /// Faults of a seed; some seeds have no crash, some no error, so that rare combinations come up.
-    pub fn of_seed(seed: u64) -> Weather {
-        Weather {
-            fault_percent: [0, 5, 20][(seed % 3) as usize],
-            latency_max_ms: [1, 20, 400][(seed / 3 % 3) as usize],
-            crash_at_call: None,
-            crash_percent: [0, 1, 3][(seed / 9 % 3) as usize],
-        }
-    }
-}
+/// When every run begins.
+pub const BEGIN_MS: i64 = 1_700_000_000_000;
+/// Faults stop then, so that what is left must come to rest.
+pub const FAULTS_END_MS: i64 = BEGIN_MS + 26 * 3_600_000;
 
 /// Everything at one moment.
 pub struct State {
@@ -124,13 +31,48 @@ pub struct State {
     pub crashes: u64,
     pub trace: u64,
     pub disk: Disk,
+    /// The tables or the journal changed since the promises were last checked.
+    pub unchecked: bool,
+    /// What a port saw go wrong.
+    pub broken: Option<Failure>,
+    pub plant: Option<Plant>,
+    /// Marks of items that senders were told are safe.
+    pub acknowledged: BTreeSet<String>,
+    /// Batches that were merged into the one before them.
+    pub merged: u64,
+    /// How far the wall clock is from the true time, in this life.
+    skew_ms: i64,
     /// Live records on their way to prepare, in this life.
     pub queue: VecDeque<Journaled>,
-    pub plant: Option<Plant>,
-    /// Event ids that senders were told are safe.
-    pub acknowledged: BTreeSet<String>,
+    /// Numbers of requests that made no record, by source, in this life.
+    pub kept: BTreeMap<&'static str, DoorCounts>,
     pub next_due_ms: Option<i64>,
     pub checks: u64,
+    pub up_since_ms: i64,
+    /// This life's start is in the journal: doors are open.
+    pub started: bool,
+}
+
+impl State {
+    /// What this life's wall clock shows.
+    pub fn wall_ms(&self) -> i64 {
+        self.now_ms + self.skew_ms
+    }
+
+    /// The true time at which the wall clock shows `at_ms`.
+    pub fn at_wall(&self, at_ms: i64) -> i64 {
+        at_ms - self.skew_ms
+    }
+
+    /// Asks to be woken when the wall clock shows `at_ms`.
+    pub fn wake_at_wall(&mut self, at_ms: i64) {
+        self.next_wake_ms = self.next_wake_ms.min(self.at_wall(at_ms));
+    }
+
+    /// True when all that is durable is folded.
+    pub fn all_folded(&self) -> bool {
+        self.disk.journal_unsynced.is_empty() && self.disk.journal.last().is_none_or(|last| last.ordinal == self.disk.tables.position)
+    }
 }
 
 /// How a port call goes.
@@ -147,30 +89,42 @@ pub enum Fault {
 pub struct World(Mutex<State>);
 
 impl World {
-    pub fn new(seed: u64, weather: Weather, plant: Option<Plant>) -> World {
+    pub fn new(seed: u64, setup: &Setup) -> World {
         World(Mutex::new(State {
             rng: Rng::new(seed),
-            now_ms: 1_700_000_000_000,
+            now_ms: BEGIN_MS,
             next_wake_ms: i64::MAX,
             progress: false,
             crashed: false,
-            weather,
+            weather: setup.weather,
             calls: 0,
             faults: 0,
             crashes: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             disk: Disk::default(),
-            queue: VecDeque::new(),
-            plant,
+            unchecked: true,
+            broken: None,
+            plant: setup.plant,
             acknowledged: BTreeSet::new(),
+            merged: 0,
+            skew_ms: 0,
+            queue: VecDeque::new(),
+            kept: BTreeMap::new(),
             next_due_ms: None,
             checks: 0,
+            up_since_ms: BEGIN_MS,
+            started: false,
         }))
     }
 
     /// The state; a panic elsewhere leaves it usable.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// True if this bug is planted.
+    pub fn has(&self, plant: Plant) -> bool {
+        self.state().plant == Some(plant)
     }
 
     /// Waits in virtual time.
@@ -221,25 +175,47 @@ impl World {
         fault
     }
 
+    /// A port call that takes no time: whether it fails.
+    pub fn fails(&self) -> bool {
+        let mut state = self.state();
+        let percent = state.weather.fault_percent;
+        let fails = state.rng.chance(percent);
+        state.faults += u64::from(fails);
+        fails
+    }
+
     /// Something changed that others may wait for.
     pub fn moved(&self) {
         self.state().progress = true;
     }
 
-    /// The machine goes down and comes up: unsynced records survive in part, power loss may take commits back.
+    /// The machine goes down and comes up: unsynced records survive in part, power loss may take commits back, and the
+    /// wall clock may have been set meanwhile.
     pub fn restart(&self) {
         let mut guard = self.state();
         let state = &mut *guard;
         state.crashed = false;
         state.crashes += 1;
+        state.unchecked = true;
         state.queue.clear();
+        state.kept.clear();
         state.next_due_ms = None;
-        let kept = state.rng.below(state.disk.journal_unsynced.len() as u64 + 1) as usize;
-        let tail: Vec<DiskRecord> = state.disk.journal_unsynced.drain(..).take(kept).collect();
-        state.disk.journal.extend(tail);
+        state.started = false;
+        state.disk.lose_journal_tail(&mut state.rng);
         if state.rng.chance(40) {
-            state.disk.tables = state.disk.checkpoint.clone();
+            state.disk.lose_commits(&mut state.rng);
+        }
+        if state.rng.chance(20) {
+            state.skew_ms = state.rng.below(6_000) as i64 - 3_000;
         }
         state.now_ms += 1 + state.rng.below(5_000) as i64;
+        state.up_since_ms = state.now_ms;
+        let tables = &mut state.disk.tables;
+        match state.plant {
+            Some(Plant::DroppedUidMemory) => tables.uids.clear(),
+            Some(Plant::CommitWithoutPosition) => (tables.position, tables.received_at_ms) = tables.before,
+            Some(Plant::LedgerNotRestored) => tables.ledger.clear(),
+            _ => {}
+        }
     }
 }

@@ -1,0 +1,13 @@
+//! Core's ports over the simulated world.
+
+mod journal;
+mod queue;
+mod records;
+mod rules;
+mod store;
+
+pub use journal::{FakeJournal, late_sync};
+pub use queue::{Channel, FakePatience, Receiver, Sender};
+pub use records::FakeRecords;
+pub use rules::{FakeChain, FakeRules};
+pub use store::{FakeStore, Watcher};

@@ -1,0 +1,66 @@
+//! The queue between the halves, and the pauses between tries.
+
+use crate::world::World;
+use alertmill_core::pipeline::conductor::{HandOver, Incoming, Patience};
+use alertmill_core::pipeline::prepare::Prepared;
+use alertmill_core::ports::PortError;
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+/// Batches that wait for the fold; beyond, prepare waits.
+const BATCHES_MAX: usize = 4;
+
+#[derive(Default)]
+pub struct Channel(Mutex<VecDeque<Prepared>>);
+
+impl Channel {
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Prepared>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+pub struct Sender<'w>(pub &'w World, pub &'w Channel);
+pub struct Receiver<'w>(pub &'w World, pub &'w Channel);
+
+impl HandOver for Sender<'_> {
+    async fn hand_over(&mut self, prepared: Prepared) -> bool {
+        self.0.call(4).await;
+        let channel = self.1;
+        self.0.until(|_| (channel.queue().len() < BATCHES_MAX).then_some(())).await;
+        channel.queue().push_back(prepared);
+        self.0.moved();
+        true
+    }
+}
+
+impl Incoming for Receiver<'_> {
+    /// Takes along what is there, as far as chance wants it: where commits are cut must not matter.
+    async fn next_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
+        self.0.call(5).await;
+        let channel = self.1;
+        self.0.until(|_| (!channel.queue().is_empty()).then_some(())).await;
+        // Now and then the fold is slow, so that there is something to take along.
+        let lingers = self.0.state().rng.chance(20);
+        if lingers {
+            let ms = self.0.state().rng.below(2_000);
+            self.0.wait(ms).await;
+        }
+        let (mut state, mut queue) = (self.0.state(), channel.queue());
+        let mut first = queue.pop_front()?;
+        while queue.front().is_some_and(|next| first.rows.len() + next.rows.len() <= rows_max) && state.rng.chance(60) {
+            state.merged += 1;
+            first.append(queue.pop_front()?);
+        }
+        state.progress = true;
+        Some(first)
+    }
+}
+
+/// Waits a little and tries again.
+pub struct FakePatience<'w>(pub &'w World);
+
+impl Patience for FakePatience<'_> {
+    async fn pause(&mut self, tries: u32, _: &PortError) {
+        self.0.wait(10 * u64::from(tries.min(10))).await;
+    }
+}

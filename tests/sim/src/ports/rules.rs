@@ -1,0 +1,77 @@
+//! Rules whose answers show which generation ran; they change, drop and fail rows, and key them apart or together.
+
+use crate::plant::Plant;
+use crate::world::World;
+use alertmill_core::event::{Event, Tag};
+use alertmill_core::row::{DedupeAnswer, Dropped, Row, RuleFailure};
+use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
+use alertmill_core::value::Value;
+use std::sync::Mutex;
+
+pub struct FakeRules<'w> {
+    world: &'w World,
+    /// The planted bug: what the first chain of this life is opened as.
+    instead: Mutex<Option<Generation>>,
+}
+
+impl<'w> FakeRules<'w> {
+    pub fn new(world: &'w World) -> FakeRules<'w> {
+        let state = world.state();
+        let instead = (state.plant == Some(Plant::GenerationMixed)).then(|| state.disk.newest_generation());
+        FakeRules { world, instead: Mutex::new(instead) }
+    }
+}
+
+impl RuleSets for FakeRules<'_> {
+    fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
+        if self.world.fails() {
+            return Err(RuleSetUnavailable { generation, why: "simulated: module cannot be read".to_owned() });
+        }
+        let instead = self.instead.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        Ok(Box::new(FakeChain(instead.unwrap_or(generation))))
+    }
+}
+
+/// The rules of a generation.
+pub struct FakeChain(pub Generation);
+
+fn has_tag(event: &Event, key: &str) -> bool {
+    event.tag(key).is_some()
+}
+
+impl RuleChain for FakeChain {
+    fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
+        let n = rows.len() as u64;
+        let (mut judge, stamp) = (
+            RuleTally { rule: "judge".into(), rows: n, ..RuleTally::default() },
+            RuleTally { rule: "stamp".into(), rows: n, changed: n, ..RuleTally::default() },
+        );
+        for row in rows {
+            row.event.tags.push(Tag::new("generation", self.0 as i64));
+            if has_tag(&row.event, "poison") {
+                judge.failed += 1;
+                row.failures.push(RuleFailure { rule: "judge".into(), version: "1.0.0".into(), kind: "trap".into(), message: "simulated".into() });
+            } else if has_tag(&row.event, "noise") && self.0.is_multiple_of(2) {
+                judge.dropped += 1;
+                row.dropped = Some(Dropped { rule: "judge".into(), reason: "noise".into() });
+            } else if has_tag(&row.event, "grade") {
+                judge.changed += 1;
+                row.event.severity = Value::Int(1 + self.0 as i64 % 3);
+                row.severity_by_rule = true;
+            }
+        }
+        tally.extend([stamp, judge]);
+    }
+
+    fn dedupe(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) {
+        for row in rows {
+            if has_tag(&row.event, "unique") {
+                row.dedupe = DedupeAnswer::Unique;
+                row.dedupe_rule = "alone".into();
+            } else if let Some(host) = row.event.tag("host").and_then(|v| v.as_text()).filter(|_| self.0 % 2 == 1) {
+                row.dedupe = DedupeAnswer::Key(host.trim_end_matches(char::is_numeric).into());
+                row.dedupe_rule = "by-host".into();
+            }
+        }
+    }
+}

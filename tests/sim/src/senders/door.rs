@@ -1,0 +1,95 @@
+//! What a door does with a request: decode, append all records, and only then say yes. The numbers of requests that make
+//! no record ride on the source's next one, as `host/server/src/doors` does it.
+
+use crate::ports::FakeJournal;
+use crate::world::World;
+use alertmill_core::decode::{ContentKind, DecodedRequest, ITEMS_PER_REQUEST_MAX, decode_request};
+use alertmill_core::ports::{Journal, PortError};
+use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, RecordBody};
+
+/// Items of one record; small, so that requests become several.
+const ITEMS_PER_RECORD: usize = 3;
+
+pub struct Request {
+    pub door: Door,
+    pub source: &'static str,
+    pub key: Option<String>,
+    pub body: String,
+}
+
+/// Posts a request; `true` when its sender was told that all that is good of it is safe.
+pub async fn post(world: &World, journal: &FakeJournal<'_>, request: &Request) -> bool {
+    let Ok(decoded) = decode_request(request.door, request.body.as_bytes(), ContentKind::Json, "system", ITEMS_PER_REQUEST_MAX) else { return true };
+    let marks: Vec<String> = decoded.good.iter().map(|good| mark_of(request.door, &request.body.as_bytes()[good.bytes.clone()])).collect();
+    let own = DoorCounts {
+        received: (decoded.refused.len() + decoded.duplicates.len()) as u64,
+        refused: decoded.refused.len() as u64,
+        duplicates: decoded.duplicates.len() as u64,
+    };
+    let before = world.state().kept.remove(request.source).unwrap_or_default();
+    let mut extra = plus(before, own);
+    if decoded.good.is_empty() {
+        keep(world, request.source, extra);
+        return true;
+    }
+    for (i, (items, parsed)) in records(request, decoded).into_iter().enumerate() {
+        let n = items.spans.len() as u64;
+        let counts = plus(std::mem::take(&mut extra), DoorCounts { received: n, ..DoorCounts::default() });
+        let items = Items { counts, ..items };
+        match journal.append(RecordBody::Items(items), Some(parsed)).await {
+            Ok(_) => {}
+            // Nothing of it is taken, and the sender comes again: only what was kept before still counts.
+            Err(PortError::Unavailable(_)) if i == 0 => {
+                keep(world, request.source, before);
+                return false;
+            }
+            Err(_) => return false,
+        }
+    }
+    world.state().acknowledged.extend(marks);
+    true
+}
+
+fn records(request: &Request, decoded: DecodedRequest) -> Vec<(Items, Vec<alertmill_core::item::Item>)> {
+    let mut records = Vec::new();
+    let mut good = decoded.good.into_iter().peekable();
+    while good.peek().is_some() {
+        let (spans, parsed) = good
+            .by_ref()
+            .take(ITEMS_PER_RECORD)
+            .map(|good| (ItemSpan { bytes: good.bytes.start as u32..good.bytes.end as u32, request_index: good.index }, good.item))
+            .unzip();
+        let items = Items {
+            tenant: "system".into(),
+            source: request.source.into(),
+            door: request.door,
+            idempotency_key: request.key.as_deref().map(Into::into),
+            counts: DoorCounts::default(),
+            heap: request.body.as_bytes().into(),
+            spans,
+        };
+        records.push((items, parsed));
+    }
+    records
+}
+
+fn keep(world: &World, source: &'static str, counts: DoorCounts) {
+    let mut state = world.state();
+    let kept = state.kept.entry(source).or_default();
+    *kept = plus(*kept, counts);
+}
+
+fn plus(a: DoorCounts, b: DoorCounts) -> DoorCounts {
+    DoorCounts { received: a.received + b.received, refused: a.refused + b.refused, duplicates: a.duplicates + b.duplicates }
+}
+
+/// By what the checks know an item again, read from its bytes without core: its event_id, or the name of an alert.
+pub fn mark_of(door: Door, bytes: &[u8]) -> String {
+    let key = match door {
+        Door::Events => r#""event_id":""#,
+        Door::Alertmanager => r#""alertname":""#,
+    };
+    let text = String::from_utf8_lossy(bytes);
+    let from = text.find(key).map_or(0, |at| at + key.len());
+    text[from..].chars().take_while(|c| *c != '"').collect()
+}
