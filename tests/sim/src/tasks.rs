@@ -15,7 +15,7 @@ const GENERATIONS: u64 = 8;
 
 /// Journals the start; the doors open behind it.
 pub async fn start(world: &World, journal: &FakeJournal<'_>) {
-    while let Err(PortError::Unavailable(_)) = journal.append(RecordBody::Start { version: "0.0.0-sim".into() }, None).await {
+    while let Err(PortError::Unavailable(_) | PortError::DiskRefused(_)) = journal.append(RecordBody::Start { version: "0.0.0-sim".into() }, None).await {
         world.wait(20).await;
     }
     world.state().started = true;

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::plant::Plant;
 use crate::rng::Rng;
 use crate::setup::{Setup, Weather};
+use alertmill_core::ports::PortError;
 use alertmill_core::record::{DoorCounts, Journaled};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
@@ -182,6 +183,12 @@ impl World {
         let fails = state.rng.chance(percent);
         state.faults += u64::from(fails);
         fails
+    }
+
+    /// An error after which nothing was changed.
+    pub fn refusal(&self, what: &str) -> PortError {
+        let why = format!("simulated: {what}");
+        if self.state().rng.chance(50) { PortError::Unavailable(why) } else { PortError::DiskRefused(why) }
     }
 
     /// Something changed that others may wait for.

@@ -15,7 +15,7 @@ impl Journal for FakeJournal<'_> {
         let world = self.0;
         let fault = world.call(1).await;
         if fault == Fault::Before {
-            return Err(PortError::Unavailable("simulated: nothing written".to_owned()));
+            return Err(world.refusal("nothing written"));
         }
         let appended = write(world, &body);
         // The planted bug: the answer goes out while the bytes are in the cache; somebody else's sync brings them down.

@@ -13,7 +13,7 @@ impl LocalStore for FakeStore<'_> {
     async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
         let fault = self.0.call(6).await;
         if fault == Fault::Before {
-            return Err(PortError::Unavailable("simulated: disk full".to_owned()));
+            return Err(self.0.refusal("no commit"));
         }
         let mut guard = self.0.state();
         let state = &mut *guard;
@@ -41,7 +41,7 @@ impl KnownUids for FakeStore<'_> {
     /// Beyond its time, by the clock of the journal, a uid may be known or not: nothing may depend on it.
     fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
         if self.0.fails() {
-            return Err(PortError::Unavailable("simulated: uids cannot be read".to_owned()));
+            return Err(self.0.refusal("uids cannot be read"));
         }
         let mut guard = self.0.state();
         let state = &mut *guard;

@@ -4,11 +4,13 @@
 use crate::ports::FakeJournal;
 use crate::world::World;
 use alertmill_core::decode::{ContentKind, DecodedRequest, ITEMS_PER_REQUEST_MAX, decode_request};
-use alertmill_core::ports::{Journal, PortError};
+use alertmill_core::item::Item;
+use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, RecordBody};
 
 /// Items of one record; small, so that requests become several.
 const ITEMS_PER_RECORD: usize = 3;
+const LATER_RECORDS_WAIT_MS: i64 = 60_000;
 
 pub struct Request {
     pub door: Door,
@@ -36,10 +38,10 @@ pub async fn post(world: &World, journal: &FakeJournal<'_>, request: &Request) -
         let n = items.spans.len() as u64;
         let counts = plus(std::mem::take(&mut extra), DoorCounts { received: n, ..DoorCounts::default() });
         let items = Items { counts, ..items };
-        match journal.append(RecordBody::Items(items), Some(parsed)).await {
+        match append(world, journal, items, parsed, i > 0).await {
             Ok(_) => {}
             // Nothing of it is taken, and the sender comes again: only what was kept before still counts.
-            Err(PortError::Unavailable(_)) if i == 0 => {
+            Err(PortError::Unavailable(_) | PortError::DiskRefused(_)) if i == 0 => {
                 keep(world, request.source, before);
                 return false;
             }
@@ -50,7 +52,19 @@ pub async fn post(world: &World, journal: &FakeJournal<'_>, request: &Request) -
     true
 }
 
-fn records(request: &Request, decoded: DecodedRequest) -> Vec<(Items, Vec<alertmill_core::item::Item>)> {
+/// Appends a record; behind durable ones of its request it waits for a journal that takes nothing now.
+async fn append(world: &World, journal: &FakeJournal<'_>, items: Items, parsed: Vec<Item>, later: bool) -> Result<Appended, PortError> {
+    let until_ms = world.state().now_ms + LATER_RECORDS_WAIT_MS;
+    let mut parsed = Some(parsed);
+    loop {
+        match journal.append(RecordBody::Items(items.clone()), parsed.take()).await {
+            Err(PortError::Unavailable(_) | PortError::DiskRefused(_)) if later && world.state().now_ms < until_ms => world.wait(20).await,
+            other => return other,
+        }
+    }
+}
+
+fn records(request: &Request, decoded: DecodedRequest) -> Vec<(Items, Vec<Item>)> {
     let mut records = Vec::new();
     let mut good = decoded.good.into_iter().peekable();
     while good.peek().is_some() {
