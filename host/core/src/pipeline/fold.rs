@@ -281,13 +281,14 @@ impl Fold {
     /// it any more, though its sender still holds the condition for true, it counts again, from now, under a new uid.
     fn refresh(&mut self, row: &mut Row, known: bool, batch: &mut Batch) -> Option<Outcome> {
         let lasting = row.lasting?;
+        let (now_s, lifecycle) = (self.now_s(), self.config.lifecycle);
+        // So long after its start nobody can tell whether its uid was counted and forgotten, so that known or not must make
+        // no difference: stores may forget at different moments before and after a restart.
+        let may_be_forgotten = now_s.saturating_sub(lasting.starts_at) >= EPISODE_AGE_MAX_S;
         if row.dropped.is_some() {
             // It is stored once, and must hold no alert open.
-            return known.then_some(Outcome::StoredOnly(StoredOnly::RuleDropped));
+            return (known || may_be_forgotten).then_some(Outcome::StoredOnly(StoredOnly::RuleDropped));
         }
-        let (now_s, lifecycle) = (self.now_s(), self.config.lifecycle);
-        // So long after its start nobody can tell whether its uid was counted and forgotten, so it must not count.
-        let may_be_forgotten = now_s.saturating_sub(lasting.starts_at) >= EPISODE_AGE_MAX_S;
         let again = match self.slot_mut(&row.fingerprint) {
             Some(Slot::Open { alert, .. }) => {
                 // A rule may have put items of other labels, with the same start, into one alert: they are no re-sends.
@@ -298,11 +299,11 @@ impl Fold {
                     self.schedule(&row.fingerprint);
                     return Some(Outcome::Refreshed);
                 }
-                may_be_forgotten && !known
+                may_be_forgotten
             }
             Some(Slot::Ended(ended)) if ended.timed_out => known || may_be_forgotten,
             // Its alert was ended by an event: what is known is a retry that was late.
-            Some(Slot::Ended(_)) => may_be_forgotten && !known,
+            Some(Slot::Ended(_)) => may_be_forgotten,
             // The rules gave it another fingerprint since, or its alert is long forgotten.
             None => known || may_be_forgotten,
         };
@@ -364,16 +365,16 @@ impl Fold {
                 return;
             }
             self.timers.remove(&(due_ms, seq));
-            self.time_out(seq, fingerprint, batch);
+            self.time_out(due_ms, seq, fingerprint, batch);
         }
     }
 
-    fn time_out(&mut self, seq: u64, fingerprint: Fingerprint, batch: &mut Batch) {
-        let (now_ms, grace_until_ms) = (self.now_ms, self.grace_until_ms());
+    fn time_out(&mut self, due_ms: i64, seq: u64, fingerprint: Fingerprint, batch: &mut Batch) {
+        let grace_until_ms = self.grace_until_ms();
         let Some(Slot::Open { alert, timer_ms }) = self.slot_mut(&fingerprint) else { return };
         *timer_ms = None;
         match next_due(alert, grace_until_ms) {
-            Some(due) if due.at_ms <= now_ms => {
+            Some(due) if due.at_ms <= due_ms => {
                 let log = alert.end(EndReason::TimeOut(due.status, due.end_time_s), due.at_ms.div_euclid(1000));
                 write_log(seq, log, batch);
                 self.retire(fingerprint, batch);
