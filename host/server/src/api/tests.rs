@@ -237,6 +237,9 @@ async fn full_view_and_one_alert_are_the_documents() {
     let id = alert_id(T0 + 7, 7);
     let (status, _, body) = get(&format!("/api/v1/alerts/{id}")).await;
     assert_eq!((status, body["seq_id"].as_u64()), (StatusCode::OK, Some(7)));
+    assert_eq!(get(&format!("/api/v1/alerts/{id}?view=full")).await.0, StatusCode::OK);
+    let (status, code, _) = problem(&format!("/api/v1/alerts/{id}?view=wide")).await;
+    assert_eq!((status, code.as_str()), (400, "bad-parameter"));
     for wrong in [alert_id(T0 + 8, 7).to_string(), alert_id(T0, 999).to_string(), "x".into(), "0".into()] {
         for part in ["", "/events", "/logs"] {
             let (status, code, _) = problem(&format!("/api/v1/alerts/{wrong}{part}")).await;

@@ -249,3 +249,62 @@ impl Patience for Backoff {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alertmill_core::identity::{Algorithm, UidKey};
+    use alertmill_core::pipeline::prepare::prepare;
+    use alertmill_core::ports::Restored;
+    use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Record};
+    use alertmill_core::rules::NoRules;
+
+    fn batch(ordinal: u64, rows: u32) -> Prepared {
+        let item = br#"{"alert_name":"a"}"#;
+        let items = Items {
+            tenant: "system".into(),
+            source: "events".into(),
+            door: Door::Events,
+            idempotency_key: None,
+            counts: DoorCounts { received: rows.into(), ..DoorCounts::default() },
+            heap: item.to_vec().into(),
+            spans: (0..rows).map(|i| ItemSpan { bytes: 0..item.len() as u32, request_index: i }).collect(),
+        };
+        let record = Record { ordinal, received_at_ms: 1_763_800_000_000, body: RecordBody::Items(items) };
+        let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
+        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config)
+    }
+
+    #[tokio::test]
+    async fn a_commit_takes_what_waits_but_no_more_rows_than_it_may() {
+        let (sender, receiver) = sync_channel(8);
+        for (ordinal, rows) in [(1, 3), (2, 4), (3, 5), (4, 30), (5, 1)] {
+            sender.send(batch(ordinal, rows)).unwrap();
+        }
+        drop(sender);
+        let mut incoming = In { receiver, held: None, leave: Arc::default() };
+        let mut taken = Vec::new();
+        while let Some(prepared) = incoming.next_prepared(10).await {
+            taken.push((prepared.records[0].ordinal, prepared.rows.len()));
+        }
+        assert_eq!(taken, [(1, 7), (3, 5), (4, 30), (5, 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_half_that_is_refused_tries_again_until_the_process_stops() {
+        let progress = Arc::new(Progress::new(&Restored::default(), 0, None, 0));
+        let (stopping, stop) = watch::channel(false);
+        let gave_up = Arc::new(Notify::new());
+        let mut patience = Backoff { half: Part::Fold, progress: progress.clone(), stop, gave_up: gave_up.clone() };
+        let error = PortError::Unavailable("no room".to_owned());
+        patience.pause(1, &error).await;
+        assert_eq!(progress.troubled(Part::Fold).as_deref(), Some("no room"));
+        stopping.send_replace(true);
+        tokio::select! {
+            () = patience.pause(2, &error) => panic!("it would try for ever"),
+            () = gave_up.notified() => {}
+        }
+        progress.works(Part::Fold);
+        assert_eq!(progress.troubled(Part::Fold), None);
+    }
+}
