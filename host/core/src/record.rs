@@ -299,13 +299,14 @@ pub struct Journaled {
 }
 
 impl Journaled {
-    /// Rough bytes held in memory, for the bound of queues.
+    /// Rough bytes held in memory, for the bound of queues. The records of a large request share one body; each counts for
+    /// its own items of it.
     pub fn size_bytes(&self) -> usize {
-        let heap = match &self.record.body {
-            RecordBody::Items(items) => items.heap.len() + items.spans.len() * size_of::<ItemSpan>(),
+        let body = match &self.record.body {
+            RecordBody::Items(items) => items.spans.iter().map(|span| span.bytes.len() + size_of::<ItemSpan>()).sum(),
             _ => 256,
         };
-        heap + self.parsed.iter().flatten().map(Item::size_bytes).sum::<usize>() + size_of::<Journaled>()
+        body + self.parsed.iter().flatten().map(Item::size_bytes).sum::<usize>() + size_of::<Journaled>()
     }
 }
 
