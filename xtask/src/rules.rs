@@ -13,8 +13,23 @@ const TOOLCHAIN: &str = "1.95.0";
 /// Crates that become `dist/NAME.wasm`; the binary embeds the shipped ones, and `alertmill bench` the others.
 const RULES: &[&str] = &["owner-from-table", "severity-by-labels", "dedupe-by-tags", "r1-enrich", "r2-dedupe"];
 /// Sources in `misbehaving/src` that become `dist/test/NAME.wasm`.
-const MISBEHAVING: &[&str] =
-    &["drops", "errors", "grows", "init-error", "lies", "no-lifecycle", "says", "says-b", "spins", "spins-init", "traps", "traps-init", "undeclared-import"];
+const MISBEHAVING: &[&str] = &[
+    "drops",
+    "errors",
+    "exceeds",
+    "grows",
+    "init-error",
+    "leaks",
+    "lies",
+    "no-lifecycle",
+    "says",
+    "says-b",
+    "spins",
+    "spins-init",
+    "traps",
+    "traps-init",
+    "undeclared-import",
+];
 /// A version that no host offers, as long as the real one so that it can take its place in the bytes.
 const REAL_VERSION: &str = "@0.1.0";
 const WRONG_VERSION: &str = "@0.2.0";

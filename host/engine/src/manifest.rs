@@ -11,7 +11,11 @@ use serde::Serialize;
 
 const FIELDS_MAX: usize = 64;
 const CONDITIONS_MAX: usize = 16;
-const CONDITION_VALUES_MAX: usize = 1_000;
+/// Values that are looked up whole, of all conditions of a hook.
+const WHOLE_VALUES_MAX: usize = 1_000;
+/// Values that each are searched for in each text, of all conditions of a hook, and their bytes.
+const PART_VALUES_MAX: usize = 64;
+const PART_BYTES_MAX: usize = 4 << 10;
 const TABLES_MAX: usize = 16;
 const SCHEMA_BYTES_MAX: usize = 64 << 10;
 
@@ -145,8 +149,13 @@ fn plan(hook: &contract::HookManifest, name: Hook, batch_rows: u32) -> Result<Ho
         return refuse(format!("{at}: at most {FIELDS_MAX} fields may be read and as many written"));
     }
     let reads = hook.reads.iter().map(|field| Field::parse_read(field).map_err(|e| Refusal::Manifest(format!("{at}: reads: {e}"))));
+    let reads: Vec<Field> = reads.collect::<Result<_, _>>()?;
+    // Each would be copied into every batch once more.
+    if let Some((i, _)) = reads.iter().enumerate().find(|(i, field)| reads[..*i].contains(field)) {
+        return refuse(format!("{at}: reads: `{}` is named twice", hook.reads[i]));
+    }
     let mut plan = HookPlan {
-        reads: reads.collect::<Result<_, _>>()?,
+        reads,
         writes: Vec::new(),
         writes_tags: false,
         drops: false,
@@ -175,8 +184,15 @@ fn conditions(hook: &contract::HookManifest, at: &str) -> Result<When, Refusal> 
     if hook.when.len() > CONDITIONS_MAX {
         return refuse(format!("{at}: when: {} conditions, at most {CONDITIONS_MAX}", hook.when.len()));
     }
-    if hook.when.iter().any(|c| c.values.len() > CONDITION_VALUES_MAX) {
-        return refuse(format!("{at}: when: a condition has at most {CONDITION_VALUES_MAX} values"));
+    let (parts, whole): (Vec<_>, Vec<_>) = hook.when.iter().partition(|c| matches!(c.op, contract::Op::Prefix | contract::Op::Contains));
+    let count = |conditions: &[&contract::Condition]| conditions.iter().map(|c| c.values.len()).sum::<usize>();
+    if count(&whole) > WHOLE_VALUES_MAX {
+        return refuse(format!("{at}: when: {} values, at most {WHOLE_VALUES_MAX} in all conditions together", count(&whole)));
+    }
+    let bytes: usize = parts.iter().flat_map(|c| &c.values).map(String::len).sum();
+    if count(&parts) > PART_VALUES_MAX || bytes > PART_BYTES_MAX {
+        let (count, max) = (count(&parts), PART_VALUES_MAX);
+        return refuse(format!("{at}: when: {count} values of {bytes} bytes for `prefix` and `contains`, at most {max} of {PART_BYTES_MAX} together"));
     }
     When::parse(&hook.when).map_err(|why| Refusal::Manifest(format!("{at}: when: {why}")))
 }
