@@ -267,3 +267,40 @@ impl HookPlan {
         field.kind() == FieldType::Integer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{Condition, HookManifest, HookName, Op};
+
+    fn hook(reads: &[&str], when: Vec<Condition>) -> HookManifest {
+        let reads = reads.iter().map(|field| (*field).to_owned()).collect();
+        HookManifest { hook: HookName::EnrichEvent, reads, writes: Vec::new(), when, max_batch: 0 }
+    }
+
+    fn many(op: Op, count: usize, bytes: usize) -> Condition {
+        Condition { field: "description".to_owned(), op, values: (0..count).map(|i| format!("{i:0bytes$}")).collect() }
+    }
+
+    #[track_caller]
+    fn refused(hook: &HookManifest, says: &str) {
+        let why = plan(hook, Hook::EnrichEvent, 256).map(|_| ()).expect_err("a refusal").to_string();
+        assert!(why.contains(says), "{why}");
+    }
+
+    #[test]
+    fn a_field_is_read_once() {
+        refused(&hook(&["severity", "tags.a", "severity"], Vec::new()), "reads: `severity` is named twice");
+        assert!(plan(&hook(&["severity", "tags.a", "tags.b"], Vec::new()), Hook::EnrichEvent, 256).is_ok());
+    }
+
+    #[test]
+    fn what_conditions_may_cost_is_bounded_for_all_of_a_hook() {
+        let parts = |count: usize, bytes| hook(&[], vec![many(Op::Prefix, count / 2, bytes), many(Op::Contains, count - count / 2, bytes)]);
+        assert!(plan(&parts(64, 64), Hook::EnrichEvent, 256).is_ok());
+        refused(&parts(65, 8), "65 values of 520 bytes for `prefix` and `contains`, at most 64 of 4096");
+        refused(&parts(64, 65), "64 values of 4160 bytes");
+        assert!(plan(&hook(&[], vec![many(Op::AnyOf, 1_000, 8)]), Hook::EnrichEvent, 256).is_ok());
+        refused(&hook(&[], vec![many(Op::AnyOf, 600, 8), many(Op::NotEquals, 401, 8)]), "1001 values, at most 1000");
+    }
+}
