@@ -7,6 +7,7 @@
 mod rules;
 mod services;
 mod steps;
+mod template;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ const HELP: &str = "\
 cargo xtask demo [--once]        feed real sample data through the whole system and print what happened
 cargo xtask test [--deep]        all tests; --deep adds the long ones (kills, 20M uids)
 cargo xtask sim --seeds N        the simulator; --from SEED, --plant early-acknowledge
-cargo xtask rules [--check]      build the shipped rules into rules/dist; --check only compares
+cargo xtask rules [--check]      build the shipped rules into rules/dist; --check builds and compares
 cargo xtask bench                measure the project's goals in one run
 cargo xtask lint                 rustfmt and clippy";
 

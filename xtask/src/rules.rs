@@ -3,24 +3,41 @@
 //! Needs nothing but cargo and rustup: the target is added when it is missing, and the wrapping is done by
 //! `rules/componentize`, built on the spot. Paths of this machine are mapped away, so that `dist` tells nobody where it was built.
 
+use crate::template;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TARGET: &str = "wasm32-unknown-unknown";
+pub const TARGET: &str = "wasm32-unknown-unknown";
 const TOOLCHAIN: &str = "1.95.0";
 /// Crates that become `dist/NAME.wasm`; the binary embeds the shipped ones, and `alertmill bench` the others.
 const RULES: &[&str] = &["owner-from-table", "severity-by-labels", "dedupe-by-tags", "r1-enrich", "r2-dedupe"];
 /// Sources in `misbehaving/src` that become `dist/test/NAME.wasm`.
-const MISBEHAVING: &[&str] =
-    &["drops", "errors", "grows", "init-error", "lies", "no-lifecycle", "says", "says-b", "spins", "spins-init", "traps", "traps-init", "undeclared-import"];
+const MISBEHAVING: &[&str] = &[
+    "drops",
+    "errors",
+    "exceeds",
+    "grows",
+    "init-error",
+    "leaks",
+    "lies",
+    "no-lifecycle",
+    "says",
+    "says-b",
+    "spins",
+    "spins-init",
+    "traps",
+    "traps-init",
+    "undeclared-import",
+];
 /// A version that no host offers, as long as the real one so that it can take its place in the bytes.
 const REAL_VERSION: &str = "@0.1.0";
 const WRONG_VERSION: &str = "@0.2.0";
 
-/// Builds every module of `root/rules`. With `check` it builds beside the committed ones and compares what they import and
-/// export; other bytes are reported but are no error, since another machine's linker may order things otherwise.
+/// Builds every module of `root/rules`. With `check` it builds beside the committed ones, and the template too, and compares what
+/// they import and export, what they say of themselves and what they answer; other bytes are reported but are no error, since
+/// another machine's linker may order things otherwise.
 pub fn build(root: &Path, check: bool) -> Result<(), String> {
     let rules = root.join("rules");
     add_target()?;
@@ -33,10 +50,12 @@ pub fn build(root: &Path, check: bool) -> Result<(), String> {
         refuse_own_paths(root, file)?;
     }
     let sums = tool(&rules, "sums", &files)?;
+    remove_others(&out, &files)?;
     if check {
-        return compare(&rules, &dist, &files, &sums);
+        compare(&rules, &dist, &files, &sums)?;
+        template::build(root, &rules, &out)?;
+        return ask(root, &out);
     }
-    remove_others(&dist, &files)?;
     write(&dist.join("SHA256SUMS"), sums.as_bytes())?;
     println!("{} modules in {}", files.len(), dist.display());
     Ok(())
@@ -116,7 +135,8 @@ fn module_file(name: &str) -> String {
     format!("{}.wasm", name.replace('-', "_"))
 }
 
-fn wrap(rules: &Path, module: &Path, to: &Path, also: &[&str]) -> Result<(), String> {
+/// Makes a component of a compiled rule; `also` is what `componentize` takes beside the two paths.
+pub fn wrap(rules: &Path, module: &Path, to: &Path, also: &[&str]) -> Result<(), String> {
     run(tool_command(rules).arg("wrap").arg(module).arg(to).args(also))
 }
 
@@ -168,6 +188,14 @@ fn compare(rules: &Path, dist: &Path, built: &[PathBuf], sums: &str) -> Result<(
     Ok(())
 }
 
+/// Has the engine load the modules just built: they say of themselves what the committed ones say, and answer as the cases of
+/// rules and template want. In the profile and with the features of all tests, so that nothing is compiled twice.
+fn ask(root: &Path, built: &Path) -> Result<(), String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--release", "--workspace", "--test", "cases"]).current_dir(root).env("ALERTMILL_RULES_DIST", built);
+    run(&mut command).map_err(|why| format!("{why}\nif only rules/dist is old: run `cargo xtask rules` and commit it"))
+}
+
 fn by_name(sums: &str) -> BTreeMap<&str, &str> {
     sums.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect()
 }
@@ -209,7 +237,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// Runs a command; what it prints is seen.
+pub fn run(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{command:?} failed: {status}")) }
 }

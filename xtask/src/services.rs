@@ -26,7 +26,8 @@ pub fn prometheus() -> Result<PathBuf, String> {
     // The list of packages may be older than what the mirror still holds: then it is refreshed once.
     if download(&unpacked).is_err() {
         run(Command::new("apt-get").args(["-qq", "update"]))?;
-        download(&unpacked).map_err(|why| format!("Debian's package `prometheus` could not be fetched ({why}); install Prometheus and set ALERTMILL_TEST_PROMETHEUS"))?;
+        download(&unpacked)
+            .map_err(|why| format!("Debian's package `prometheus` could not be fetched ({why}); install Prometheus and set ALERTMILL_TEST_PROMETHEUS"))?;
     }
     let package = std::fs::read_dir(&unpacked)
         .map_err(|e| e.to_string())?

@@ -26,7 +26,7 @@ pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
     };
     let began = Instant::now();
     step("services for the tests (a real Prometheus)", || services::prometheus().map(|_| ()))?;
-    step("shipped rules: build again, compare with rules/dist", || rules::build(root, true))?;
+    step("shipped rules and the template: build again, compare with rules/dist, run their cases", || rules::build(root, true))?;
     step("rules and SDK: their own tests", || {
         cargo(&root.join("guest/rust"), &["test", "--quiet"])?;
         cargo(&root.join("rules"), &["test", "--quiet", "--workspace"])

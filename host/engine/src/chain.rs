@@ -127,13 +127,13 @@ impl Runner {
                 self.fail(rows, chosen, &why, tally);
                 continue;
             }
-            let failure = match self.attempt(runner, rows, chosen, tally) {
+            let (failure, reused) = match self.attempt(runner, rows, chosen, tally) {
                 Attempt::Done => continue,
                 Attempt::TooManyBytes => {
                     split(&mut parts, part);
                     continue;
                 }
-                Attempt::Failed(failure) => failure,
+                Attempt::Failed { failure, reused } => (failure, reused),
             };
             left = left.saturating_sub(started.elapsed());
             if matches!(failure.kind, FailureKind::Deadline | FailureKind::Init) || left.is_zero() {
@@ -141,6 +141,13 @@ impl Runner {
             }
             if failure.kind == FailureKind::Deadline && chosen.len() > ADAPTED_ROWS_MIN {
                 runner.batch_rows = (chosen.len() / 2).max(ADAPTED_ROWS_MIN);
+            }
+            // What failed may be what earlier calls left in the instance, such as memory that was never given back. Where batches
+            // were cut must not show, so a row is judged by a fresh instance before it is said to be at fault. A loop is not asked
+            // again: it would cost its time twice.
+            if chosen.len() == 1 && reused && failure.kind != FailureKind::Deadline && !left.is_zero() {
+                parts.push(part);
+                continue;
             }
             // Rows have no part in a failing `init`.
             if chosen.len() == 1 || failure.kind == FailureKind::Init {
@@ -156,14 +163,16 @@ impl Runner {
     }
 
     fn attempt(&mut self, runner: &mut HookRunner, rows: &mut [Row], chosen: &[u32], tally: &mut RuleTally) -> Attempt {
-        let bytes = runner.projection.fill(&runner.plan.reads, rows, chosen);
-        if bytes > BATCH_BYTES_MAX && chosen.len() > 1 {
+        // A row cannot be cut.
+        let bytes_max = if chosen.len() == 1 { usize::MAX } else { BATCH_BYTES_MAX };
+        if !runner.projection.fill(&runner.plan.reads, rows, chosen, bytes_max) {
             return Attempt::TooManyBytes;
         }
         // Taken out while it runs: an instance that failed is never called again.
+        let reused = self.warm.is_some();
         let mut warm = match self.warm.take().map_or_else(|| self.rule.start(), Ok) {
             Ok(warm) => warm,
-            Err(failure) => return Attempt::Failed(failure),
+            Err(failure) => return Attempt::Failed { failure, reused },
         };
         let limit_ms = self.rule.limits().time_ms;
         let started = Instant::now();
@@ -175,14 +184,10 @@ impl Runner {
         tally.calls += 1;
         tally.nanos += nanos;
         self.rule.stats.call(chosen.len() as u64, nanos);
-        let applied = match answer {
-            Err(failure) => return Attempt::Failed(failure),
-            Ok(answer) => self.accept(runner, rows, chosen, answer),
-        };
-        self.warm = Some(warm);
-        match applied {
-            Err(failure) => Attempt::Failed(failure),
+        match answer.and_then(|answer| self.accept(runner, rows, chosen, answer)) {
+            Err(failure) => Attempt::Failed { failure, reused },
             Ok(applied) => {
+                self.warm = Some(warm);
                 tally.changed += applied.changed;
                 tally.dropped += applied.dropped;
                 for (row, failure) in &applied.failed {
@@ -242,7 +247,11 @@ enum Answer {
 enum Attempt {
     Done,
     TooManyBytes,
-    Failed(CallFailure),
+    Failed {
+        failure: CallFailure,
+        /// The instance had been called before.
+        reused: bool,
+    },
 }
 
 /// The first half is taken first, so that rows are judged in order.

@@ -5,19 +5,15 @@ use crate::contract::{self, Op};
 use alertmill_core::fields::Field;
 use alertmill_core::row::Row;
 
-/// All conditions of a hook.
+/// All conditions of a hook, by field: a field is made into text once, however many conditions it has.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct When(Vec<Condition>);
-
-#[derive(Clone, Debug)]
-struct Condition {
-    field: Field,
-    test: Test,
-}
+pub(crate) struct When(Vec<(Field, Vec<Test>)>);
 
 #[derive(Clone, Debug)]
 enum Test {
+    /// Sorted.
     AnyOf(Vec<String>),
+    /// Sorted.
     NoneOf(Vec<String>),
     Prefix(Vec<String>),
     Contains(Vec<String>),
@@ -26,12 +22,24 @@ enum Test {
 
 impl When {
     pub fn parse(conditions: &[contract::Condition]) -> Result<When, String> {
-        conditions.iter().map(Condition::parse).collect::<Result<_, _>>().map(When)
+        let mut fields: Vec<(Field, Vec<Test>)> = Vec::new();
+        for condition in conditions {
+            let field = Field::parse_read(&condition.field).map_err(|e| e.to_string())?;
+            let test = Test::parse(condition)?;
+            match fields.iter_mut().find(|(known, _)| *known == field) {
+                Some((_, tests)) => tests.push(test),
+                None => fields.push((field, vec![test])),
+            }
+        }
+        Ok(When(fields))
     }
 
     /// Whether the hook is asked about this row.
     pub fn holds(&self, row: &Row) -> bool {
-        self.0.iter().all(|condition| condition.holds(row))
+        self.0.iter().all(|(field, tests)| {
+            let text = field.text(row);
+            tests.iter().all(|test| test.holds(text.as_deref()))
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -39,48 +47,36 @@ impl When {
     }
 }
 
-impl Condition {
-    fn parse(condition: &contract::Condition) -> Result<Condition, String> {
-        let field = Field::parse_read(&condition.field).map_err(|e| e.to_string())?;
-        let values = condition.values.clone();
+impl Test {
+    fn parse(condition: &contract::Condition) -> Result<Test, String> {
+        let mut values = condition.values.clone();
         let count = |wanted: bool, words: &str| if wanted { Ok(()) } else { Err(format!("`{}`: {words}", condition.field)) };
-        let test = match condition.op {
-            Op::Equals => {
-                count(values.len() == 1, "`equals` takes one value; use `any-of` for several")?;
-                Test::AnyOf(values)
-            }
-            Op::NotEquals => {
-                count(!values.is_empty(), "`not-equals` takes a value")?;
-                Test::NoneOf(values)
-            }
-            Op::AnyOf => {
-                count(!values.is_empty(), "`any-of` takes at least one value")?;
-                Test::AnyOf(values)
-            }
-            Op::Prefix => {
-                count(!values.is_empty(), "`prefix` takes a value")?;
-                Test::Prefix(values)
-            }
-            Op::Contains => {
-                count(!values.is_empty(), "`contains` takes a value")?;
-                Test::Contains(values)
-            }
-            Op::Exists => {
-                count(values.is_empty(), "`exists` takes no value")?;
-                Test::Exists
-            }
-        };
-        Ok(Condition { field, test })
+        match condition.op {
+            Op::Equals => count(values.len() == 1, "`equals` takes one value; use `any-of` for several")?,
+            Op::NotEquals => count(!values.is_empty(), "`not-equals` takes a value")?,
+            Op::AnyOf => count(!values.is_empty(), "`any-of` takes at least one value")?,
+            Op::Prefix => count(!values.is_empty(), "`prefix` takes a value")?,
+            Op::Contains => count(!values.is_empty(), "`contains` takes a value")?,
+            Op::Exists => count(values.is_empty(), "`exists` takes no value")?,
+        }
+        values.sort_unstable();
+        Ok(match condition.op {
+            Op::Equals | Op::AnyOf => Test::AnyOf(values),
+            Op::NotEquals => Test::NoneOf(values),
+            Op::Prefix => Test::Prefix(values),
+            Op::Contains => Test::Contains(values),
+            Op::Exists => Test::Exists,
+        })
     }
 
-    fn holds(&self, row: &Row) -> bool {
-        let text = self.field.text(row);
-        let Some(text) = text else { return matches!(self.test, Test::NoneOf(_)) };
-        match &self.test {
-            Test::AnyOf(values) => values.iter().any(|v| *v == text),
-            Test::NoneOf(values) => values.iter().all(|v| *v != text),
-            Test::Prefix(values) => values.iter().any(|v| text.starts_with(v.as_str())),
-            Test::Contains(values) => values.iter().any(|v| text.contains(v.as_str())),
+    fn holds(&self, text: Option<&str>) -> bool {
+        let Some(text) = text else { return matches!(self, Test::NoneOf(_)) };
+        let among = |values: &[String]| values.binary_search_by(|value| value.as_str().cmp(text)).is_ok();
+        match self {
+            Test::AnyOf(values) => among(values),
+            Test::NoneOf(values) => !among(values),
+            Test::Prefix(values) => values.iter().any(|value| text.starts_with(value.as_str())),
+            Test::Contains(values) => values.iter().any(|value| text.contains(value.as_str())),
             Test::Exists => true,
         }
     }
@@ -138,6 +134,8 @@ mod tests {
             ("tags.env", Op::Equals, &["stage"], false),
             ("tags.env", Op::NotEquals, &["stage"], true),
             ("tags.env", Op::AnyOf, &["a", "prod-1"], true),
+            ("tags.env", Op::AnyOf, &["z", "prod-1", "a", "b"], true),
+            ("tags.env", Op::NotEquals, &["z", "prod-1", "a"], false),
             ("tags.env", Op::Prefix, &["prod"], true),
             ("tags.env", Op::Contains, &["od-"], true),
             ("tags.env", Op::Exists, &[], true),

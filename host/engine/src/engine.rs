@@ -103,6 +103,16 @@ impl Engine {
         compiled.info(&limits).map(|(info, _)| info)
     }
 
+    /// What a module is that is not to run: as [`Engine::inspect`], within its own limits and under the name that its file has.
+    pub fn inspect_named(&self, bytes: &[u8], wanted_name: &str, options: &RuleOptions) -> Result<RuleInfo, Refusal> {
+        let compiled = self.compile(bytes, options.limits.memory_bytes)?;
+        let (info, _) = compiled.info(&options.limits)?;
+        if info.name != wanted_name {
+            return Err(Refusal::NameDiffers { wanted: wanted_name.to_owned(), found: info.name.to_string() });
+        }
+        Ok(info)
+    }
+
     /// Checks a module as activating it would, and keeps it compiled for as long as the answer lives. `wanted_name` comes
     /// from the file name; `tables` are those configured.
     pub fn load(&self, bytes: &[u8], wanted_name: Option<&str>, options: &RuleOptions, tables: &[(Text, Arc<Table>)]) -> Result<LoadedRule, Refusal> {

@@ -2,7 +2,7 @@
 
 use crate::contract::{LogLevel, TableColumn};
 use crate::failure::{Budget, CallFailure, FailureKind};
-use crate::limits::{Growth, Limits};
+use crate::limits::{Growth, Limits, TABLE_ANSWER_BYTES_MAX};
 use crate::log::LogGate;
 use crate::tables::{KEY_BYTES_MAX, Table, View};
 use std::collections::HashMap;
@@ -15,6 +15,9 @@ pub(crate) type GrantedTables = HashMap<String, Arc<Table>>;
 
 /// Of an error line, what a failure repeats.
 const LAST_ERROR_BYTES_MAX: usize = 256;
+
+/// What a cell costs beside its text when it is a text of its own.
+const CELL_BYTES: usize = size_of::<String>();
 
 /// State of one instance.
 pub(crate) struct Host {
@@ -127,18 +130,43 @@ impl Host {
 }
 
 impl Handle {
-    fn get(&self, key: &str) -> wasmtime::Result<Option<Vec<String>>> {
+    /// The cells of a key's row, as texts.
+    fn get(&self, key: &str, room: &mut Room) -> wasmtime::Result<Option<Vec<String>>> {
         check_key(key)?;
-        Ok(self.table.get(&self.view, key).map(|cells| cells.map(str::to_owned).collect()))
+        room.take(CELL_BYTES)?;
+        let Some(cells) = self.table.get(&self.view, key) else { return Ok(None) };
+        let cells = cells.map(|cell| room.take(CELL_BYTES + cell.len()).map(|()| cell.to_owned()));
+        Ok(Some(cells.collect::<Result<_, _>>()?))
     }
 
     /// Adds one entry to each column.
-    fn add(&self, key: &str, columns: &mut [TableColumn]) -> wasmtime::Result<()> {
+    fn add(&self, key: &str, columns: &mut [TableColumn], room: &mut Room) -> wasmtime::Result<()> {
         check_key(key)?;
-        match self.table.get(&self.view, key) {
-            Some(cells) => columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell)),
-            None => columns.iter_mut().for_each(TableColumn::push_missing),
+        // An end, and for a key that is not there its place.
+        room.take(columns.len() * 2 * size_of::<u32>())?;
+        let Some(cells) = self.table.get(&self.view, key) else {
+            columns.iter_mut().for_each(TableColumn::push_missing);
+            return Ok(());
+        };
+        for (column, cell) in columns.iter_mut().zip(cells) {
+            room.take(cell.len())?;
+            column.push(cell);
         }
+        Ok(())
+    }
+}
+
+/// What one answer of a table may still take. It is counted while the answer is built, because it is the host's memory that
+/// it is built in.
+struct Room(usize);
+
+impl Room {
+    fn new() -> Room {
+        Room(TABLE_ANSWER_BYTES_MAX)
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), Budget> {
+        self.0 = self.0.checked_sub(bytes).ok_or(Budget::TableAnswer(TABLE_ANSWER_BYTES_MAX))?;
         Ok(())
     }
 }
@@ -167,20 +195,22 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     tables.func_wrap("[method]table.get", |mut cx: StoreContextMut<'_, Host>, (table, key): (Resource<TableResource>, WasmStr)| {
         cx.data_mut().spend(1)?;
         let key = key.to_str(&cx)?;
-        Ok((cx.data().handle(&table)?.get(&key)?,))
+        Ok((cx.data().handle(&table)?.get(&key, &mut Room::new())?,))
     })?;
     tables.func_wrap("[method]table.get-many", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
         let keys = taken(&mut cx, &keys)?;
         let handle = cx.data().handle(&table)?;
-        let rows: wasmtime::Result<Vec<_>> = keys.iter().map(|key| handle.get(&key.to_str(&cx)?)).collect();
+        let mut room = Room::new();
+        let rows: wasmtime::Result<Vec<_>> = keys.iter().map(|key| handle.get(&key.to_str(&cx)?, &mut room)).collect();
         Ok((rows?,))
     })?;
     tables.func_wrap("[method]table.get-columns", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
         let keys = taken(&mut cx, &keys)?;
         let handle = cx.data().handle(&table)?;
-        let mut columns: Vec<TableColumn> = (0..handle.view.len()).map(|_| TableColumn::with_rows(keys.len())).collect();
+        let mut room = Room::new();
+        let mut columns: Vec<TableColumn> = (0..handle.view.len()).map(|_| TableColumn::default()).collect();
         for key in &keys {
-            handle.add(&key.to_str(&cx)?, &mut columns)?;
+            handle.add(&key.to_str(&cx)?, &mut columns, &mut room)?;
         }
         Ok((columns,))
     })?;

@@ -9,6 +9,8 @@ pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
 pub const BATCH_ROWS_MAX: u32 = 256;
 /// Texts of one call's rows; more are cut into several calls.
 pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
+/// What a table may answer at once. A batch that looks up more is cut like any that fails, so few rows can have large cells.
+pub(crate) const TABLE_ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Longest dedupe key, bytes.
 pub const DEDUPE_KEY_BYTES_MAX: usize = 1024;
 /// Longest drop reason, characters.
@@ -32,7 +34,8 @@ pub struct Limits {
     pub time_ms: u64,
     /// Time of `describe` and `init`, milliseconds. Default 1,000.
     pub init_ms: u64,
-    /// What a call may hand to the host, bytes. Default 8 MiB.
+    /// What a rule may hand to the host at once, bytes: the answer of a call, and likewise what it passes to one call of a
+    /// host function. Default 8 MiB.
     pub output_bytes: u64,
     /// Keys looked up in tables during one call. Default 10,000.
     pub lookups: u32,

@@ -35,10 +35,18 @@ impl Projection {
         Projection { columns: columns.collect(), rows: 0 }
     }
 
-    /// Fills the columns with the rows named by `chosen` and says how many bytes of text they hold.
-    pub fn fill(&mut self, reads: &[Field], rows: &[Row], chosen: &[u32]) -> usize {
+    /// Fills the columns with the rows named by `chosen`; false as soon as their texts are longer than `bytes_max`. What is in
+    /// the columns then is of no use.
+    pub fn fill(&mut self, reads: &[Field], rows: &[Row], chosen: &[u32], bytes_max: usize) -> bool {
         self.rows = chosen.len() as u32;
-        self.columns.iter_mut().zip(reads).map(|(column, field)| column.fill(field, rows, chosen)).sum()
+        let mut room = bytes_max;
+        self.columns.iter_mut().zip(reads).all(|(column, field)| match column.fill(field, rows, chosen, room) {
+            Some(bytes) => {
+                room -= bytes;
+                true
+            }
+            None => false,
+        })
     }
 
     /// Lends the columns to a call.
@@ -50,7 +58,8 @@ impl Projection {
 }
 
 impl ColumnBuffer {
-    fn fill(&mut self, field: &Field, rows: &[Row], chosen: &[u32]) -> usize {
+    /// Bytes of text that it took; `None` when there is no room for them.
+    fn fill(&mut self, field: &Field, rows: &[Row], chosen: &[u32], room: usize) -> Option<usize> {
         match self {
             ColumnBuffer::Text { ends, missing, heap } => {
                 ends.clear();
@@ -62,8 +71,11 @@ impl ColumnBuffer {
                         None => missing.push(at as u32),
                     }
                     ends.push(heap.len() as u32);
+                    if heap.len() > room {
+                        return None;
+                    }
                 }
-                heap.len()
+                Some(heap.len())
             }
             ColumnBuffer::Integer { values, missing } => {
                 values.clear();
@@ -75,7 +87,7 @@ impl ColumnBuffer {
                     }
                     values.push(value.unwrap_or(0));
                 }
-                0
+                Some(0)
             }
             ColumnBuffer::Tags { heap, rows: spans } => {
                 heap.clear();
@@ -94,8 +106,11 @@ impl ColumnBuffer {
                         });
                         spans.push(TagSpan { key_end, value_end: heap.len() });
                     }
+                    if heap.len() > room {
+                        return None;
+                    }
                 }
-                heap.len()
+                Some(heap.len())
             }
         }
     }

@@ -11,7 +11,11 @@ use serde::Serialize;
 
 const FIELDS_MAX: usize = 64;
 const CONDITIONS_MAX: usize = 16;
-const CONDITION_VALUES_MAX: usize = 1_000;
+/// Values that are looked up whole, of all conditions of a hook.
+const WHOLE_VALUES_MAX: usize = 1_000;
+/// Values that each are searched for in each text, of all conditions of a hook, and their bytes.
+const PART_VALUES_MAX: usize = 64;
+const PART_BYTES_MAX: usize = 4 << 10;
 const TABLES_MAX: usize = 16;
 const SCHEMA_BYTES_MAX: usize = 64 << 10;
 
@@ -145,8 +149,13 @@ fn plan(hook: &contract::HookManifest, name: Hook, batch_rows: u32) -> Result<Ho
         return refuse(format!("{at}: at most {FIELDS_MAX} fields may be read and as many written"));
     }
     let reads = hook.reads.iter().map(|field| Field::parse_read(field).map_err(|e| Refusal::Manifest(format!("{at}: reads: {e}"))));
+    let reads: Vec<Field> = reads.collect::<Result<_, _>>()?;
+    // Each would be copied into every batch once more.
+    if let Some((i, _)) = reads.iter().enumerate().find(|(i, field)| reads[..*i].contains(field)) {
+        return refuse(format!("{at}: reads: `{}` is named twice", hook.reads[i]));
+    }
     let mut plan = HookPlan {
-        reads: reads.collect::<Result<_, _>>()?,
+        reads,
         writes: Vec::new(),
         writes_tags: false,
         drops: false,
@@ -175,8 +184,15 @@ fn conditions(hook: &contract::HookManifest, at: &str) -> Result<When, Refusal> 
     if hook.when.len() > CONDITIONS_MAX {
         return refuse(format!("{at}: when: {} conditions, at most {CONDITIONS_MAX}", hook.when.len()));
     }
-    if hook.when.iter().any(|c| c.values.len() > CONDITION_VALUES_MAX) {
-        return refuse(format!("{at}: when: a condition has at most {CONDITION_VALUES_MAX} values"));
+    let (parts, whole): (Vec<_>, Vec<_>) = hook.when.iter().partition(|c| matches!(c.op, contract::Op::Prefix | contract::Op::Contains));
+    let count = |conditions: &[&contract::Condition]| conditions.iter().map(|c| c.values.len()).sum::<usize>();
+    if count(&whole) > WHOLE_VALUES_MAX {
+        return refuse(format!("{at}: when: {} values, at most {WHOLE_VALUES_MAX} in all conditions together", count(&whole)));
+    }
+    let bytes: usize = parts.iter().flat_map(|c| &c.values).map(String::len).sum();
+    if count(&parts) > PART_VALUES_MAX || bytes > PART_BYTES_MAX {
+        let (count, max) = (count(&parts), PART_VALUES_MAX);
+        return refuse(format!("{at}: when: {count} values of {bytes} bytes for `prefix` and `contains`, at most {max} of {PART_BYTES_MAX} together"));
     }
     When::parse(&hook.when).map_err(|why| Refusal::Manifest(format!("{at}: when: {why}")))
 }
@@ -249,5 +265,42 @@ impl HookPlan {
     /// Whether a write column of this field is of integers.
     pub fn is_integer(field: &Field) -> bool {
         field.kind() == FieldType::Integer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{Condition, HookManifest, HookName, Op};
+
+    fn hook(reads: &[&str], when: Vec<Condition>) -> HookManifest {
+        let reads = reads.iter().map(|field| (*field).to_owned()).collect();
+        HookManifest { hook: HookName::EnrichEvent, reads, writes: Vec::new(), when, max_batch: 0 }
+    }
+
+    fn many(op: Op, count: usize, bytes: usize) -> Condition {
+        Condition { field: "description".to_owned(), op, values: (0..count).map(|i| format!("{i:0bytes$}")).collect() }
+    }
+
+    #[track_caller]
+    fn refused(hook: &HookManifest, says: &str) {
+        let why = plan(hook, Hook::EnrichEvent, 256).map(|_| ()).expect_err("a refusal").to_string();
+        assert!(why.contains(says), "{why}");
+    }
+
+    #[test]
+    fn a_field_is_read_once() {
+        refused(&hook(&["severity", "tags.a", "severity"], Vec::new()), "reads: `severity` is named twice");
+        assert!(plan(&hook(&["severity", "tags.a", "tags.b"], Vec::new()), Hook::EnrichEvent, 256).is_ok());
+    }
+
+    #[test]
+    fn what_conditions_may_cost_is_bounded_for_all_of_a_hook() {
+        let parts = |count: usize, bytes| hook(&[], vec![many(Op::Prefix, count / 2, bytes), many(Op::Contains, count - count / 2, bytes)]);
+        assert!(plan(&parts(64, 64), Hook::EnrichEvent, 256).is_ok());
+        refused(&parts(65, 8), "65 values of 520 bytes for `prefix` and `contains`, at most 64 of 4096");
+        refused(&parts(64, 65), "64 values of 4160 bytes");
+        assert!(plan(&hook(&[], vec![many(Op::AnyOf, 1_000, 8)]), Hook::EnrichEvent, 256).is_ok());
+        refused(&hook(&[], vec![many(Op::AnyOf, 600, 8), many(Op::NotEquals, 401, 8)]), "1001 values, at most 1000");
     }
 }

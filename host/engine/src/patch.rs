@@ -182,9 +182,8 @@ pub(crate) fn apply(plan: &HookPlan, rule: &Text, rows: &mut [Row], chosen: &[u3
         }
         let target = &mut rows[chosen[row as usize] as usize];
         match apply_row(&columns, &mut cursor, place, &loose, rule, target) {
-            Ok(()) if place.is_none() && loose.only_drops() => applied.dropped += 1,
-            Ok(()) => {
-                applied.changed += 1;
+            Ok(written) => {
+                applied.changed += u64::from(written || loose.tags());
                 applied.dropped += u64::from(loose.drops());
             }
             Err(why) => applied.failed.push((row, CallFailure::new(FailureKind::PatchInvalid, why))),
@@ -193,11 +192,12 @@ pub(crate) fn apply(plan: &HookPlan, rule: &Text, rows: &mut [Row], chosen: &[u3
     applied
 }
 
-fn apply_row(columns: &Columns, cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut Row) -> Result<(), String> {
+/// Whether a value of a column was written.
+fn apply_row(columns: &Columns, cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut Row) -> Result<bool, String> {
     // Nearly all patches are small texts and tags, which a field always takes. Only what might be refused half-way pays
     // for a copy to go back to.
     if columns.cannot_fail && loose.is_empty() && row.event.tags.len() + columns.tag_columns <= TAGS_MAX {
-        return place.map_or(Ok(()), |place| cursor.write(place, row)).map_err(|e| e.to_string());
+        return place.map_or(Ok(false), |place| cursor.write(place, row)).map_err(|e| e.to_string());
     }
     let before = row.clone();
     let written = write_all(cursor, place, loose, rule, row);
@@ -207,11 +207,12 @@ fn apply_row(columns: &Columns, cursor: &mut Cursor, place: Option<usize>, loose
     written
 }
 
-fn write_all(cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut Row) -> Result<(), String> {
+fn write_all(cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut Row) -> Result<bool, String> {
+    let mut written = false;
     // Removals first, so that a tag can be renamed or replaced in one patch.
     loose.removed.iter().for_each(|(_, key)| remove_tag(row, key));
     if let Some(place) = place {
-        cursor.write(place, row).map_err(|e| e.to_string())?;
+        written = cursor.write(place, row).map_err(|e| e.to_string())?;
     }
     for (_, key, value) in loose.more {
         write_tag(row, key, value).map_err(|e| e.to_string())?;
@@ -226,7 +227,7 @@ fn write_all(cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: 
             row.dropped = Some(Dropped { rule: rule.clone(), reason: Text::new(reason) });
         }
     }
-    Ok(())
+    Ok(written)
 }
 
 /// The write columns, with what is known of all their values.
@@ -290,15 +291,16 @@ impl Cursor<'_> {
         self.next = place + 1;
     }
 
-    fn write(&mut self, place: usize, row: &mut Row) -> Result<(), WriteError> {
+    /// Whether there was a value to write. The SDK names each row that it has anything for, a drop too, in every column.
+    fn write(&mut self, place: usize, row: &mut Row) -> Result<bool, WriteError> {
         debug_assert_eq!(self.next, place, "rows are patched in order");
         self.next = place + 1;
-        let mut result = Ok(());
+        let mut result = Ok(false);
         for (field, column) in self.fields.iter().zip(&mut self.values) {
             // After a refusal the cursor still has to pass the row's other values.
             match column.next(place) {
-                Some(Value::Text(text)) if result.is_ok() => result = field.write_text(row, text),
-                Some(Value::Integer(n)) if result.is_ok() => result = field.write_integer(row, n),
+                Some(Value::Text(text)) if result.is_ok() => result = field.write_text(row, text).map(|()| true),
+                Some(Value::Integer(n)) if result.is_ok() => result = field.write_integer(row, n).map(|()| true),
                 _ => {}
             }
         }
@@ -383,8 +385,8 @@ impl LooseRow<'_> {
     fn drops(&self) -> bool {
         !self.drops.is_empty()
     }
-    fn only_drops(&self) -> bool {
-        self.drops() && self.more.is_empty() && self.removed.is_empty()
+    fn tags(&self) -> bool {
+        !self.more.is_empty() || !self.removed.is_empty()
     }
 }
 

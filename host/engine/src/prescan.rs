@@ -16,13 +16,13 @@ const TYPES_MAX: u64 = 20_000;
 const CUSTOM_BYTES_MAX: usize = 16 << 20;
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// Refuses what is no component or would be dear to compile. `memory_bytes` is what the module may have at start.
-pub(crate) fn prescan(bytes: &[u8], memory_bytes: u64) -> Result<(), Refusal> {
+/// Refuses what is no component or would be dear to compile. Gives the bytes of memory that the module wants at start.
+pub(crate) fn prescan(bytes: &[u8]) -> Result<u64, Refusal> {
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(Refusal::TooLarge { bytes: bytes.len(), max: COMPONENT_BYTES_MAX });
     }
     look_at_the_head(bytes)?;
-    let mut counts = Counts { memory_bytes, ..Counts::default() };
+    let mut counts = Counts::default();
     let mut encodings: Vec<Encoding> = Vec::new();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|e| damaged(bytes, &e))?;
@@ -40,12 +40,11 @@ pub(crate) fn prescan(bytes: &[u8], memory_bytes: u64) -> Result<(), Refusal> {
         }
         counts.add(&payload, bytes)?;
     }
-    counts.check_memory()
+    Ok(counts.memory_wanted)
 }
 
 #[derive(Default)]
 struct Counts {
-    memory_bytes: u64,
     memory_wanted: u64,
     modules: usize,
     components: usize,
@@ -116,13 +115,6 @@ impl Counts {
         self.types += u64::from(count);
         at_most("types, aliases and instances", self.types, TYPES_MAX)
     }
-
-    fn check_memory(&self) -> Result<(), Refusal> {
-        if self.memory_wanted > self.memory_bytes {
-            return Err(Refusal::MemoryMinimum { wanted: self.memory_wanted, max: self.memory_bytes });
-        }
-        Ok(())
-    }
 }
 
 /// Three of the year's advisories on wasmtime were in transcoding; UTF-8 needs none.
@@ -154,7 +146,9 @@ fn look_at_the_head(bytes: &[u8]) -> Result<(), Refusal> {
     match bytes {
         [] => is("the file is empty"),
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => is("this is a core module; make a component of it with `alertmill rule build` or `wasm-tools component new`"),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            is("this is a core module; make a component of it with `wasm-tools component new`, or as the README wraps a rule")
+        }
         [0, b'a', b's', b'm', rest @ ..] if rest.len() < 4 => is("the file ends within its first 8 bytes"),
         [0, b'a', b's', b'm', ..] => is("a WebAssembly file of a version that this host does not know"),
         [0x7f, b'E', b'L', b'F', ..] => is("this is an ELF program or library; build the rule for wasm32-unknown-unknown"),

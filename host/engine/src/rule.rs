@@ -30,17 +30,20 @@ pub(crate) struct Compiled {
     exports: Exports,
     pub digest: Text,
     size_bytes: u64,
+    /// What its memories have at start.
+    memory_wanted: u64,
 }
 
 impl Compiled {
     /// Checks the bytes and compiles them.
     pub fn new(runtime: &Runtime, bytes: &[u8], memory_bytes: u64) -> Result<Compiled, Refusal> {
-        prescan(bytes, memory_bytes)?;
+        let memory_wanted = prescan(bytes)?;
+        check_memory(memory_wanted, memory_bytes)?;
         let component = Component::from_binary(runtime.engine(), bytes).map_err(|e| Refusal::Compile(format!("{e:#}")))?;
         let interface = Interface::of(&component)?;
         let exports = Exports::find(&component, &interface).map_err(|name| Refusal::ExportMissing(format!("the module does not export `{name}`")))?;
         let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::ExportType { name: "its imports".to_owned(), why: format!("{e:#}") })?;
-        Ok(Compiled { runtime: runtime.clone(), interface, pre, exports, digest: digest_of(bytes), size_bytes: bytes.len() as u64 })
+        Ok(Compiled { runtime: runtime.clone(), interface, pre, exports, digest: digest_of(bytes), size_bytes: bytes.len() as u64, memory_wanted })
     }
 
     /// Asks the module what it is, without config, grants or tables.
@@ -101,6 +104,8 @@ pub(crate) struct Rule {
 impl Rule {
     /// Binds a module to options and tables and tries it: `describe`, the checks, then `init` in a scratch instance.
     pub fn bind(compiled: Arc<Compiled>, wanted_name: Option<&str>, options: RuleOptions, tables: &HashMap<Text, Arc<Table>>) -> Result<Rule, Refusal> {
+        // A module that is compiled already may be wanted with less memory than when it was.
+        check_memory(compiled.memory_wanted, options.limits.memory_bytes)?;
         compiled.interface.check_grants(&options)?;
         let (info, checked) = compiled.info(&options.limits)?;
         if let Some(wanted) = wanted_name.filter(|wanted| *wanted != info.name) {
@@ -175,6 +180,10 @@ impl Rule {
         let log = self.options.grants(Grant::Log).then(|| self.log.clone());
         Host::new(&self.options.limits, self.tables.clone(), log)
     }
+}
+
+fn check_memory(wanted: u64, max: u64) -> Result<(), Refusal> {
+    if wanted <= max { Ok(()) } else { Err(Refusal::MemoryMinimum { wanted, max }) }
 }
 
 fn in_words(failure: &CallFailure) -> String {

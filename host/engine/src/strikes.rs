@@ -31,8 +31,8 @@ impl Strikes {
     /// Counts a strike; true when it puts the rule out.
     pub fn add(&self, now: Instant) -> bool {
         self.total.fetch_add(1, Ordering::Relaxed);
-        self.any.store(true, Ordering::Relaxed);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.any.store(true, Ordering::Relaxed);
         state.recent.retain(|strike| now.saturating_duration_since(*strike) < STRIKE_WINDOW);
         state.recent.push(now);
         if state.recent.len() >= STRIKES_MAX && state.out_since.is_none() {
@@ -55,7 +55,12 @@ impl Strikes {
                 self.any.store(false, Ordering::Relaxed);
                 false
             }
-            None => false,
+            None => {
+                state.recent.retain(|strike| now.saturating_duration_since(*strike) < STRIKE_WINDOW);
+                // Set under the same lock, so a strike that comes now is not lost.
+                self.any.store(!state.recent.is_empty(), Ordering::Relaxed);
+                false
+            }
         }
     }
 
@@ -89,5 +94,8 @@ mod tests {
         for n in 0..10 {
             assert!(!strikes.add(t + n * (STRIKE_WINDOW / 2)));
         }
+        let last = t + 9 * (STRIKE_WINDOW / 2);
+        assert!(!strikes.is_out(last) && strikes.any.load(Ordering::Relaxed));
+        assert!(!strikes.is_out(last + STRIKE_WINDOW) && !strikes.any.load(Ordering::Relaxed), "without a lock again");
     }
 }

@@ -104,6 +104,10 @@ impl Table {
         if columns.is_empty() || columns.len() > COLUMNS_MAX {
             return Err(format!("{} columns asked for; it may be 1 to {COLUMNS_MAX}", columns.len()));
         }
+        // Otherwise a small table could be made to answer many times its size.
+        if let Some((_, twice)) = columns.iter().enumerate().find(|(i, c)| columns[..*i].contains(c)) {
+            return Err(format!("column `{}` is asked for twice", twice.escape_debug()));
+        }
         let position = |name: &String| {
             let unknown = || format!("no column `{}`; there are {}", name.escape_debug(), self.columns.join(", "));
             self.columns.iter().position(|c| c == name).map(|at| at as u32).ok_or_else(unknown)
@@ -324,5 +328,6 @@ mod tests {
     fn an_unknown_column_is_an_error_that_lists_the_known() {
         let table = Table::parse(b"host,owner\na,b\n", None).unwrap();
         assert_eq!(table.view(&["nope".to_owned()]).err().unwrap(), "no column `nope`; there are host, owner");
+        assert_eq!(table.view(&["owner", "host", "owner"].map(str::to_owned)).err().unwrap(), "column `owner` is asked for twice");
     }
 }

@@ -87,6 +87,25 @@ fn any_split_gives_the_rows_of_row_by_row_calls() {
     }
 }
 
+/// What an instance has kept of earlier calls may stop a call, and no row is at fault for it.
+#[test]
+fn a_rule_that_leaks_answers_the_same_however_its_rows_are_cut() {
+    let leaks = options(json!({ "limits": { "memory_bytes": 4 << 20, "time_ms": 5_000 } }));
+    for rows_of_a_call in [1, 7, 30, 150] {
+        let mut bench = Bench::new();
+        let mut chain = bench.chain(&[("leaks", leaks.clone())], &[]);
+        let mut rows = rows_with(300, |i| i % 3 != 0, "poison", "x");
+        for part in rows.chunks_mut(rows_of_a_call) {
+            enrich(&mut *chain, part);
+        }
+        for row in &rows {
+            assert_eq!(tag(row, "note").as_deref(), Some("seen"), "{rows_of_a_call} rows a call, row {}: {:?}", row.index, row.failures);
+            assert!(row.failures.is_empty());
+        }
+        assert!(bench.engine.stats()[0].instances > 1, "the limit was reached");
+    }
+}
+
 #[test]
 fn tables_answer_as_they_are_written() {
     let mut chain = Bench::new().chain(&[("owner-from-table", options(json!({})))], &[("hosts", HOSTS)]);

@@ -6,13 +6,13 @@ mod support;
 use alertmill_core::fields::{remove_tag, write_tag};
 use alertmill_core::row::{DedupeAnswer, Row};
 use alertmill_core::value::Text;
-use alertmill_engine::Table;
+use alertmill_engine::{RuleInfo, Table};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use support::{Bench, dedupe, empty_row, enrich, module, options, set_fields};
+use support::{Bench, COMMITTED, built, dedupe, empty_row, enrich, module, module_of, options, set_fields};
 
 type Rows = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -50,9 +50,33 @@ fn shipped_rules_answer_as_their_cases_say() {
     assert!(count >= 10, "only {count} cases found");
 }
 
+/// A committed module that is older than its sources shows here, where the sources were just built.
+#[test]
+fn committed_modules_say_of_themselves_what_their_sources_say() {
+    let Some(built) = built() else { return };
+    let engine = Bench::new().engine;
+    let says = |dist: &str, name: &str| {
+        let told = engine.inspect(&module_of(dist, name)).map_err(|refusal| refusal.code());
+        // Other bytes are no difference.
+        told.map(|info| RuleInfo { digest: Text::default(), size_bytes: 0, ..info })
+    };
+    let mut count = 0;
+    for folder in ["", "/test"] {
+        for entry in std::fs::read_dir(format!("{COMMITTED}{folder}")).unwrap() {
+            let path = entry.unwrap().path();
+            let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|_| path.extension().is_some_and(|end| end == "wasm")) else { continue };
+            assert_eq!(says(COMMITTED, name), says(&built, name), "{name}: left is rules/dist, right are the sources");
+            count += 1;
+        }
+    }
+    assert!(count >= 20, "only {count} modules found");
+}
+
 fn files() -> Vec<PathBuf> {
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules");
-    let folders = std::fs::read_dir(&rules).unwrap().map(|entry| entry.unwrap().path().join("cases"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folders = std::fs::read_dir(root.join("rules")).unwrap().map(|entry| entry.unwrap().path().join("cases"));
+    // The template is no committed module.
+    let folders = folders.chain(built().map(|_| root.join("guest/rust/template/cases")));
     let files = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
     files.sort();

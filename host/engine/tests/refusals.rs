@@ -73,6 +73,10 @@ fn the_manifest_is_held_against_the_surroundings() {
     refused(other, "name-differs", &["`says`", "`speaks`"]);
     let small = load("says", &options(json!({ "limits": { "memory_bytes": 65_536 } })));
     refused(small, "memory-minimum", &["65536", "limits.memory_bytes"]);
+    // Also when the module is compiled already.
+    let small = options(json!({ "limits": { "memory_bytes": 65_536 } }));
+    assert!(bench.engine.load(&module("says"), None, &options(json!({})), &[]).is_ok());
+    refused(bench.engine.load(&module("says"), None, &small, &[]), "memory-minimum", &["65536"]);
 }
 
 #[test]
@@ -202,7 +206,7 @@ fn bombs_are_refused_before_the_compiler_sees_them() {
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
-/// No cut and no damaged byte panics, and nearly all are refused before the compiler sees them.
+/// No cut and no damaged byte panics; most are refused. Damage inside a function is for the compiler to find.
 #[test]
 fn damage_is_refused_and_never_panics() {
     let engine = engine();
@@ -221,5 +225,6 @@ fn damage_is_refused_and_never_panics() {
         let code = engine.inspect(&bytes).map_or_else(|refusal| refusal.code(), |_| "taken");
         *codes.entry(code).or_insert(0) += 1;
     }
-    println!("{codes:?}");
+    let taken = codes.get("taken").copied().unwrap_or(0);
+    assert!(taken <= 60, "of 120: {codes:?}");
 }

@@ -183,3 +183,18 @@ fn a_tag_can_be_renamed_in_one_patch_and_errors_win_over_patches() {
     assert_eq!((applied.changed, applied.failed.len()), (1, 1));
     assert_eq!(applied.failed[0].1.message, "the rule gave no reason");
 }
+
+/// The SDK names a row that it only drops in `rows` too, with every column missing.
+#[test]
+fn a_drop_is_a_change_only_with_a_value_or_a_tag_beside_it() {
+    let drops = |more_tags| Patches { drops: vec![(0, "why".into())], more_tags, ..patches(&[0], vec![texts(&[None])]) };
+    for (more_tags, changed) in [(vec![], 0), (vec![(0, "a".to_owned(), "v".to_owned())], 1)] {
+        let mut rows = vec![row(0)];
+        let applied = run(&plan(&["description", "tags.*", "drop"]), &mut rows, drops(more_tags)).unwrap();
+        assert_eq!((applied.changed, applied.dropped), (changed, 1));
+    }
+    let mut rows = vec![row(0)];
+    let valued = Patches { drops: vec![(0, "why".into())], ..patches(&[0], vec![texts(&[Some("text")])]) };
+    let applied = run(&plan(&["description", "drop"]), &mut rows, valued).unwrap();
+    assert_eq!((applied.changed, applied.dropped), (1, 1));
+}

@@ -14,9 +14,21 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// A committed module: `says` of `dist/test`, or a shipped rule of `dist`.
+/// Where the committed modules are.
+pub const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/dist");
+
+/// Modules that `cargo xtask rules --check` has just built from the sources, and wants to be tested instead.
+pub fn built() -> Option<String> {
+    std::env::var("ALERTMILL_RULES_DIST").ok()
+}
+
+/// A module: `says` of `dist/test`, or a shipped rule of `dist`.
 pub fn module(name: &str) -> Vec<u8> {
-    let dist = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/dist");
+    module_of(&built().unwrap_or(COMMITTED.to_owned()), name)
+}
+
+/// A module of that folder.
+pub fn module_of(dist: &str, name: &str) -> Vec<u8> {
     let read = |path: String| std::fs::read(&path).map_err(|e| format!("{path}: {e}"));
     read(format!("{dist}/test/{name}.wasm")).or_else(|_| read(format!("{dist}/{name}.wasm"))).unwrap()
 }

@@ -78,7 +78,7 @@ async fn feed(client: &Client, running: &Running, scratch: &Scratch) -> Result<S
             scratch.swap_rule().map_err(|e| bug("the rule's options cannot be written", e))?;
             let generation = running.look_at_rules().await.map_err(|e| bug("the rule was not swapped", format!("{e:#}")))?;
             sent.swapped_after_items = sent.items;
-            sent.generations.1 = generation.unwrap_or(sent.generations.0);
+            sent.generations.1 = generation;
             say(&format!(
                 "swapped live after {} items: severity-by-labels now lifts what is in production; generation {} -> {}",
                 sent.items, sent.generations.0, sent.generations.1

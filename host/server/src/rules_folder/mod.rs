@@ -2,24 +2,31 @@
 //!
 //! A look ([`RulesFolder::look`]) reads what changed since the last one, checks every module as activating it would, and
 //! keeps modules and tables by digest in the data folder. Only then does [`switch`](watch) write the generation's record.
-//! A file that became bad leaves the last good version of its rule in force.
+//! A file that became bad leaves the last good version of its rule in force, with the tables that it needs.
+//!
+//! Files should be written beside and then renamed. One that is written in place is taken once it has stopped changing.
 
+mod kept;
 mod options;
+mod settling;
 pub mod shipped;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use watch::{RulesWatch, Shown};
 
+use self::kept::Kept;
+use self::settling::{Settling, Stamp, stamp};
+use self::tables::Tables;
 use crate::config::Config;
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
-use alertmill_engine::{Engine, RuleInfo, RuleOptions, Table};
+use alertmill_engine::{Engine, RuleInfo, RuleOptions};
 use alertmill_stores::modules::ModuleFiles;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
 
 /// Something in the folder, or a table, that is not used, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,100 +79,186 @@ pub struct RulesFolder {
     tables: BTreeMap<String, crate::config::Table>,
     engine: Engine,
     modules: ModuleFiles,
+    settling: Settling,
     seen: BTreeMap<PathBuf, Seen>,
+    kept: Vec<kept::Checked>,
     table_cache: BTreeMap<String, tables::Kept>,
+    in_force: tables::InForce,
 }
 
-/// What was read of one module, until its file, its options or a table change.
+/// What was read of one module, until its file or its options change.
 struct Seen {
-    stamp: (Stamp, Stamp, Vec<(Text, Text)>),
-    outcome: Result<(RuleEntry, RuleInfo), Problem>,
+    stamps: Option<(Stamp, Stamp)>,
+    /// With the tables that it was checked with, and the look that last asked.
+    outcomes: Vec<(Vec<(Text, Text)>, u64, Outcome)>,
 }
 
-/// Size and time of a file; `None` when it is not there.
-type Stamp = Option<(u64, SystemTime)>;
-
-fn stamp(path: &Path) -> Stamp {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.len(), meta.modified().ok()?))
+/// What a module file says.
+#[derive(Clone)]
+enum Outcome {
+    /// It may run, or is to be listed as disabled.
+    Good { entry: RuleEntry, info: RuleInfo, is_enabled: bool },
+    /// It is not used.
+    Refused(Problem),
+    /// It is being written, or was taken away a moment ago; with what was wrong before.
+    Unsettled(Option<Problem>),
 }
+
+/// A look is to be made again with these tables, by name and digest, as they are in force.
+struct HoldBack(Vec<(Text, Text)>, Problem);
 
 impl RulesFolder {
     /// A folder that may not exist yet.
     pub fn new(config: &Config, engine: Engine, modules: ModuleFiles) -> RulesFolder {
-        RulesFolder { dir: config.rules.dir.clone(), tables: config.tables.clone(), engine, modules, seen: BTreeMap::new(), table_cache: BTreeMap::new() }
+        RulesFolder {
+            dir: config.rules.dir.clone(),
+            tables: config.tables.clone(),
+            engine,
+            modules,
+            settling: Settling::default(),
+            seen: BTreeMap::new(),
+            kept: Vec::new(),
+            table_cache: BTreeMap::new(),
+            in_force: BTreeMap::new(),
+        }
     }
 
     /// Looks once. `in_force` gives the last good version of a rule whose file has become bad.
     pub fn look(&mut self, in_force: &RuleSet) -> Look {
-        let mut look = Look::default();
-        let tables = self.look_at_tables(in_force, &mut look);
+        self.settling.begin();
+        let mut problems = Vec::new();
+        let mut tables = self.look_at_tables(in_force, &mut problems);
         let files = match self.files() {
             Ok(files) => files,
             Err(problem) => {
-                look.problems.push(problem);
-                look.rules = in_force.rules.clone();
-                return look;
+                problems.push(problem);
+                return Look { rules: in_force.rules.clone(), tables: in_force.tables.clone(), problems, ..Look::default() };
             }
         };
-        self.seen.retain(|path, _| files.contains(path));
-        let mut names: BTreeMap<Text, PathBuf> = BTreeMap::new();
-        for path in files {
-            match self.module(&path, &tables, &look.tables) {
-                Ok((entry, _)) if names.contains_key(&entry.name) => {
-                    let message = format!("{} already holds rule `{}`; remove one of the two", names[&entry.name].display(), entry.name);
-                    look.problems.push(Problem { file: path, name: entry.name.to_string(), code: "name-taken".to_owned(), message });
-                }
-                Ok((entry, info)) => {
-                    names.insert(entry.name.clone(), path);
-                    look.rules.push(entry);
-                    look.infos.push(info);
-                }
-                Err(problem) => {
-                    let last_good = in_force.rules.iter().find(|entry| entry.name == problem.name && !names.contains_key(&entry.name));
-                    if let Some(entry) = last_good {
-                        names.insert(entry.name.clone(), path);
-                        look.rules.push(entry.clone());
+        // Ends: with each turn at least one more table is as it is in force.
+        let mut look = loop {
+            match self.judge(&files, &tables, in_force) {
+                Ok(look) => break look,
+                Err(HoldBack(needed, problem)) => {
+                    problems.push(problem);
+                    for (name, digest) in &needed {
+                        match self.table_in_force(digest) {
+                            Some(table) => tables.put(name, digest, table),
+                            None => return Look { rules: in_force.rules.clone(), tables: in_force.tables.clone(), problems, ..Look::default() },
+                        }
                     }
-                    look.problems.push(problem);
                 }
             }
-        }
+        };
+        self.forget(in_force);
+        look.problems.splice(..0, problems);
         look
     }
 
+    /// Which rules run with these tables.
+    fn judge(&mut self, files: &[PathBuf], tables: &Tables, in_force: &RuleSet) -> Result<Look, HoldBack> {
+        let mut look = Look { tables: tables.digests.clone(), ..Look::default() };
+        let found: Vec<(&PathBuf, Outcome)> = files.iter().map(|path| (path, self.module(path, tables))).collect();
+        // A name is a running rule's: neither a disabled file nor one that is not used keeps a good one out.
+        let mut names: BTreeMap<Text, &Path> = BTreeMap::new();
+        for (path, outcome) in &found {
+            if let Outcome::Good { entry, is_enabled: true, .. } = outcome {
+                names.entry(entry.name.clone()).or_insert(path);
+            }
+        }
+        for (path, outcome) in found {
+            let problem = match outcome {
+                Outcome::Good { entry, is_enabled: true, .. } if names[&entry.name] != path => {
+                    let message = format!("{} already holds rule `{}`; remove one of the two", names[&entry.name].display(), entry.name);
+                    look.problems.push(self.problem(path, &entry.name, "name-taken", message));
+                    continue;
+                }
+                Outcome::Good { entry, info, .. } => {
+                    look.rules.push(entry);
+                    look.infos.push(info);
+                    continue;
+                }
+                Outcome::Refused(problem) => Some(problem),
+                Outcome::Unsettled(problem) => problem,
+            };
+            look.problems.extend(problem);
+            let Some(name) = rule_name(path).filter(|name| !names.contains_key(name.as_str())) else { continue };
+            match self.last_good(path, &name, in_force, tables) {
+                Kept::Runs(entry, info) => {
+                    names.insert(entry.name.clone(), path);
+                    look.rules.push(entry);
+                    look.infos.extend(info);
+                }
+                Kept::Needs(tables, problem) => return Err(HoldBack(tables, problem)),
+                Kept::None(problem) => look.problems.extend(problem),
+            }
+        }
+        Ok(look)
+    }
+
+    /// Forgets what this look did not ask for.
+    fn forget(&mut self, in_force: &RuleSet) {
+        let look = self.settling.looks();
+        for seen in self.seen.values_mut() {
+            seen.outcomes.retain(|(_, used, _)| *used == look);
+        }
+        self.forget_checks(in_force);
+        self.forget_tables();
+    }
+
     /// Module files in the order of their names; a folder that is not there holds none.
-    fn files(&self) -> Result<Vec<PathBuf>, Problem> {
+    fn files(&mut self) -> Result<Vec<PathBuf>, Problem> {
         let listing = match std::fs::read_dir(&self.dir) {
-            Ok(listing) => listing,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Ok(listing) => Some(listing),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(self.problem(&self.dir, "", UNREADABLE, format!("the folder cannot be read: {e}"))),
         };
         let mut files = Vec::new();
-        for entry in listing {
+        for entry in listing.into_iter().flatten() {
             // A listing that breaks off must not look like rules that were removed.
             let entry = entry.map_err(|e| self.problem(&self.dir, "", UNREADABLE, format!("the folder cannot be listed: {e}")))?;
             files.extend(Some(entry.path()).filter(|path| path.extension().is_some_and(|e| e == "wasm")));
         }
+        // One that is gone may be about to come back, as when an editor writes it anew.
+        let settling = &mut self.settling;
+        self.seen.retain(|path, _| files.contains(path) || !settling.stamp(path).1);
+        files.extend(self.seen.keys().filter(|path| !files.contains(path)).cloned().collect::<Vec<_>>());
         files.sort();
         Ok(files)
     }
 
-    fn module(&mut self, path: &Path, tables: &[(Text, Arc<Table>)], digests: &[(Text, Text)]) -> Result<(RuleEntry, RuleInfo), Problem> {
-        let now = (stamp(path), stamp(&path.with_extension("toml")), digests.to_vec());
-        if let Some(seen) = self.seen.get(path).filter(|seen| seen.stamp == now) {
-            return seen.outcome.clone();
+    fn module(&mut self, path: &Path, tables: &Tables) -> Outcome {
+        let options = path.with_extension("toml");
+        let (module, module_is_whole) = self.settling.stamp(path);
+        let (beside, options_are_whole) = self.settling.stamp(&options);
+        let (now, look) = (Some((module, beside)), self.settling.looks());
+        let seen = self.seen.entry(path.to_path_buf()).or_insert_with(|| Seen { stamps: None, outcomes: Vec::new() });
+        if seen.stamps != now && !(module_is_whole && options_are_whole) {
+            let problem = seen.outcomes.iter().find_map(|(.., outcome)| if let Outcome::Refused(problem) = outcome { Some(problem.clone()) } else { None });
+            seen.outcomes.iter_mut().for_each(|(_, used, _)| *used = look);
+            return Outcome::Unsettled(problem);
         }
-        let outcome = self.read(path, tables);
-        if outcome.as_ref().is_err_and(Problem::may_pass) {
-            self.seen.remove(path);
-        } else {
-            self.seen.insert(path.to_path_buf(), Seen { stamp: now, outcome: outcome.clone() });
+        if seen.stamps == now
+            && let Some((_, used, outcome)) = seen.outcomes.iter_mut().find(|(digests, ..)| *digests == tables.digests)
+        {
+            *used = look;
+            return outcome.clone();
+        }
+        let outcome = self.read(path, tables).unwrap_or_else(Outcome::Refused);
+        if Some((stamp(path), stamp(&options))) != now {
+            return Outcome::Unsettled(None);
+        }
+        let may_pass = matches!(&outcome, Outcome::Refused(problem) if problem.may_pass());
+        if let Some(seen) = self.seen.get_mut(path).filter(|_| !may_pass) {
+            if seen.stamps != now {
+                *seen = Seen { stamps: now, outcomes: Vec::new() };
+            }
+            seen.outcomes.push((tables.digests.clone(), look, outcome.clone()));
         }
         outcome
     }
 
-    fn read(&self, path: &Path, tables: &[(Text, Arc<Table>)]) -> Result<(RuleEntry, RuleInfo), Problem> {
+    fn read(&self, path: &Path, tables: &Tables) -> Result<Outcome, Problem> {
         let name = rule_name(path)
             .ok_or_else(|| self.problem(path, "", "file-name", "module files are named NN-name.wasm, such as 10-owner-from-table.wasm".to_owned()))?;
         let options =
@@ -174,15 +267,15 @@ impl RulesFolder {
         let info = self.check(path, &name, &bytes, &options, tables)?;
         let digest = self.modules.put(&bytes).map_err(|e| self.problem(path, &name, NOT_KEPT, e.to_string()))?;
         debug_assert_eq!(digest, info.digest.as_str());
-        Ok((options.to_entry(&info), info))
+        Ok(Outcome::Good { entry: options.to_entry(&info), info, is_enabled: options.enabled })
     }
 
-    fn check(&self, path: &Path, name: &str, bytes: &[u8], options: &RuleOptions, tables: &[(Text, Arc<Table>)]) -> Result<RuleInfo, Problem> {
+    fn check(&self, path: &Path, name: &str, bytes: &[u8], options: &RuleOptions, tables: &Tables) -> Result<RuleInfo, Problem> {
         let refused = |refusal: alertmill_engine::Refusal| self.problem(path, name, refusal.code(), refusal.to_string());
         if !options.enabled {
-            return self.engine.inspect(bytes).map_err(refused);
+            return self.engine.inspect_named(bytes, name, options).map_err(refused);
         }
-        self.engine.load(bytes, Some(name), options, tables).map(|rule| rule.info().clone()).map_err(refused)
+        self.engine.load(bytes, Some(name), options, &tables.loaded).map(|rule| rule.info().clone()).map_err(refused)
     }
 
     fn problem(&self, file: &Path, name: &str, code: &str, message: String) -> Problem {
@@ -195,49 +288,4 @@ fn rule_name(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
     let (number, name) = stem.split_once('-')?;
     (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty()).then(|| name.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn file_names_give_rule_names() {
-        let of = |name: &str| rule_name(Path::new(name));
-        assert_eq!(of("rules.d/10-owner-from-table.wasm").as_deref(), Some("owner-from-table"));
-        assert_eq!(of("1-a.wasm").as_deref(), Some("a"));
-        assert_eq!([of("owner.wasm"), of("x-owner.wasm"), of("10-.wasm")], [None, None, None]);
-    }
-
-    #[test]
-    fn what_the_disk_refused_is_tried_again_although_no_file_changed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (rules, kept, table) = (dir.path().join("rules.d"), dir.path().join("modules"), dir.path().join("owners.csv"));
-        std::fs::create_dir(&rules).unwrap();
-        std::fs::write(&table, "key,owner\na,b\n").unwrap();
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist/test/says.wasm");
-        std::fs::copy(module, rules.join("10-says.wasm")).unwrap();
-        let mut config = Config::default();
-        config.rules.dir = rules.clone();
-        config.tables.insert("owners".to_owned(), crate::config::Table { file: table, ..crate::config::Table::default() });
-        let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).unwrap();
-        let mut folder = RulesFolder::new(&config, engine, ModuleFiles::open(&kept).unwrap());
-
-        std::fs::remove_dir(&kept).unwrap();
-        std::fs::write(&kept, "in the way").unwrap();
-        let look = folder.look(&RuleSet::default());
-        let codes: Vec<_> = look.problems.iter().map(|problem| (problem.name.as_str(), problem.code.as_str())).collect();
-        assert_eq!((codes, look.rules.len()), (vec![("owners", NOT_KEPT), ("says", NOT_KEPT)], 0));
-        std::fs::remove_file(&kept).unwrap();
-        std::fs::create_dir(&kept).unwrap();
-        let look = folder.look(&RuleSet::default());
-        assert_eq!((look.problems, look.rules.len(), look.tables.len()), (Vec::new(), 1, 1));
-
-        // A folder that cannot be listed is a problem, and no rule goes.
-        std::fs::rename(&rules, dir.path().join("aside")).unwrap();
-        std::fs::write(&rules, "no folder").unwrap();
-        let in_force = RuleSet { generation: 1, rules: look.rules, tables: look.tables };
-        let look = folder.look(&in_force);
-        assert_eq!((look.problems[0].code.as_str(), &look.rules), (UNREADABLE, &in_force.rules));
-    }
 }

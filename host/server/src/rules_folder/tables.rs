@@ -1,9 +1,11 @@
 //! Tables of the configuration: each file becomes content by digest, and is swapped by a generation like a rule.
 
-use super::{Look, NOT_KEPT, Problem, RulesFolder, Stamp, UNREADABLE, stamp};
+use super::settling::{Stamp, stamp};
+use super::{NOT_KEPT, Problem, RulesFolder, UNREADABLE};
 use alertmill_core::record::RuleSet;
 use alertmill_core::value::Text;
 use alertmill_engine::Table;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A table that was read, until its file changes.
@@ -12,41 +14,67 @@ pub(super) struct Kept {
     outcome: Result<(Text, Arc<Table>), Problem>,
 }
 
+impl Kept {
+    /// Whether it says what a file of this stamp holds.
+    fn says(&self, stamp: Stamp) -> bool {
+        self.stamp == stamp && !self.outcome.as_ref().is_err_and(Problem::may_pass)
+    }
+}
+
+/// The tables that rules are checked with, sorted by name.
+#[derive(Clone, Default)]
+pub(super) struct Tables {
+    /// Name and digest.
+    pub digests: Vec<(Text, Text)>,
+    /// The same tables, to be read.
+    pub loaded: Vec<(Text, Arc<Table>)>,
+}
+
+impl Tables {
+    /// Puts a table in, in the place of the one of its name.
+    pub fn put(&mut self, name: &Text, digest: &Text, table: Arc<Table>) {
+        self.digests.retain(|(known, _)| known != name);
+        self.loaded.retain(|(known, _)| known != name);
+        let at = self.digests.partition_point(|(known, _)| known.as_str() < name.as_str());
+        self.digests.insert(at, (name.clone(), digest.clone()));
+        self.loaded.push((name.clone(), table));
+    }
+}
+
 impl RulesFolder {
     /// Reads the tables whose files changed. One that became bad stays as it is in force.
-    pub(super) fn look_at_tables(&mut self, in_force: &RuleSet, look: &mut Look) -> Vec<(Text, Arc<Table>)> {
-        let mut loaded = Vec::new();
+    pub(super) fn look_at_tables(&mut self, in_force: &RuleSet, problems: &mut Vec<Problem>) -> Tables {
+        let mut tables = Tables::default();
         let names: Vec<String> = self.tables.keys().cloned().collect();
         for name in names {
             match self.table(&name) {
-                Ok((digest, table)) => {
-                    look.tables.push((Text::new(&name), digest));
-                    loaded.push((Text::new(&name), table));
-                }
+                Ok((digest, table)) => tables.put(&Text::new(&name), &digest, table),
                 Err(problem) => {
                     let last_good = in_force.tables.iter().find(|(known, _)| *known == name);
-                    if let Some((known, digest)) = last_good {
-                        loaded.extend(self.kept_table(known, digest));
-                        look.tables.push((known.clone(), digest.clone()));
+                    if let Some((known, digest)) = last_good
+                        && let Some(table) = self.table_in_force(digest)
+                    {
+                        tables.put(known, digest, table);
                     }
-                    look.problems.push(problem);
+                    problems.push(problem);
                 }
             }
         }
-        loaded
+        tables
     }
 
     fn table(&mut self, name: &str) -> Result<(Text, Arc<Table>), Problem> {
-        let now = stamp(&self.tables[name].file);
-        if let Some(kept) = self.table_cache.get(name).filter(|kept| kept.stamp == now) {
+        let file = self.tables[name].file.clone();
+        let (now, is_whole) = self.settling.stamp(&file);
+        if let Some(kept) = self.table_cache.get(name).filter(|kept| !is_whole || kept.says(now)) {
             return kept.outcome.clone();
         }
         let outcome = self.read_table(name);
-        if outcome.as_ref().is_err_and(Problem::may_pass) {
-            self.table_cache.remove(name);
-        } else {
-            self.table_cache.insert(name.to_owned(), Kept { stamp: now, outcome: outcome.clone() });
+        if stamp(&file) != now {
+            let while_read = || Err(self.problem(&file, name, "changing", format!("table `{name}`: the file changed while it was read")));
+            return self.table_cache.get(name).map_or_else(while_read, |kept| kept.outcome.clone());
         }
+        self.table_cache.insert(name.to_owned(), Kept { stamp: now, outcome: outcome.clone() });
         outcome
     }
 
@@ -60,8 +88,25 @@ impl RulesFolder {
         Ok((Text::from(digest), Arc::new(parsed)))
     }
 
-    fn kept_table(&self, name: &Text, digest: &Text) -> Option<(Text, Arc<Table>)> {
+    /// A table of the generation in force; read once for as long as looks ask for it.
+    pub(super) fn table_in_force(&mut self, digest: &Text) -> Option<Arc<Table>> {
+        let look = self.settling.looks();
+        if let Some((used, table)) = self.in_force.get_mut(digest) {
+            *used = look;
+            return Some(table.clone());
+        }
         let bytes = self.modules.get(digest).ok().flatten()?;
-        Table::parse(&bytes, None).ok().map(|table| (name.clone(), Arc::new(table)))
+        let table = Arc::new(Table::parse(&bytes, None).ok()?);
+        self.in_force.insert(digest.clone(), (look, table.clone()));
+        Some(table)
+    }
+
+    /// Forgets tables in force that this look did not ask for.
+    pub(super) fn forget_tables(&mut self) {
+        let look = self.settling.looks();
+        self.in_force.retain(|_, (used, _)| *used == look);
     }
 }
+
+/// Tables in force by digest, with the look that last asked for them.
+pub(super) type InForce = BTreeMap<Text, (u64, Arc<Table>)>;

@@ -20,7 +20,8 @@ pub struct Shown {
 
 /// Looks at the folder and begins generations.
 pub struct RulesWatch {
-    folder: Mutex<RulesFolder>,
+    /// Held for a whole look: two at once would begin two generations of one number.
+    folder: tokio::sync::Mutex<RulesFolder>,
     engine: Engine,
     shown: Arc<Mutex<Shown>>,
 }
@@ -29,7 +30,7 @@ impl RulesWatch {
     /// A watch that goes on from `latest`, the last generation in the journal.
     pub fn new(folder: RulesFolder, engine: Engine, latest: RuleSet) -> RulesWatch {
         let shown = Shown { set: latest, ..Shown::default() };
-        RulesWatch { folder: Mutex::new(folder), engine, shown: Arc::new(Mutex::new(shown)) }
+        RulesWatch { folder: tokio::sync::Mutex::new(folder), engine, shown: Arc::new(Mutex::new(shown)) }
     }
 
     /// The journal began a generation that an earlier process wrote.
@@ -48,8 +49,9 @@ impl RulesWatch {
     /// Looks once, and begins a generation if rules or tables differ from the last one. Gives its number. Reads files and
     /// compiles: call it where waiting is fine.
     pub async fn look(&self, journal: &impl Journal) -> Result<Option<Generation>, PortError> {
+        let mut folder = self.folder.lock().await;
         let before = self.lock().set.clone();
-        let look = self.folder.lock().unwrap_or_else(PoisonError::into_inner).look(&before);
+        let look = folder.look(&before);
         let differs = look.differs_from(&before);
         // The very first generation is begun even when it is empty: every event then has one.
         let next =

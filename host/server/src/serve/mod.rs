@@ -143,9 +143,13 @@ impl Running {
         &self.engine
     }
 
-    /// Looks at the rules folder now instead of at the next interval.
-    pub async fn look_at_rules(&self) -> anyhow::Result<Option<u64>> {
-        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.watch.look(&self.journal))).map_err(|e| anyhow!("{e}"))
+    /// Takes over what is in the rules folder now, instead of at the next intervals. Gives the generation in force after it.
+    pub async fn look_at_rules(&self) -> anyhow::Result<u64> {
+        // What changed is taken by the second look that sees it.
+        for _ in 0..2 {
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.watch.look(&self.journal))).map_err(|e| anyhow!("{e}"))?;
+        }
+        Ok(self.watch.shown().set.generation)
     }
 
     /// Comes back when all records so far are folded and committed.

@@ -1,0 +1,91 @@
+//! The last good version of a rule whose file is not used. It goes on only together with tables that it can run with: the
+//! file of a table may have changed in the meantime, and a generation that cannot be loaded would hold up every other change.
+
+use super::tables::Tables;
+use super::{Problem, RulesFolder};
+use alertmill_core::record::{RuleEntry, RuleSet};
+use alertmill_core::value::Text;
+use alertmill_engine::{Refusal, RuleInfo, RuleOptions};
+use std::path::Path;
+
+/// Whether a rule in force runs with these tables, until one of both changes.
+pub(super) struct Checked {
+    entry: RuleEntry,
+    tables: Vec<(Text, Text)>,
+    outcome: Result<RuleInfo, Refusal>,
+}
+
+/// What becomes of the last good version.
+pub(super) enum Kept {
+    /// It goes on.
+    Runs(RuleEntry, Option<RuleInfo>),
+    /// It needs these tables, by name and digest, as they are in force.
+    Needs(Vec<(Text, Text)>, Problem),
+    /// There is none, or it cannot run whatever is kept.
+    None(Option<Problem>),
+}
+
+impl RulesFolder {
+    /// Looks for the version of `name` in force, for the file at `path` that is not used.
+    pub(super) fn last_good(&mut self, path: &Path, name: &str, in_force: &RuleSet, tables: &Tables) -> Kept {
+        let named = || in_force.rules.iter().filter(|entry| entry.name == name);
+        // Of two entries of one name all but one are disabled.
+        let Some(entry) = named().find(|entry| is_enabled(entry)).or_else(|| named().next()) else { return Kept::None(None) };
+        if !is_enabled(entry) {
+            return Kept::Runs(entry.clone(), None);
+        }
+        let why = match self.runs_with(entry, tables) {
+            Ok(info) => return Kept::Runs(entry.clone(), Some(info)),
+            // No word about rule or table; the next look asks again.
+            Err(Refusal::ContentMissing(_) | Refusal::InitTimeout { .. }) => return Kept::Runs(entry.clone(), None),
+            Err(why) => why,
+        };
+        let changed: Vec<(Text, Text)> =
+            in_force.tables.iter().filter(|(table, _)| self.reads(entry, table)).filter(|table| !tables.digests.contains(table)).cloned().collect();
+        if changed.is_empty() {
+            let message = format!("version {} that was in force cannot run any more: {why}; repair the file", entry.version);
+            return Kept::None(Some(self.problem(path, name, why.code(), message)));
+        }
+        let names = changed.iter().map(|(table, _)| format!("`{table}`")).collect::<Vec<_>>().join(", ");
+        let message = format!("what changed in {names} is not used yet: rule `{name}` cannot run with it: {why}; repair the table or the rule");
+        Kept::Needs(changed, self.problem(path, name, "table-held-back", message))
+    }
+
+    fn runs_with(&mut self, entry: &RuleEntry, tables: &Tables) -> Result<RuleInfo, Refusal> {
+        if let Some(known) = self.kept.iter().find(|known| known.entry == *entry && known.tables == tables.digests) {
+            return known.outcome.clone();
+        }
+        let outcome = self.content(&entry.digest).and_then(|bytes| {
+            let options = RuleOptions::from_entry(entry)?;
+            self.engine.load(&bytes, Some(&entry.name), &options, &tables.loaded).map(|rule| rule.info().clone())
+        });
+        if !matches!(outcome, Err(Refusal::ContentMissing(_) | Refusal::InitTimeout { .. })) {
+            self.kept.push(Checked { entry: entry.clone(), tables: tables.digests.clone(), outcome: outcome.clone() });
+        }
+        outcome
+    }
+
+    /// Forgets what was said of rules and tables that no look asks about any more.
+    pub(super) fn forget_checks(&mut self, in_force: &RuleSet) {
+        // Two sets of tables are compared at most: those in the files, and with some held back.
+        const KEPT_MAX: usize = 256;
+        self.kept.retain(|known| in_force.rules.contains(&known.entry));
+        let more = self.kept.len().saturating_sub(KEPT_MAX);
+        self.kept.drain(..more);
+    }
+
+    fn reads(&self, entry: &RuleEntry, table: &Text) -> bool {
+        let info = self.content(&entry.digest).and_then(|bytes| self.engine.inspect(&bytes));
+        info.is_ok_and(|info| info.tables.iter().any(|name| *table == name.as_str()))
+    }
+
+    fn content(&self, digest: &str) -> Result<Vec<u8>, Refusal> {
+        let missing = || Refusal::ContentMissing(format!("sha256:{digest} is not among the modules of the data folder"));
+        self.modules.get(digest).map_err(|e| Refusal::ContentMissing(e.to_string()))?.ok_or_else(missing)
+    }
+}
+
+/// Whether an entry is to run; one that cannot be read is not said to be off.
+fn is_enabled(entry: &RuleEntry) -> bool {
+    RuleOptions::from_entry(entry).map_or(true, |options| options.enabled)
+}

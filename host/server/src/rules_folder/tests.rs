@@ -1,0 +1,241 @@
+//! Looks at a folder that changes between them, and what they put in force.
+
+use super::*;
+use crate::config::{Config, Table};
+use alertmill_core::rules::RuleSets;
+use tempfile::TempDir;
+
+const HOSTS: &str = "host,owner,team,service,tier\nweb-1,alice,web,shop,1\nweb-2,bob,infra,,\n";
+const GRANT: &str = "grants = [\"tables\"]\n";
+
+/// A folder, a table `hosts` and what is in force, without a journal.
+struct World {
+    dir: TempDir,
+    folder: RulesFolder,
+    engine: Engine,
+    in_force: RuleSet,
+}
+
+impl World {
+    fn new(tables: &[&str], files: &[(&str, &str)]) -> World {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(dir.path().join("rules.d")).expect("rules.d");
+        let mut config = Config::default();
+        config.rules.dir = dir.path().join("rules.d");
+        for name in tables {
+            let table = Table { file: dir.path().join(format!("{name}.csv")), key: "host".to_owned(), ..Table::default() };
+            std::fs::write(&table.file, HOSTS).expect("a table");
+            config.tables.insert((*name).to_owned(), table);
+        }
+        let modules = ModuleFiles::open(&dir.path().join("modules")).expect("modules");
+        let contents = modules.clone();
+        let engine = Engine::new(move |digest: &str| contents.get(digest).ok().flatten().ok_or_else(|| format!("no file of {digest}"))).expect("an engine");
+        let folder = RulesFolder::new(&config, engine.clone(), modules);
+        let world = World { dir, folder, engine, in_force: RuleSet::default() };
+        files.iter().for_each(|(file, module)| world.module(file, module));
+        world
+    }
+
+    fn write(&self, file: &str, content: &str) {
+        std::fs::write(self.dir.path().join(file), content).expect("written");
+    }
+
+    /// Copies a compiled rule: `says` of `dist/test`, or a shipped one.
+    fn module(&self, file: &str, name: &str) {
+        let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist");
+        let bytes = std::fs::read(dist.join(format!("test/{name}.wasm"))).or_else(|_| std::fs::read(dist.join(format!("{name}.wasm"))));
+        std::fs::write(self.dir.path().join("rules.d").join(file), bytes.expect("a compiled rule")).expect("written");
+    }
+
+    /// Looks, and begins the generation that it asks for, as the watch does; whatever a look asks for can be loaded.
+    fn look(&mut self) -> Look {
+        let look = self.folder.look(&self.in_force);
+        if look.differs_from(&self.in_force) {
+            self.in_force = RuleSet { generation: self.in_force.generation + 1, rules: look.rules.clone(), tables: look.tables.clone() };
+            self.engine.register(self.in_force.clone());
+            self.engine.open(self.in_force.generation).map(|_| ()).expect("a generation that can be loaded");
+        }
+        look
+    }
+
+    /// The look that sees a change, and the one that takes it.
+    fn take(&mut self) -> Look {
+        self.look();
+        self.look()
+    }
+
+    fn version(&self, rule: &str) -> Option<&str> {
+        self.in_force.rules.iter().find(|entry| entry.name == rule).map(|entry| entry.version.as_str())
+    }
+
+    fn table(&self, name: &str) -> String {
+        let (_, digest) = self.in_force.tables.iter().find(|(known, _)| *known == name).expect("the table");
+        String::from_utf8(self.folder.modules.get(digest).expect("readable").expect("kept")).expect("text")
+    }
+}
+
+fn codes(look: &Look) -> Vec<&str> {
+    look.problems.iter().map(|problem| problem.code.as_str()).collect()
+}
+
+#[test]
+fn file_names_give_rule_names() {
+    let of = |name: &str| rule_name(Path::new(name));
+    assert_eq!(of("rules.d/10-owner-from-table.wasm").as_deref(), Some("owner-from-table"));
+    assert_eq!(of("1-a.wasm").as_deref(), Some("a"));
+    assert_eq!([of("owner.wasm"), of("x-owner.wasm"), of("10-.wasm")], [None, None, None]);
+}
+
+#[test]
+fn a_table_that_a_refused_rule_cannot_run_with_stays_as_it_is_and_others_go_on() {
+    let mut world = World::new(&["hosts", "other"], &[("10-owner-from-table.wasm", "owner-from-table"), ("20-says.wasm", "says")]);
+    world.write("rules.d/10-owner-from-table.toml", GRANT);
+    assert_eq!(codes(&world.look()), Vec::<&str>::new());
+    assert_eq!(world.in_force.generation, 1);
+
+    // A column is gone: the rule's file is refused with it, and its last version cannot run with it either.
+    world.write("hosts.csv", "host,team,service,tier\nweb-1,web,shop,1\n");
+    let look = world.take();
+    let held = look.problems.iter().find(|problem| problem.code == "table-held-back").unwrap_or_else(|| panic!("{:?}", look.problems));
+    assert!(held.message.contains("`hosts`") && held.message.contains("`owner-from-table`") && held.message.contains("owner"), "{}", held.message);
+    assert!(world.table("hosts").contains("alice"));
+
+    // Meanwhile another rule and another table change.
+    world.module("20-says.wasm", "says-b");
+    world.write("other.csv", "host,owner\nweb-9,zoe\n");
+    let look = world.take();
+    assert_eq!(world.version("says"), Some("1.1.0"), "{:?}", look.problems);
+    assert!(world.table("other").contains("zoe") && world.table("hosts").contains("alice"));
+    assert_eq!(world.version("owner-from-table"), Some("1.0.0"));
+    let generation = world.in_force.generation;
+    world.take();
+    assert_eq!(world.in_force.generation, generation, "looks that find nothing new begin nothing");
+
+    world.write("hosts.csv", "host,owner,team,service,tier\nweb-1,dora,web,shop,1\n");
+    assert_eq!(codes(&world.take()), Vec::<&str>::new());
+    assert!(world.table("hosts").contains("dora"));
+}
+
+#[test]
+fn a_change_of_rule_and_table_that_is_half_bad_keeps_both() {
+    let mut world = World::new(&["hosts"], &[("10-owner-from-table.wasm", "owner-from-table")]);
+    world.write("rules.d/10-owner-from-table.toml", GRANT);
+    world.look();
+    let before = world.in_force.clone();
+    world.write("rules.d/10-owner-from-table.wasm", "rubbish");
+    world.write("hosts.csv", "host\nweb-1\n");
+    let look = world.take();
+    assert_eq!(world.in_force, before, "{:?}", look.problems);
+    assert!(codes(&look).contains(&"not-a-component") && codes(&look).contains(&"table-held-back"), "{:?}", look.problems);
+}
+
+#[test]
+fn options_that_are_half_written_are_not_taken() {
+    let mut world = World::new(&[], &[("10-severity-by-labels.wasm", "severity-by-labels")]);
+    let whole = "[limits]\ntime_ms = 99\n\n[[config.exceptions]]\ntag = \"env\"\nvalues = [\"production\"]\neffect = { at_least = 1 }\n";
+    world.write("rules.d/10-severity-by-labels.toml", whole);
+    world.look();
+    let before = world.in_force.clone();
+    // The same file written anew: cut before the first byte and after the first table, each good TOML by itself.
+    for cut in [0, whole.find("\n\n").expect("two tables") + 1] {
+        world.write("rules.d/10-severity-by-labels.toml", &whole[..cut]);
+        assert_eq!(codes(&world.look()), Vec::<&str>::new());
+        assert_eq!(world.in_force, before, "cut at {cut}");
+    }
+    world.write("rules.d/10-severity-by-labels.toml", whole);
+    world.take();
+    assert_eq!(world.in_force, before);
+    // What stays as it is was meant.
+    world.write("rules.d/10-severity-by-labels.toml", "[limits]\ntime_ms = 77\n");
+    world.take();
+    assert!(world.in_force.rules[0].options.contains("77") && world.in_force.rules[0].config.is_empty());
+}
+
+#[test]
+fn a_table_that_is_half_written_is_not_taken() {
+    let mut world = World::new(&["hosts"], &[]);
+    world.look();
+    world.write("hosts.csv", "host,owner,team,service,tier\nweb-1,dora,web,shop,1\n");
+    assert_eq!(codes(&world.look()), Vec::<&str>::new());
+    assert!(world.table("hosts").contains("bob"), "one line is there, the other not yet");
+    world.write("hosts.csv", "host,owner,team,service,tier\nweb-1,dora,web,shop,1\nweb-2,eve,infra,,\n");
+    world.look();
+    assert!(world.table("hosts").contains("bob"));
+    world.look();
+    assert!(world.table("hosts").contains("eve") && world.in_force.generation == 2);
+}
+
+#[test]
+fn a_rename_is_taken_one_look_later_and_a_file_that_comes_back_was_never_away() {
+    let mut world = World::new(&[], &[("10-says.wasm", "says")]);
+    world.look();
+    world.module("10-says.new", "says-b");
+    let folder = world.dir.path().join("rules.d");
+    std::fs::rename(folder.join("10-says.new"), folder.join("10-says.wasm")).expect("renamed");
+    world.look();
+    assert_eq!(world.version("says"), Some("1.0.0"));
+    world.look();
+    assert_eq!(world.version("says"), Some("1.1.0"));
+
+    std::fs::remove_file(folder.join("10-says.wasm")).expect("removed");
+    world.look();
+    assert_eq!(world.version("says"), Some("1.1.0"));
+    world.module("10-says.wasm", "says-b");
+    world.take();
+    assert_eq!((world.version("says"), world.in_force.generation), (Some("1.1.0"), 2));
+    std::fs::remove_file(folder.join("10-says.wasm")).expect("removed");
+    world.take();
+    assert_eq!(world.version("says"), None);
+}
+
+#[test]
+fn a_disabled_file_takes_no_name_and_has_to_have_its_own() {
+    let mut world = World::new(&[], &[("10-says.wasm", "says"), ("20-says.wasm", "says-b"), ("30-speaks.wasm", "says")]);
+    world.write("rules.d/10-says.toml", "enabled = false\n");
+    world.write("rules.d/30-speaks.toml", "enabled = false\n");
+    let look = world.look();
+    assert_eq!(codes(&look), ["name-differs"], "{:?}", look.problems);
+    let listed: Vec<&str> = world.in_force.rules.iter().map(|entry| entry.version.as_str()).collect();
+    assert_eq!(listed, ["1.0.0", "1.1.0"], "the first is off, the second runs");
+
+    // A bad file before it does not take the name either, and of two good ones the first has it.
+    world.write("rules.d/10-says.toml", "");
+    world.write("rules.d/10-says.wasm", "rubbish");
+    world.take();
+    assert_eq!(world.version("says"), Some("1.1.0"));
+    world.module("10-says.wasm", "says");
+    assert!(codes(&world.take()).contains(&"name-taken"));
+    assert_eq!(world.version("says"), Some("1.0.0"));
+}
+
+#[test]
+fn what_the_disk_refused_is_tried_again_although_no_file_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rules, kept, table) = (dir.path().join("rules.d"), dir.path().join("modules"), dir.path().join("owners.csv"));
+    std::fs::create_dir(&rules).unwrap();
+    std::fs::write(&table, "key,owner\na,b\n").unwrap();
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist/test/says.wasm");
+    std::fs::copy(module, rules.join("10-says.wasm")).unwrap();
+    let mut config = Config::default();
+    config.rules.dir = rules.clone();
+    config.tables.insert("owners".to_owned(), Table { file: table, ..Table::default() });
+    let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).unwrap();
+    let mut folder = RulesFolder::new(&config, engine, ModuleFiles::open(&kept).unwrap());
+
+    std::fs::remove_dir(&kept).unwrap();
+    std::fs::write(&kept, "in the way").unwrap();
+    let look = folder.look(&RuleSet::default());
+    let codes: Vec<_> = look.problems.iter().map(|problem| (problem.name.as_str(), problem.code.as_str())).collect();
+    assert_eq!((codes, look.rules.len()), (vec![("owners", NOT_KEPT), ("says", NOT_KEPT)], 0));
+    std::fs::remove_file(&kept).unwrap();
+    std::fs::create_dir(&kept).unwrap();
+    let look = folder.look(&RuleSet::default());
+    assert_eq!((look.problems, look.rules.len(), look.tables.len()), (Vec::new(), 1, 1));
+
+    // A folder that cannot be listed is a problem, and no rule goes.
+    std::fs::rename(&rules, dir.path().join("aside")).unwrap();
+    std::fs::write(&rules, "no folder").unwrap();
+    let in_force = RuleSet { generation: 1, rules: look.rules, tables: look.tables };
+    let look = folder.look(&in_force);
+    assert_eq!((look.problems[0].code.as_str(), &look.rules), (UNREADABLE, &in_force.rules));
+}
