@@ -66,13 +66,5 @@ fn body(items: impl Iterator<Item = serde_json::Value>) -> RecordBody {
         spans.push(ItemSpan { bytes: start..heap.len() as u32, request_index });
     }
     let counts = DoorCounts { received: spans.len() as u64, ..DoorCounts::default() };
-    RecordBody::Items(Items {
-        tenant: "system".into(),
-        source: "events".into(),
-        door: Door::Events,
-        idempotency_key: None,
-        counts,
-        heap: heap.into(),
-        spans,
-    })
+    RecordBody::Items(Items { tenant: "system".into(), source: "events".into(), door: Door::Events, idempotency_key: None, counts, heap: heap.into(), spans })
 }

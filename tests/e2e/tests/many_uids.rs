@@ -55,7 +55,12 @@ fn run(past: u64, windows: u64) -> f64 {
         .collect();
     ratios.sort_by(f64::total_cmp);
     let median = ratios[ratios.len() / 2];
-    println!("many_uids: {} new events; CPU against an empty folder: median {median:.2}, from {:.2} to {:.2}", windows * WINDOW, ratios[0], ratios[ratios.len() - 1]);
+    println!(
+        "many_uids: {} new events; CPU against an empty folder: median {median:.2}, from {:.2} to {:.2}",
+        windows * WINDOW,
+        ratios[0],
+        ratios[ratios.len() - 1]
+    );
 
     let before = view::ledger(&mut full)["folded"];
     for first in [0, past - RETRIES] {

@@ -86,10 +86,8 @@ impl Alert {
             (Some(status), Some(at)) => Some((status, at)),
             _ => None,
         };
-        let lasting = state.get("starts_at").and_then(Value::as_int).map(|starts_at| Lasting {
-            starts_at,
-            ends_at: state.get("ends_at").and_then(Value::as_int),
-        });
+        let lasting =
+            state.get("starts_at").and_then(Value::as_int).map(|starts_at| Lasting { starts_at, ends_at: state.get("ends_at").and_then(Value::as_int) });
         let dimensions = match doc.get("dimensions") {
             Some(Value::List(list)) => list.iter().filter_map(dimension_from_value).collect(),
             _ => Vec::new(),

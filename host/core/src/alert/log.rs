@@ -45,7 +45,17 @@ impl LogEntry {
 
     /// An entry that no event caused.
     pub fn of_system(alert_id: Text, op_type: &'static str, now_s: i64, description: &str) -> LogEntry {
-        LogEntry { alert_id, op_type, create_time: now_s, time: now_s, description: Value::from(description), event_id: None, severity: None, status: None, next: None }
+        LogEntry {
+            alert_id,
+            op_type,
+            create_time: now_s,
+            time: now_s,
+            description: Value::from(description),
+            event_id: None,
+            severity: None,
+            status: None,
+            next: None,
+        }
     }
 }
 

@@ -26,10 +26,7 @@ impl Alert {
             Some(labels) if labels.is_truthy() => labels.clone(),
             _ => Value::List(Vec::new()),
         };
-        let mut dimensions: Vec<Tag> = key_names()
-            .filter(|key| !DEFAULT_KEYS.contains(key) && *key != NO_DATA_KEY)
-            .map(|key| dimension(&event, key))
-            .collect();
+        let mut dimensions: Vec<Tag> = key_names().filter(|key| !DEFAULT_KEYS.contains(key) && *key != NO_DATA_KEY).map(|key| dimension(&event, key)).collect();
         if let Some(Value::List(more)) = extra_info.get("additional_dimensions") {
             dimensions.extend(more.iter().filter_map(dimension_from_value));
         }

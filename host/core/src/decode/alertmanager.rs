@@ -37,9 +37,7 @@ pub(super) fn to_item(posted: Item, bytes: &[u8]) -> Result<Item, Refusal> {
     });
     let keys = posted.labels.iter().map(|(key, _)| Value::Text(Text::from(format!("tags.{key}"))));
     item.set(ItemField::DedupeKeys, Value::List(keys.collect()));
-    let tag = |(key, value): (Text, Text)| {
-        Value::Object(vec![(Text::new_static("key"), Value::Text(key)), (Text::new_static("value"), Value::Text(value))])
-    };
+    let tag = |(key, value): (Text, Text)| Value::Object(vec![(Text::new_static("key"), Value::Text(key)), (Text::new_static("value"), Value::Text(value))]);
     item.set(ItemField::Tags, Value::List(posted.labels.into_iter().map(tag).collect()));
 
     let mut ours = Value::Object(Vec::new());

@@ -1,10 +1,10 @@
 //! Keyed: what decides which alert an event belongs to. A dedupe rule's answer, else the event's own keys.
 
+use crate::event::Fingerprint;
 use crate::identity::{Algorithm, fingerprint_of_keys, fingerprint_of_rule, fingerprint_unique};
 use crate::pipeline::fingerprint::fingerprint_bk_monitor;
 use crate::row::{DedupeAnswer, Row};
 use crate::rules::{RuleChain, RuleTally};
-use crate::event::Fingerprint;
 
 /// Shards: the unit of ownership between processes; a fingerprint is always in the same one.
 pub const SHARDS: usize = 64;

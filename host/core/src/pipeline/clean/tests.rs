@@ -73,10 +73,7 @@ fn poison_is_refused_by_name() {
         (r#"{"time":true}"#, "not-number: time is not a number of seconds"),
         (r#"{"time":1e300}"#, "not-number: time is not a number of seconds"),
         (r#"{"time":1700000000.5}"#, "fine"),
-        (
-            r#"{"extra_info":{"origin_alarm":{"data":{"access_time":"x"}}}}"#,
-            "not-number: extra_info.origin_alarm.data.access_time is not a number of seconds",
-        ),
+        (r#"{"extra_info":{"origin_alarm":{"data":{"access_time":"x"}}}}"#, "not-number: extra_info.origin_alarm.data.access_time is not a number of seconds"),
         (r#"{"extra_info":{"origin_alarm":{"data":{"access_time":null}}}}"#, "fine"),
         (r#"{"strategy_id":"nine"}"#, "not-integer: strategy_id is not an integer"),
         (r#"{"strategy_id":[9]}"#, "not-integer: strategy_id is not an integer"),
