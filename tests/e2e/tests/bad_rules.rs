@@ -21,6 +21,7 @@ fn each_is_refused_by_name_and_the_others_run() {
     for (file, module, _) in BAD {
         site = site.rule(file, module, "");
     }
+    let site = site.rule("85-dedupe-by-tags.wasm", "dedupe-by-tags", "enabled = false");
     let mut server = site.start();
     let rules = server.json("/api/v1/rules");
     let rows = rules["items"].as_array().expect("items");
@@ -38,6 +39,7 @@ fn each_is_refused_by_name_and_the_others_run() {
     for name in ["says", "severity-by-labels"] {
         assert_eq!(row(name)["state"], "active", "{rules}");
     }
+    assert_eq!(row("dedupe-by-tags")["state"], "disabled", "{rules}");
 
     server.post_events(&[event("1", "Flows", "web-1", now_s(), "ABNORMAL")]);
     let alert = until("the event becomes an alert", PATIENCE, || view::alert_named(&mut server, "Flows"));

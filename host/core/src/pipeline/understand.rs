@@ -40,7 +40,7 @@ pub fn understand(journaled: Journaled, config: &UnderstandConfig, rows: &mut Ve
         };
         match item.and_then(|item| place.event(item, config)) {
             Ok(row) => rows.push(row),
-            Err(letter) => dead_letters.push(letter),
+            Err(letter) => dead_letters.push(*letter),
         }
     }
 }
@@ -54,7 +54,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn event(&self, mut item: Item, config: &UnderstandConfig) -> Result<Row, DeadLetter> {
+    fn event(&self, mut item: Item, config: &UnderstandConfig) -> Result<Row, Box<DeadLetter>> {
         if self.i as u32 >= EVENTS_PER_RECORD_MAX {
             return Err(self.dead("too-many-events", format!("a record gives at most {EVENTS_PER_RECORD_MAX} events")));
         }
@@ -121,8 +121,8 @@ impl Place<'_> {
         }
     }
 
-    fn dead(&self, code: &'static str, detail: String) -> DeadLetter {
-        DeadLetter {
+    fn dead(&self, code: &'static str, detail: String) -> Box<DeadLetter> {
+        Box::new(DeadLetter {
             ordinal: self.ordinal,
             index: self.i as u32,
             received_at_ms: self.received_at_ms,
@@ -131,7 +131,7 @@ impl Place<'_> {
             code: Text::new_static(code),
             detail,
             item: self.items.bytes(self.i).to_vec(),
-        }
+        })
     }
 }
 

@@ -138,7 +138,7 @@ pub struct RuleRow {
     pub generation: u64,
     /// Where it takes part: `enrich-event`, `dedupe`.
     pub hooks: Vec<String>,
-    /// `active`, `struck-out` or `refused`.
+    /// `active`, `struck-out`, `disabled` or `refused`.
     pub state: String,
     /// Why it does not run, with the remedy.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
 //! The watched rules folder and the engine as the API shows them.
 
 use super::reads::{RuleReads, RuleRow, RuleStats};
-use crate::rules_folder::RulesWatch;
+use crate::rules_folder::{RulesWatch, is_enabled};
 use alertmill_engine::{Engine, RuleInfo, RuleStatsSnapshot};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl RuleReads for WatchedRules {
                 digest: format!("sha256:{}", entry.digest),
                 generation: shown.set.generation,
                 hooks: info.map(hooks).unwrap_or_default(),
-                state: if stats.is_some_and(|s| s.struck_out) { "struck-out" } else { "active" }.to_owned(),
+                state: state(is_enabled(entry), stats.is_some_and(|s| s.struck_out)).to_owned(),
                 detail: None,
                 stats: stats.map(numbers).unwrap_or_default(),
             }
@@ -44,6 +44,14 @@ impl RuleReads for WatchedRules {
             ..RuleRow::default()
         });
         running.chain(refused).collect()
+    }
+}
+
+fn state(is_enabled: bool, is_struck_out: bool) -> &'static str {
+    match (is_enabled, is_struck_out) {
+        (false, _) => "disabled",
+        (true, true) => "struck-out",
+        (true, false) => "active",
     }
 }
 

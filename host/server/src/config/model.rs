@@ -143,7 +143,7 @@ section! {
     Rules {
         /// Folder of rule modules: `NN-name.wasm`, with an optional `NN-name.toml`. It may be missing.
         dir: PathBuf = "rules.d".into(),
-        /// Milliseconds between two looks at that folder; 0 looks only at start.
+        /// Milliseconds between two looks at that folder; a change is taken once two looks saw the same file. 0 looks only at start.
         poll_ms: u64 = 1_000,
     }
 }

@@ -66,7 +66,7 @@ impl<S> SocketGuard<S> {
     fn watch_head(&mut self, is_pending: bool, bytes: usize, cx: &mut Context<'_>) -> io::Result<()> {
         let stage = self.stage.now();
         self.head_deadline.take_if(|(of, _)| *of != stage);
-        if bytes > 0 && stage % 2 == 0 && self.head_deadline.is_none() {
+        if bytes > 0 && stage.is_multiple_of(2) && self.head_deadline.is_none() {
             self.head_deadline = Some((stage, Box::pin(sleep(self.head))));
         }
         let Some((_, deadline)) = self.head_deadline.as_mut().filter(|_| is_pending) else { return Ok(()) };

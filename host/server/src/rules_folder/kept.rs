@@ -2,7 +2,7 @@
 //! file of a table may have changed in the meantime, and a generation that cannot be loaded would hold up every other change.
 
 use super::tables::Tables;
-use super::{Problem, RulesFolder};
+use super::{Problem, RulesFolder, is_enabled};
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
 use alertmill_engine::{Refusal, RuleInfo, RuleOptions};
@@ -16,6 +16,7 @@ pub(super) struct Checked {
 }
 
 /// What becomes of the last good version.
+#[allow(clippy::large_enum_variant, reason = "one at a time, and it lives for a moment")]
 pub(super) enum Kept {
     /// It goes on.
     Runs(RuleEntry, Option<RuleInfo>),
@@ -83,9 +84,4 @@ impl RulesFolder {
         let missing = || Refusal::ContentMissing(format!("sha256:{digest} is not among the modules of the data folder"));
         self.modules.get(digest).map_err(|e| Refusal::ContentMissing(e.to_string()))?.ok_or_else(missing)
     }
-}
-
-/// Whether an entry is to run; one that cannot be read is not said to be off.
-fn is_enabled(entry: &RuleEntry) -> bool {
-    RuleOptions::from_entry(entry).map_or(true, |options| options.enabled)
 }

@@ -89,12 +89,21 @@ pub struct RulesFolder {
 /// What was read of one module, until its file or its options change.
 struct Seen {
     stamps: Option<(Stamp, Stamp)>,
-    /// With the tables that it was checked with, and the look that last asked.
-    outcomes: Vec<(Vec<(Text, Text)>, u64, Outcome)>,
+    outcomes: Vec<Judged>,
+}
+
+/// What came of a module with certain tables.
+struct Judged {
+    /// Names and digests.
+    tables: Vec<(Text, Text)>,
+    /// The look that last asked.
+    asked: u64,
+    outcome: Outcome,
 }
 
 /// What a module file says.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "one for each file of the folder")]
 enum Outcome {
     /// It may run, or is to be listed as disabled.
     Good { entry: RuleEntry, info: RuleInfo, is_enabled: bool },
@@ -200,7 +209,7 @@ impl RulesFolder {
     fn forget(&mut self, in_force: &RuleSet) {
         let look = self.settling.looks();
         for seen in self.seen.values_mut() {
-            seen.outcomes.retain(|(_, used, _)| *used == look);
+            seen.outcomes.retain(|judged| judged.asked == look);
         }
         self.forget_checks(in_force);
         self.forget_tables();
@@ -234,15 +243,15 @@ impl RulesFolder {
         let (now, look) = (Some((module, beside)), self.settling.looks());
         let seen = self.seen.entry(path.to_path_buf()).or_insert_with(|| Seen { stamps: None, outcomes: Vec::new() });
         if seen.stamps != now && !(module_is_whole && options_are_whole) {
-            let problem = seen.outcomes.iter().find_map(|(.., outcome)| if let Outcome::Refused(problem) = outcome { Some(problem.clone()) } else { None });
-            seen.outcomes.iter_mut().for_each(|(_, used, _)| *used = look);
+            let problem = seen.outcomes.iter().find_map(|judged| if let Outcome::Refused(problem) = &judged.outcome { Some(problem.clone()) } else { None });
+            seen.outcomes.iter_mut().for_each(|judged| judged.asked = look);
             return Outcome::Unsettled(problem);
         }
         if seen.stamps == now
-            && let Some((_, used, outcome)) = seen.outcomes.iter_mut().find(|(digests, ..)| *digests == tables.digests)
+            && let Some(judged) = seen.outcomes.iter_mut().find(|judged| judged.tables == tables.digests)
         {
-            *used = look;
-            return outcome.clone();
+            judged.asked = look;
+            return judged.outcome.clone();
         }
         let outcome = self.read(path, tables).unwrap_or_else(Outcome::Refused);
         if Some((stamp(path), stamp(&options))) != now {
@@ -253,7 +262,7 @@ impl RulesFolder {
             if seen.stamps != now {
                 *seen = Seen { stamps: now, outcomes: Vec::new() };
             }
-            seen.outcomes.push((tables.digests.clone(), look, outcome.clone()));
+            seen.outcomes.push(Judged { tables: tables.digests.clone(), asked: look, outcome: outcome.clone() });
         }
         outcome
     }
@@ -288,4 +297,9 @@ fn rule_name(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
     let (number, name) = stem.split_once('-')?;
     (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty()).then(|| name.to_owned())
+}
+
+/// Whether an entry is to run; one that cannot be read is not said to be off.
+pub fn is_enabled(entry: &RuleEntry) -> bool {
+    RuleOptions::from_entry(entry).map_or(true, |options| options.enabled)
 }
