@@ -18,7 +18,7 @@ pub fn shrink(seed: u64, setup: Setup, failure: Failure) -> (u64, Setup, Failure
         let mut candidates = smaller(&best.1).into_iter().flat_map(|setup| (0..SEEDS_EACH).map(move |n| (seed + n * SEED_STEP, setup)));
         let smaller = candidates.find_map(|(seed, setup)| {
             tries += 1;
-            let failure = simulate(seed, &setup).err().filter(|_| tries <= TRIES_MAX)?;
+            let failure = if tries <= TRIES_MAX { simulate(seed, &setup).err()? } else { return None };
             (failure.promise == best.2.promise).then_some((seed, setup, failure))
         });
         match smaller {

@@ -69,6 +69,9 @@ impl Alert {
             state.set("starts_at", Value::Int(lasting.starts_at));
             state.set("ends_at", lasting.ends_at.map_or(Value::Null, Value::Int));
         }
+        if let Some((event_id, starts_at)) = &self.ended_by {
+            state.set("ended_by", Value::List(vec![event_id.clone(), Value::Int(*starts_at)]));
+        }
         state.to_json().into_bytes()
     }
 
@@ -88,6 +91,10 @@ impl Alert {
         };
         let lasting =
             state.get("starts_at").and_then(Value::as_int).map(|starts_at| Lasting { starts_at, ends_at: state.get("ends_at").and_then(Value::as_int) });
+        let ended_by = match state.get("ended_by") {
+            Some(Value::List(pair)) => pair.first().cloned().zip(pair.get(1).and_then(Value::as_int)),
+            _ => None,
+        };
         let dimensions = match doc.get("dimensions") {
             Some(Value::List(list)) => list.iter().filter_map(dimension_from_value).collect(),
             _ => Vec::new(),
@@ -116,6 +123,7 @@ impl Alert {
             next_status,
             lasting,
             timed_out: state.get("timed_out") == Some(&Value::Bool(true)),
+            ended_by,
             event_count: int("event_count")? as u64,
             revision: int("revision")? as u64,
             rule_generation: int("rule_generation")? as u64,

@@ -87,6 +87,8 @@ pub struct Alert {
     pub lasting: Option<Lasting>,
     /// A time-out ended it, so that its sender may still hold the condition for true.
     pub timed_out: bool,
+    /// The item of a re-sending source that ended it: `event_id`, and the start of its episode.
+    pub ended_by: Option<(Value, i64)>,
     /// Distinct events that opened, updated, converged into or ended it.
     pub event_count: u64,
     /// Rises with every change, wherever commits begin and end; external version of the document.

@@ -53,6 +53,7 @@ impl Alert {
             next_status: Some((Status::Closed, now_s + config.close_after_s)),
             lasting,
             timed_out: false,
+            ended_by: None,
             event_count: 1,
             revision: 1,
             rule_generation: generation,

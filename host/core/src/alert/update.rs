@@ -38,6 +38,7 @@ impl Alert {
             Status::Recovered if config.recover_window_s > 0 => self.delay_recovery(&row, now_s, config),
             Status::Recovered | Status::Closed => {
                 let log = self.end(EndReason::Event(&row.event), now_s);
+                self.ended_by = row.lasting.map(|lasting| (row.event.event_id, lasting.starts_at));
                 Updated { role: EventRole::Ended, logs: vec![log] }
             }
         }

@@ -17,7 +17,7 @@ use super::expiry::is_expired;
 use super::prepare::{Prepared, PreparedBody, PreparedRecord};
 use super::understand::EPISODE_AGE_MAX_S;
 use crate::alert::{Alert, EndReason, LifecycleConfig, LogEntry};
-use crate::event::{Fingerprint, Status};
+use crate::event::{Event, Fingerprint, Status};
 use crate::identity::alert_seq;
 use crate::ledger::{Ledger, Outcome, StoredOnly};
 use crate::ports::{Commit, EventRole, PortError, Restored};
@@ -53,12 +53,21 @@ enum Slot {
 }
 
 /// What later events need of an alert that has ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct EndedAlert {
     seq: u64,
     end_time: i64,
+    /// The item that ended it, if a re-sending source did: `event_id`, and the start of its episode.
+    ended_by: Option<(Value, i64)>,
     /// Ended by us, so that its sender may still hold the condition for true.
     timed_out: bool,
+}
+
+impl EndedAlert {
+    /// Whether it was an event that ended it, and not the end of another sender's item.
+    fn is_over(&self, event: &Event, starts_at: i64) -> bool {
+        !self.timed_out && self.ended_by.as_ref().is_none_or(|(event_id, start)| *event_id == event.event_id && *start == starts_at)
+    }
 }
 
 /// The state of the fold, and the only place where alerts change.
@@ -71,6 +80,8 @@ pub struct Fold {
     /// (in ms, seq) -> fingerprint: when the end of an alert may be forgotten. Nobody waits for it.
     ended: BTreeMap<(i64, u64), Fingerprint>,
     position: u64,
+    /// A record was folded in this life.
+    has_begun: bool,
     now_ms: i64,
     started_at_ms: i64,
     ledger: Ledger,
@@ -87,6 +98,7 @@ impl Fold {
             timers: BTreeMap::new(),
             ended: BTreeMap::new(),
             position: restored.position,
+            has_begun: false,
             now_ms: restored.received_at_ms,
             started_at_ms: restored.started_at_ms,
             ledger: Ledger::restore(&restored.ledger),
@@ -158,8 +170,10 @@ impl Fold {
             return Err(PortError::Fatal(format!("{} events and {} answers whether they are known; this is a bug", prepared.rows.len(), known.len())));
         }
         let mut last = self.position;
-        for record in &prepared.records {
-            if record.ordinal != last + 1 {
+        for (i, record) in prepared.records.iter().enumerate() {
+            // The journal may have lost its front, or the state may have begun anew: a life starts with what there is.
+            let is_first = !self.has_begun && i == 0 && record.ordinal > last;
+            if record.ordinal != last + 1 && !is_first {
                 return Err(PortError::Fatal(format!(
                     "record {} came after record {last}; this is a bug, a restart reads on from {}",
                     record.ordinal, self.position
@@ -228,6 +242,7 @@ impl Fold {
             PreparedBody::Start | PreparedBody::Clock => {}
         }
         self.position = record.ordinal;
+        self.has_begun = true;
     }
 
     /// One event (spec 02 section 4.1).
@@ -280,32 +295,44 @@ impl Fold {
     /// A re-sending source's item that was counted before moves only the time-outs of its open alert. If no alert holds
     /// it any more, though its sender still holds the condition for true, it counts again, from now, under a new uid.
     fn refresh(&mut self, row: &mut Row, known: bool, batch: &mut Batch) -> Option<Outcome> {
-        let lasting = row.lasting?;
+        let lasting = row.lasting.filter(|_| row.event.status == Status::Abnormal)?;
         let (now_s, lifecycle) = (self.now_s(), self.config.lifecycle);
         // So long after its start nobody can tell whether its uid was counted and forgotten, so that known or not must make
         // no difference: stores may forget at different moments before and after a restart.
         let may_be_forgotten = now_s.saturating_sub(lasting.starts_at) >= EPISODE_AGE_MAX_S;
+        let is_old = known || may_be_forgotten;
         if row.dropped.is_some() {
             // It is stored once, and must hold no alert open.
-            return (known || may_be_forgotten).then_some(Outcome::StoredOnly(StoredOnly::RuleDropped));
+            return is_old.then_some(Outcome::StoredOnly(StoredOnly::RuleDropped));
         }
+        let severity = row.event.severity_level();
         let again = match self.slot_mut(&row.fingerprint) {
             Some(Slot::Open { alert, .. }) => {
+                let is_worse = severity < alert.severity && !alert.severity_by_rule;
                 // A rule may have put items of other labels, with the same start, into one alert: they are no re-sends.
                 let is_same = |held: crate::row::Lasting| held.starts_at == lasting.starts_at && alert.event.event_id == row.event.event_id;
-                if alert.lasting.is_some_and(|held| known || may_be_forgotten || is_same(held)) {
-                    alert.refresh(lasting.ends_at, now_s, &lifecycle);
-                    batch.touched.insert(alert.seq, Touched::Open(row.fingerprint));
-                    self.schedule(&row.fingerprint);
-                    return Some(Outcome::Refreshed);
+                match alert.lasting {
+                    // It takes the milder alert's place, as when it was sent for the first time.
+                    Some(_) if is_worse => is_old,
+                    // Only what the alert has counted holds it open.
+                    Some(held) if severity > alert.event.severity_level() && !is_same(held) => {
+                        return is_old.then_some(Outcome::StoredOnly(StoredOnly::LowerSeverity));
+                    }
+                    Some(held) if is_old || is_same(held) => {
+                        alert.refresh(lasting.ends_at, now_s, &lifecycle);
+                        batch.touched.insert(alert.seq, Touched::Open(row.fingerprint));
+                        self.schedule(&row.fingerprint);
+                        return Some(Outcome::Refreshed);
+                    }
+                    Some(_) => false,
+                    None => may_be_forgotten,
                 }
-                may_be_forgotten
             }
-            Some(Slot::Ended(ended)) if ended.timed_out => known || may_be_forgotten,
-            // Its alert was ended by an event: what is known is a retry that was late.
-            Some(Slot::Ended(_)) => may_be_forgotten,
+            // What was ended by its own sender is a retry that was late. Others, of another replica or of labels that a rule
+            // has put together, are still firing.
+            Some(Slot::Ended(ended)) => may_be_forgotten || known && !ended.is_over(&row.event, lasting.starts_at),
             // The rules gave it another fingerprint since, or its alert is long forgotten.
-            None => known || may_be_forgotten,
+            None => is_old,
         };
         if again {
             row.event.uid = row.uid_if_reopened?;
@@ -466,5 +493,5 @@ impl Fold {
 
 fn remember(alert: &Alert) -> EndedAlert {
     let end_time = alert.end_time.unwrap_or(alert.latest_time);
-    EndedAlert { seq: alert.seq, end_time, timed_out: alert.timed_out }
+    EndedAlert { seq: alert.seq, end_time, ended_by: alert.ended_by.clone(), timed_out: alert.timed_out }
 }

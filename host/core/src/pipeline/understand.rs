@@ -103,7 +103,7 @@ impl Place<'_> {
             dropped: None,
             severity_by_rule: false,
             failures: Vec::new(),
-            lasting: episode.filter(|_| event.status == Status::Abnormal).map(|e| e.lasting),
+            lasting: episode.map(|e| e.lasting),
             uid_if_reopened,
             event,
         })

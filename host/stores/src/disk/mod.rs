@@ -33,6 +33,11 @@ pub(crate) struct RealDisk;
 impl Disk for RealDisk {
     fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
         let unfinished = path.with_extension(UNFINISHED);
+        // One that could not be removed after a failure would be in the way for ever.
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let file = durable::create_new(&unfinished)?;
         let fill = || {
             durable::preallocate(&file, bytes)?;
@@ -44,8 +49,9 @@ impl Disk for RealDisk {
         match fill() {
             Ok(()) => Ok(Box::new(file)),
             Err(error) => {
-                // Its records are with whoever asked; left here it would only take space from the next attempt.
+                // Its records are with whoever asked, who says that they were not taken: neither name may stay.
                 let _ = std::fs::remove_file(&unfinished);
+                let _ = std::fs::remove_file(path);
                 Err(error)
             }
         }

@@ -72,7 +72,9 @@ pub(super) fn store_event(row: &Row, now_s: i64, batch: &mut Batch) -> u32 {
     let _ = serde_json::to_writer(&mut batch.commit.event_heap, &row.event.document());
     let end = heap_end(batch);
     let access_time = row.event.access_time().as_int().unwrap_or(now_s);
-    let newest = row.event.time_s().max(access_time).max(now_s);
+    // An episode may start ahead of us: its uid decides until it is a day old.
+    let starts_at = row.lasting.map_or(now_s, |lasting| lasting.starts_at);
+    let newest = row.event.time_s().max(access_time).max(starts_at).max(now_s);
     batch.commit.events.push(StoredEvent {
         uid: row.event.uid,
         known_until_s: newest.min(now_s + REMEMBER_S) + REMEMBER_S,

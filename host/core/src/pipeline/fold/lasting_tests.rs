@@ -217,3 +217,72 @@ fn batch_boundaries_never_show() {
         batched.tables.check_same(&single.tables, &format!("{at_once} records at once"));
     }
 }
+
+#[test]
+fn a_replica_that_still_fires_opens_again_what_the_other_has_ended() {
+    let mut life = Life::with(without_grace());
+    let (a, b) = (T, T + 7);
+    life.alertmanager(T + 10, &[&firing("", a, Some(T + 250)), &firing("", b, Some(T + 257))]);
+    let over = firing("", b, Some(T + 60));
+    life.alertmanager(T + 60, &[&over]);
+    assert_eq!(life.statuses(), ["RECOVERED"]);
+    // What B itself said before, late: it is over.
+    life.alertmanager(T + 61, &[&firing("", b, Some(T + 257))]);
+    assert_eq!((life.statuses(), life.count("duplicates")), (vec!["RECOVERED"], 1));
+    life.restart();
+    life.alertmanager(T + 62, &[&firing("", b, Some(T + 257))]);
+    assert_eq!((life.statuses(), life.count("duplicates")), (vec!["RECOVERED"], 2));
+    life.alertmanager(T + 70, &[&firing("", a, Some(T + 310))]);
+    assert_eq!(life.statuses(), ["RECOVERED", "ABNORMAL"]);
+    life.check_counted_once();
+}
+
+/// Items of all severities in one alert, as a dedupe rule makes it.
+fn together() -> Rules {
+    Rules { dedupe: |row| row.dedupe = DedupeAnswer::Key("all".into()), ..Rules::default() }
+}
+
+const CRITICAL: &str = r#","severity":"critical""#;
+const WARNING: &str = r#","severity":"warning""#;
+
+#[test]
+fn a_milder_item_holds_no_worse_alert_open() {
+    let mut life = Life::with(without_grace());
+    life.rules = together();
+    life.alertmanager(T, &[&firing(CRITICAL, T, Some(T + 240))]);
+    for minute in 1..4 {
+        let now = T + minute * MINUTE;
+        life.alertmanager(now, &[&firing(WARNING, T, Some(now + 240))]);
+    }
+    assert_eq!((life.alert(0).event_count, life.count("stored_only.lower-severity"), life.count("refreshed")), (1, 3, 0));
+    assert_eq!(life.tables.events.len(), 2, "the milder one is stored once");
+    // The critical one is no longer sent: it ends, and the warning, which still fires, has its own alert.
+    life.clock(T + 240);
+    life.alertmanager(T + 250, &[&firing(WARNING, T, Some(T + 490))]);
+    assert_eq!((life.statuses(), life.alert(1).severity), (vec!["RECOVERED", "ABNORMAL"], 2));
+    life.check_counted_once();
+}
+
+#[test]
+fn a_warning_that_still_fires_opens_again_when_the_critical_one_is_over() {
+    let mut life = Life::with(without_grace());
+    life.rules = together();
+    life.alertmanager(T, &[&firing(CRITICAL, T, Some(T + 240)), &firing(WARNING, T, Some(T + 240))]);
+    life.alertmanager(T + 60, &[&firing(CRITICAL, T, Some(T + 60))]);
+    assert_eq!(life.statuses(), ["RECOVERED"]);
+    life.alertmanager(T + 61, &[&firing(WARNING, T, Some(T + 300))]);
+    assert_eq!((life.statuses(), life.alert(1).severity), (vec!["RECOVERED", "ABNORMAL"], 2));
+    life.check_counted_once();
+}
+
+#[test]
+fn a_worse_item_that_began_long_ago_takes_the_milder_alerts_place() {
+    let mut life = Life::with(without_grace());
+    life.rules = together();
+    life.alertmanager(T, &[&firing(WARNING, T, Some(T + 240))]);
+    life.alertmanager(T + 60, &[&firing(CRITICAL, T - 25 * HOUR, Some(T + 300))]);
+    assert_eq!((life.statuses(), life.alert(1).severity), (vec!["CLOSED", "ABNORMAL"], 1));
+    life.alertmanager(T + 120, &[&firing(CRITICAL, T - 25 * HOUR, Some(T + 360))]);
+    assert_eq!((life.statuses().len(), life.count("refreshed")), (2, 1));
+    life.check_counted_once();
+}

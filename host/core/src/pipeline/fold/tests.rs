@@ -144,3 +144,18 @@ fn a_batch_that_would_lose_events_is_refused() {
         assert!(matches!(&refused, Err(PortError::Fatal(why)) if why.contains(says)), "{refused:?}");
     }
 }
+
+#[test]
+fn a_life_begins_with_what_the_journal_still_holds_and_goes_on_without_a_gap() {
+    let records = |ordinals: &[u64]| {
+        let record = |ordinal: &u64| PreparedRecord { ordinal: *ordinal, received_at_ms: 0, generation: 0, body: PreparedBody::Clock };
+        Prepared { records: ordinals.iter().map(record).collect(), ..Prepared::default() }
+    };
+    let mut fold = Fold::restore(&Restored { position: 4, ..Restored::default() }, FoldConfig::default()).unwrap();
+    assert_eq!(fold.check(&records(&[9, 10]), &[]), Ok(()), "the journal has lost its front");
+    assert!(fold.check(&records(&[9, 11]), &[]).is_err() && fold.check(&records(&[3]), &[]).is_err());
+    let commit = fold.apply(records(&[9, 10]), Vec::new());
+    assert_eq!((commit.from, commit.to), (4, 10));
+    assert!(fold.check(&records(&[12]), &[]).is_err());
+    assert_eq!(fold.check(&records(&[11]), &[]), Ok(()));
+}
