@@ -1,4 +1,4 @@
-//! The event: one observation of one thing, cleaned (spec 01), in upstream's field names.
+//! The event: one observation of one thing, cleaned (docs/semantics.md, Clean), in upstream's field names.
 
 use crate::value::{Text, Value};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -137,7 +137,7 @@ impl Serialize for Tag {
     }
 }
 
-/// A cleaned event. `Value::Null` means that the field is absent. Field types: spec 01 section 1.
+/// A cleaned event. `Value::Null` means that the field is absent. Field types: docs/semantics.md, Clean.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Event {
     /// `id` of the document.
@@ -236,7 +236,7 @@ impl Event {
         self.tags.iter().rev().find(|tag| tag.key == key).map(|tag| &tag.value)
     }
 
-    /// `access_time` of the origin alarm, else `time`: what expiry looks at (spec 01 section 6).
+    /// `access_time` of the origin alarm, else `time`: what expiry looks at (docs/semantics.md, Expiry).
     pub fn access_time(&self) -> &Value {
         let sent = self.extra_info.path(&ACCESS_TIME);
         sent.filter(|time| !time.is_null()).unwrap_or(&self.time)

@@ -1,4 +1,4 @@
-//! The closed table of fields that rules may read and write (DESIGN.md section 5): name, type, access.
+//! The closed table of fields that rules may read and write: name, type, access.
 
 use crate::decode::{KEY_BYTES_MAX, OUR_MARKS};
 use crate::event::Tag;
@@ -275,7 +275,7 @@ impl Field {
         }
     }
 
-    /// The integer of a row; `None` is missing. Texts of digits count as integers in `bk_biz_id` (spec 09 row 16).
+    /// The integer of a row; `None` is missing. Texts of digits count as integers in `bk_biz_id`.
     pub fn integer(&self, row: &Row) -> Option<i64> {
         let e = &row.event;
         let Field::Known(known) = self else { return None };

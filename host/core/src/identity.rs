@@ -70,7 +70,7 @@ pub fn uid(key: UidKey, source: &str, event: &Event, time: TimeAsSent<'_>) -> Ui
 }
 
 /// The fingerprint of the event's own dedupe keys: names bound to typed values, so that swapped or retyped values never
-/// collide (spec 09 row 13).
+/// collide (docs/semantics.md, Differences, row 13).
 pub fn fingerprint_of_keys(event: &Event) -> Fingerprint {
     let mut hash = Typed(Sha256::new());
     hash.text("keys");

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! item_fields {
     ($($variant:ident $name:literal)*) => {
-        /// A top-level field that has a meaning (spec 01 section 1).
+        /// A top-level field that has a meaning (docs/semantics.md, Clean).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         #[allow(missing_docs)]
@@ -135,7 +135,7 @@ pub struct ItemLimits {
 }
 
 impl ItemLimits {
-    /// Our own doors (DESIGN.md section 3; limits in `/limits`).
+    /// Our own doors (docs/coercion.md, Bounds).
     pub const STRICT: ItemLimits = ItemLimits { depth_max: 32, entries_max: 1_000, strict: true };
     /// Upstream's clean: whatever Python's parser takes.
     pub const UPSTREAM: ItemLimits = ItemLimits { depth_max: 120, entries_max: usize::MAX, strict: false };

@@ -105,7 +105,7 @@ pub struct StoredEvent {
     pub uid: Uid,
     /// Seconds until which a retry of this uid must be recognised.
     pub known_until_s: i64,
-    /// Seconds that choose the day index (spec 01 section 7).
+    /// Seconds that choose the day index (docs/semantics.md, Expiry).
     pub index_time_s: i64,
     /// Where its JSON lies in `event_heap`.
     pub document: std::ops::Range<u32>,
@@ -142,7 +142,7 @@ pub struct AlertWrite {
     pub revision: u64,
     /// Generation of its last folded event.
     pub rule_generation: u64,
-    /// The document (spec 04 section 3), JSON.
+    /// The document (docs/semantics.md, Documents), JSON.
     pub document: Vec<u8>,
     /// What the fold needs to go on with it, beside the document; opaque to stores.
     pub state: Vec<u8>,
@@ -175,7 +175,7 @@ pub struct AlertEvents {
     pub events: Vec<(u32, EventRole)>,
 }
 
-/// One log document (spec 04 section 4).
+/// One log document (docs/semantics.md, Logs).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogWrite {
     /// The alert.

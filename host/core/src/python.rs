@@ -1,5 +1,5 @@
 //! What upstream's Python makes of a JSON value: its text, its integer, its hash. Byte for byte, because fingerprints
-//! and uids under `bk-monitor` rest on it (spec 01 sections 2 to 4).
+//! and uids under `bk-monitor` rest on it (docs/semantics.md, Identity).
 
 mod md5;
 mod number;

@@ -1,5 +1,5 @@
 //! Figures of the stores on this machine: `cargo run --release -p alertmill-stores --example measure -- journal|commits|deep_20m_uids [dir]`.
-//! They print what docs and DESIGN.md quote; nothing else depends on them.
+//! They print what ARCHITECTURE.md quotes; nothing else depends on them.
 
 use alertmill_core::event::{Fingerprint, Status};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, EventRole, Journal, KnownUids, StoredEvent};

@@ -1,4 +1,4 @@
-//! What a run found wrong: a promise of DESIGN section 3, or that the simulation itself could not go on.
+//! What a run found wrong: a promise of ARCHITECTURE.md, or that the simulation itself could not go on.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The alert's document (spec 04 section 3): whole, with its revision, and read back at start.
+//! The alert's document (docs/semantics.md, Documents): whole, with its revision, and read back at start.
 
 use super::{Alert, open::dimension_from_value};
 use crate::event::{Event, Fingerprint, Status, Tag, Uid, unhex};

@@ -1,4 +1,4 @@
-//! Log entries of an alert (spec 02 section 7, spec 04 section 4).
+//! Log entries of an alert (docs/semantics.md, Logs).
 
 use crate::event::{Event, Status};
 use crate::value::{Text, Value};

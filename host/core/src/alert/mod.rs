@@ -1,7 +1,7 @@
 //! The alert: what one fingerprint's events fold into. Pure: open alerts + events + time -> alerts, logs, time-outs.
 //!
-//! Reading order: [`open`] (spec 02 section 4.4), [`update`] (4.2), [`end`], then [`fold`](crate::pipeline::fold), which
-//! chooses between them for each event (4.1). [`document`] is the form that Elasticsearch holds (spec 04 section 3).
+//! Reading order: [`open`], [`update`], [`end`], then [`fold`](crate::pipeline::fold), which chooses between them for each
+//! event (docs/semantics.md, Fold). [`document`] is the form that Elasticsearch holds (the same, Documents).
 
 mod document;
 mod end;
@@ -108,7 +108,7 @@ impl Alert {
         self.status == Status::Abnormal
     }
 
-    /// Seconds, at least 60 (spec 02 section 6).
+    /// Seconds, at least 60 (docs/semantics.md, Documents).
     pub fn duration(&self) -> i64 {
         let first = match &self.first_anomaly_time {
             Value::Int(n) => *n,

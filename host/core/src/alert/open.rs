@@ -1,4 +1,4 @@
-//! A new alert from an event (spec 02 section 4.4).
+//! A new alert from an event (docs/semantics.md, Fold: open).
 
 use super::{Alert, LifecycleConfig, LogEntry};
 use crate::event::{Status, Tag};

@@ -1,5 +1,5 @@
-//! An event meets an open alert (spec 02 section 4.2), with event-time order where upstream has none (spec 09 rows 18,
-//! 53 to 56): only an event at least as new as the newest one moves the alert forward or ends it.
+//! An event meets an open alert (docs/semantics.md, Fold), with event-time order where upstream has none (the same,
+//! Differences, rows 18 and 53 to 56): only an event at least as new as the newest one moves the alert forward or ends it.
 
 use super::{Alert, EndReason, LifecycleConfig, LogEntry};
 use crate::event::Status;
@@ -17,7 +17,7 @@ pub struct Updated {
 }
 
 impl Alert {
-    /// Folds one event in. The caller has settled severity (spec 02 section 4.1 rows 2 and 3).
+    /// Folds one event in. The caller has settled severity (docs/semantics.md, Fold, rows 8 and 9).
     pub fn update(&mut self, row: Row, now_s: i64, generation: u64, config: &LifecycleConfig) -> Updated {
         self.update_time = now_s;
         self.event_count += 1;

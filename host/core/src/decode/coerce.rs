@@ -192,7 +192,7 @@ fn time(field: ItemField, value: Value) -> Result<Value, Refusal> {
     Err(Refusal::new(Code::Time, pointer(field), what))
 }
 
-/// One type at the border for what upstream mixes (spec 09 row 16).
+/// One type at the border for what upstream mixes (docs/semantics.md, Differences, row 16).
 fn whole(field: ItemField, value: Value) -> Result<Value, Refusal> {
     let Some(text) = value.as_text() else {
         return match value {
@@ -253,7 +253,7 @@ fn texts(field: ItemField, value: Value) -> Result<Value, Refusal> {
     Ok(value)
 }
 
-/// The forms of a target that upstream's CMDB step chokes on, with the whole batch (spec 01 section 8).
+/// The forms of a target that upstream's CMDB step chokes on, with the whole batch (docs/semantics.md, Clean: poison).
 fn check_target(item: &mut Item) -> Result<(), Refusal> {
     let refuse = |why| Err(Refusal::new(Code::Type, "/target", why));
     let target_type = item.get(ItemField::TargetType).as_text().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Clean: one item becomes one event, by upstream's coercions (spec 01 sections 1, 2, 4 and 5). Total: any JSON gives an
-//! event or a reason.
+//! Clean: one item becomes one event, by upstream's coercions (docs/semantics.md, Clean). Total: any JSON gives an event
+//! or a reason.
 //!
 //! Two steps, because upstream fails in two places: [`clean`] refuses what upstream ignores with a log line, and
-//! [`check_poison`] what passes there and then takes a whole batch down (section 8).
+//! [`check_poison`] what passes there and then takes a whole batch down.
 
 mod poison;
 mod tags;
@@ -251,7 +251,7 @@ fn severity(value: &Value) -> Value {
     Value::Int(to_int(value).map_or(3, |n| n.clamp(1, 3)))
 }
 
-/// The level that the origin alarm carries, as JSON text inside of its values (spec 01 section 5).
+/// The level that the origin alarm carries, as JSON text inside of its values (docs/semantics.md, Clean).
 fn dynamic_severity(extra_info: &Value) -> Option<Value> {
     let text = extra_info.path(&["origin_alarm", "data", "values", "extra_info"])?.as_text()?;
     let inner = Value::from_json(text.as_bytes()).ok()?;

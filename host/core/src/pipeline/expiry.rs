@@ -1,4 +1,4 @@
-//! When an event is too old to touch an alert, and which daily index its document belongs to (spec 01 sections 6 and 7).
+//! When an event is too old to touch an alert, and which daily index its document belongs to (docs/semantics.md, Expiry).
 
 use crate::event::Event;
 use crate::value::{Text, Value};

@@ -1,5 +1,5 @@
-//! Upstream's identity of an event and of what it is about: dedupe keys, `dedupe_md5`, uid (spec 01 sections 3 and 4).
-//! The keyed ones are in [`identity`](crate::identity).
+//! Upstream's identity of an event and of what it is about: dedupe keys, `dedupe_md5`, uid (docs/semantics.md, Identity
+//! and Fingerprint). The keyed ones are in [`identity`](crate::identity).
 
 use crate::event::{Event, Uid, unhex};
 use crate::python::{Md5Of, count_md5, equal};

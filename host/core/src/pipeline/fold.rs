@@ -1,7 +1,7 @@
 //! The fold: prepared events + open alerts + time -> one commit. One thread per process, in journal order, pure.
 //!
-//! Spec 02 section 4.1 with DESIGN section 6: severity never gates an end event, an end event never opens an alert, only
-//! the newest event time moves an alert forward.
+//! docs/semantics.md, Fold: severity never gates an end event, an end event never opens an alert, only the newest event
+//! time moves an alert forward.
 
 mod batch;
 #[cfg(test)]
@@ -245,7 +245,7 @@ impl Fold {
         self.has_begun = true;
     }
 
-    /// One event (spec 02 section 4.1).
+    /// One event (the table of docs/semantics.md, Fold).
     fn row(&mut self, mut row: Row, known: bool, generation: u64, batch: &mut Batch) -> Outcome {
         // An event of this batch is as known as one of an earlier commit, or the cut into batches would show.
         let known = known || batch.stored.contains(&row.event.uid);

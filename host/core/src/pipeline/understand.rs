@@ -109,7 +109,7 @@ impl Place<'_> {
         })
     }
 
-    /// What a sender may leave out, beside the event_id, which decode fills in (DESIGN section 6).
+    /// What a sender may leave out, beside the event_id, which decode fills in (docs/semantics.md, Clean).
     fn fill_defaults(&self, item: &mut Item, received_s: i64) {
         if item.get(ItemField::PluginId).is_null() {
             item.set(ItemField::PluginId, Value::Text(self.items.source.clone()));
@@ -153,7 +153,7 @@ struct Episode {
     identity: Value,
 }
 
-/// Settles status and time of an Alertmanager item: it fires until `ends_at` has passed (DESIGN section 6).
+/// Settles status and time of an Alertmanager item: it fires until `ends_at` has passed (docs/semantics.md, Re-sends).
 fn settle_episode(item: &mut Item, received_s: i64) -> Episode {
     let of = |name: &str| item.get(ItemField::ExtraInfo).path(&["alertmanager", name]).and_then(Value::as_int);
     let starts_at = of("starts_at_s").unwrap_or(received_s);

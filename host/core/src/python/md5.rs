@@ -1,4 +1,4 @@
-//! Upstream's hash of a value (spec 01 section 4): blind to the order of lists and to the kind of scalars.
+//! Upstream's hash of a value (docs/semantics.md, Identity): blind to the order of lists and to the kind of scalars.
 
 use super::text::text_of;
 use crate::event::hex_digits;

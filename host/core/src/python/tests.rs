@@ -9,7 +9,7 @@ fn md5(text: &str) -> String {
     hex(&count_md5(&json(text))).to_string()
 }
 
-/// The table of spec 01 section 4.
+/// Hashes that upstream makes (docs/semantics.md, Identity).
 #[test]
 fn hashes_are_upstreams() {
     for (name, value, expected) in [

@@ -26,7 +26,7 @@ pub struct BenchArgs {
     pub dir: Option<PathBuf>,
 }
 
-/// A row by its name (DESIGN.md section 10).
+/// A row by its name (docs/benchmarks.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum RowName {

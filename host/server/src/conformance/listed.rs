@@ -1,5 +1,5 @@
-//! Differences that are meant: where spec 09 says that Alertmill does better than upstream. Each is listed with its path,
-//! upstream's value and ours, so that nothing else can hide behind a listed vector.
+//! Differences that are meant: where docs/semantics.md, Differences, says that Alertmill does better than upstream. Each is
+//! listed with its path, upstream's value and ours, so that nothing else can hide behind a listed vector.
 
 use super::Problem;
 use anyhow::{Context, Result};
@@ -23,7 +23,7 @@ pub struct Listed {
 pub struct ListedVector {
     /// `suite/name`.
     pub name: String,
-    /// Row of spec 09.
+    /// Row of docs/semantics.md, Differences.
     pub row: u32,
     /// Why, in a sentence.
     pub why: String,

@@ -1,5 +1,5 @@
-//! The promises (DESIGN section 3), checked on the simulated disk. I5 needs a second store; I9 and I10 are kept outside of
-//! what is simulated and tested there.
+//! The promises (ARCHITECTURE.md, Promises), checked on the simulated disk. I5 needs a second store; I9 and I10 are kept
+//! outside of what is simulated and tested there.
 
 mod golden;
 mod witness;

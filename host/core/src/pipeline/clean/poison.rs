@@ -1,4 +1,5 @@
-//! Events that are clean and yet break what comes after in upstream, with all others of their batch (spec 01 section 8).
+//! Events that are clean and yet break what comes after in upstream, with all others of their batch (docs/semantics.md,
+//! Clean: poison).
 
 use super::CleanError;
 use crate::event::Event;

@@ -1,4 +1,4 @@
-//! Tags of an item (spec 01 section 2).
+//! Tags of an item (docs/semantics.md, Clean).
 
 use super::CleanError;
 use crate::event::Tag;
