@@ -302,7 +302,7 @@ impl Fold {
         let may_be_forgotten = now_s.saturating_sub(lasting.starts_at) >= EPISODE_AGE_MAX_S;
         let is_old = known || may_be_forgotten;
         if row.dropped.is_some() {
-            // It is stored once, and must hold no alert open.
+            // It is stored when it first comes, and must hold no alert open. A day after its start nobody can tell whether it was.
             return is_old.then_some(Outcome::StoredOnly(StoredOnly::RuleDropped));
         }
         let severity = row.event.severity_level();
