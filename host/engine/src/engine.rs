@@ -188,14 +188,16 @@ impl Engine {
         }
         let mut rules = Vec::with_capacity(set.rules.len());
         for entry in &set.rules {
+            let why = |e: Refusal| format!("rule `{}` {} (sha256:{}): {}: {e}", entry.name, entry.version, entry.digest, e.code());
+            let options = RuleOptions::from_entry(entry).map_err(why)?;
+            // A disabled entry takes no name, before the one that runs or behind it.
+            if !options.enabled {
+                continue;
+            }
             if rules.iter().any(|known: &Arc<Rule>| known.info.name == entry.name) {
                 return Err(format!("rule `{}` is there twice; a name stands for one rule", entry.name));
             }
-            let why = |e: Refusal| format!("rule `{}` {} (sha256:{}): {}: {e}", entry.name, entry.version, entry.digest, e.code());
-            let options = RuleOptions::from_entry(entry).map_err(why)?;
-            if options.enabled {
-                rules.push(self.rule(set, entry, options, &tables).map_err(why)?);
-            }
+            rules.push(self.rule(set, entry, options, &tables).map_err(why)?);
         }
         Ok(rules.into())
     }
