@@ -13,6 +13,8 @@ pub(super) struct Checked {
     entry: RuleEntry,
     tables: Vec<(Text, Text)>,
     outcome: Result<RuleInfo, Refusal>,
+    /// The tables that it reads, once somebody asked.
+    reads: Option<Vec<Text>>,
 }
 
 /// What becomes of the last good version.
@@ -38,11 +40,18 @@ impl RulesFolder {
         let why = match self.runs_with(entry, tables) {
             Ok(info) => return Kept::Runs(entry.clone(), Some(info)),
             // No word about rule or table; the next look asks again.
-            Err(Refusal::ContentMissing(_) | Refusal::InitTimeout { .. }) => return Kept::Runs(entry.clone(), None),
+            Err(why) if may_pass(&why) => return Kept::Runs(entry.clone(), None),
             Err(why) => why,
         };
-        let changed: Vec<(Text, Text)> =
-            in_force.tables.iter().filter(|(table, _)| self.reads(entry, table)).filter(|table| !tables.digests.contains(table)).cloned().collect();
+        let mut changed: Vec<(Text, Text)> = in_force.tables.iter().filter(|table| !tables.digests.contains(table)).cloned().collect();
+        if !changed.is_empty() {
+            match self.reads(entry, tables) {
+                Ok(reads) => changed.retain(|(table, _)| reads.contains(table)),
+                Err(why) if may_pass(&why) => return Kept::Runs(entry.clone(), None),
+                // It does not even say what it is: no table helps.
+                Err(_) => changed.clear(),
+            }
+        }
         if changed.is_empty() {
             let message = format!("version {} that was in force cannot run any more: {why}; repair the file", entry.version);
             return Kept::None(Some(self.problem(path, name, why.code(), message)));
@@ -60,8 +69,8 @@ impl RulesFolder {
             let options = RuleOptions::from_entry(entry)?;
             self.engine.load(&bytes, Some(&entry.name), &options, &tables.loaded).map(|rule| rule.info().clone())
         });
-        if !matches!(outcome, Err(Refusal::ContentMissing(_) | Refusal::InitTimeout { .. })) {
-            self.kept.push(Checked { entry: entry.clone(), tables: tables.digests.clone(), outcome: outcome.clone() });
+        if !outcome.as_ref().is_err_and(may_pass) {
+            self.kept.push(Checked { entry: entry.clone(), tables: tables.digests.clone(), outcome: outcome.clone(), reads: None });
         }
         outcome
     }
@@ -75,13 +84,34 @@ impl RulesFolder {
         self.kept.drain(..more);
     }
 
-    fn reads(&self, entry: &RuleEntry, table: &Text) -> bool {
-        let info = self.content(&entry.digest).and_then(|bytes| self.engine.inspect(&bytes));
-        info.is_ok_and(|info| info.tables.iter().any(|name| *table == name.as_str()))
+    /// Names of the tables that a rule in force reads. Asked once: its module is compiled for it.
+    fn reads(&mut self, entry: &RuleEntry, tables: &Tables) -> Result<Vec<Text>, Refusal> {
+        let at = self.kept.iter().position(|known| known.entry == *entry && known.tables == tables.digests);
+        if let Some(reads) = at.and_then(|at| self.kept[at].reads.clone()) {
+            return Ok(reads);
+        }
+        // Its own limits: a module that needs more than the default ones is refused under those.
+        let info = self.engine.inspect_named(&self.content(&entry.digest)?, &entry.name, &RuleOptions::from_entry(entry)?)?;
+        let reads: Vec<Text> = info.tables.iter().map(|name| Text::new(name.as_str())).collect();
+        if let Some(at) = at {
+            self.kept[at].reads = Some(reads.clone());
+        }
+        Ok(reads)
+    }
+
+    /// As if no look had asked yet.
+    #[cfg(test)]
+    pub(super) fn forget_reads(&mut self) {
+        self.kept.iter_mut().for_each(|known| known.reads = None);
     }
 
     fn content(&self, digest: &str) -> Result<Vec<u8>, Refusal> {
         let missing = || Refusal::ContentMissing(format!("sha256:{digest} is not among the modules of the data folder"));
         self.modules.get(digest).map_err(|e| Refusal::ContentMissing(e.to_string()))?.ok_or_else(missing)
     }
+}
+
+/// Whether a refusal says nothing about rule or table, and the next look may hear another word.
+fn may_pass(why: &Refusal) -> bool {
+    matches!(why, Refusal::ContentMissing(_) | Refusal::InitTimeout { .. })
 }

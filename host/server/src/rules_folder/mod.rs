@@ -4,7 +4,8 @@
 //! keeps modules and tables by digest in the data folder. Only then does [`switch`](watch) write the generation's record.
 //! A file that became bad leaves the last good version of its rule in force, with the tables that it needs.
 //!
-//! Files should be written beside and then renamed. One that is written in place is taken once it has stopped changing.
+//! Files should be written beside and then renamed. One that is written in place is taken once it has stopped changing
+//! ([`settling`]).
 
 mod kept;
 mod options;
@@ -27,6 +28,10 @@ use alertmill_engine::{Engine, RuleInfo, RuleOptions};
 use alertmill_stores::modules::ModuleFiles;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A look so long after one that found files being written finds them old enough, if nobody writes on.
+pub const SETTLED_AFTER: Duration = settling::OLD_ENOUGH;
 
 /// Something in the folder, or a table, that is not used, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +57,8 @@ impl Problem {
 const UNREADABLE: &str = "unreadable";
 /// The data folder does not take the content.
 const NOT_KEPT: &str = "not-kept";
+/// A file is never at rest.
+const CHANGING: &str = "changing";
 
 /// What a look found: the rules to run, in order, their tables, and what is wrong.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +71,8 @@ pub struct Look {
     pub tables: Vec<(Text, Text)>,
     /// Everything that is not used.
     pub problems: Vec<Problem>,
+    /// Whether a file was left out because it is being written, so that another look is worth it.
+    pub is_unsettled: bool,
 }
 
 impl Look {
@@ -84,6 +93,8 @@ pub struct RulesFolder {
     kept: Vec<kept::Checked>,
     table_cache: BTreeMap<String, tables::Kept>,
     in_force: tables::InForce,
+    /// See [`Look::is_unsettled`].
+    is_unsettled: bool,
 }
 
 /// What was read of one module, until its file or its options change.
@@ -129,12 +140,26 @@ impl RulesFolder {
             kept: Vec::new(),
             table_cache: BTreeMap::new(),
             in_force: BTreeMap::new(),
+            is_unsettled: false,
         }
     }
 
     /// Looks once. `in_force` gives the last good version of a rule whose file has become bad.
     pub fn look(&mut self, in_force: &RuleSet) -> Look {
-        self.settling.begin();
+        self.look_at(in_force, SystemTime::now())
+    }
+
+    /// As [`look`](RulesFolder::look) at a time, which says how old files are.
+    fn look_at(&mut self, in_force: &RuleSet, now: SystemTime) -> Look {
+        self.settling.begin(now, in_force.generation == 0);
+        self.is_unsettled = false;
+        let mut look = self.compose(in_force);
+        look.problems.extend(self.settling.restless().map(|path| self.changing(path)));
+        look.is_unsettled = self.is_unsettled;
+        look
+    }
+
+    fn compose(&mut self, in_force: &RuleSet) -> Look {
         let mut problems = Vec::new();
         let mut tables = self.look_at_tables(in_force, &mut problems);
         let files = match self.files() {
@@ -243,9 +268,7 @@ impl RulesFolder {
         let (now, look) = (Some((module, beside)), self.settling.looks());
         let seen = self.seen.entry(path.to_path_buf()).or_insert_with(|| Seen { stamps: None, outcomes: Vec::new() });
         if seen.stamps != now && !(module_is_whole && options_are_whole) {
-            let problem = seen.outcomes.iter().find_map(|judged| if let Outcome::Refused(problem) = &judged.outcome { Some(problem.clone()) } else { None });
-            seen.outcomes.iter_mut().for_each(|judged| judged.asked = look);
-            return Outcome::Unsettled(problem);
+            return self.unsettled(path, module.is_some(), tables);
         }
         if seen.stamps == now
             && let Some(judged) = seen.outcomes.iter_mut().find(|judged| judged.tables == tables.digests)
@@ -255,7 +278,7 @@ impl RulesFolder {
         }
         let outcome = self.read(path, tables).unwrap_or_else(Outcome::Refused);
         if Some((stamp(path), stamp(&options))) != now {
-            return Outcome::Unsettled(None);
+            return self.unsettled(path, module.is_some(), tables);
         }
         let may_pass = matches!(&outcome, Outcome::Refused(problem) if problem.may_pass());
         if let Some(seen) = self.seen.get_mut(path).filter(|_| !may_pass) {
@@ -265,6 +288,33 @@ impl RulesFolder {
             seen.outcomes.push(Judged { tables: tables.digests.clone(), asked: look, outcome: outcome.clone() });
         }
         outcome
+    }
+
+    /// What is said of a file while it is being written: what it said when it was whole, if that holds with these tables.
+    /// Otherwise the generation in force is asked by name, where a disabled twin cannot be found.
+    fn unsettled(&mut self, path: &Path, is_there: bool, tables: &Tables) -> Outcome {
+        self.is_unsettled = true;
+        let look = self.settling.looks();
+        let Some(seen) = self.seen.get_mut(path) else { return Outcome::Unsettled(None) };
+        seen.outcomes.iter_mut().for_each(|judged| judged.asked = look);
+        let outcomes = seen.outcomes.iter();
+        // What is gone must not keep its name from the file that it was renamed to.
+        let good = outcomes.clone().filter(|_| is_there).find(|judged| match &judged.outcome {
+            Outcome::Good { is_enabled, .. } => !is_enabled || judged.tables == tables.digests,
+            _ => false,
+        });
+        if let Some(good) = good {
+            return good.outcome.clone();
+        }
+        Outcome::Unsettled(outcomes.into_iter().find_map(|judged| if let Outcome::Refused(problem) = &judged.outcome { Some(problem.clone()) } else { None }))
+    }
+
+    fn changing(&self, path: &Path) -> Problem {
+        let table = self.tables.iter().find(|(_, table)| table.file == path).map(|(name, _)| name.clone());
+        let name = table.or_else(|| rule_name(path)).unwrap_or_default();
+        let message = "each of the last looks found the file being written, so it is not taken; write it beside and rename it into place, \
+                       and leave it as it is for two seconds at least";
+        self.problem(path, &name, CHANGING, message.to_owned())
     }
 
     fn read(&self, path: &Path, tables: &Tables) -> Result<Outcome, Problem> {

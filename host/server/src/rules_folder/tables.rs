@@ -1,7 +1,7 @@
 //! Tables of the configuration: each file becomes content by digest, and is swapped by a generation like a rule.
 
 use super::settling::{Stamp, stamp};
-use super::{NOT_KEPT, Problem, RulesFolder, UNREADABLE};
+use super::{CHANGING, NOT_KEPT, Problem, RulesFolder, UNREADABLE};
 use alertmill_core::record::RuleSet;
 use alertmill_core::value::Text;
 use alertmill_engine::Table;
@@ -47,17 +47,19 @@ impl RulesFolder {
         let mut tables = Tables::default();
         let names: Vec<String> = self.tables.keys().cloned().collect();
         for name in names {
-            match self.table(&name) {
-                Ok((digest, table)) => tables.put(&Text::new(&name), &digest, table),
-                Err(problem) => {
-                    let last_good = in_force.tables.iter().find(|(known, _)| *known == name);
-                    if let Some((known, digest)) = last_good
-                        && let Some(table) = self.table_in_force(digest)
-                    {
-                        tables.put(known, digest, table);
-                    }
-                    problems.push(problem);
+            let problem = match self.table(&name) {
+                Ok((digest, table)) => {
+                    tables.put(&Text::new(&name), &digest, table);
+                    continue;
                 }
+                Err(problem) => problem,
+            };
+            let last_good = in_force.tables.iter().find(|(known, _)| *known == name);
+            let stands_in = last_good.and_then(|(known, digest)| Some((known, digest, self.table_in_force(digest)?)));
+            // One that is being written is nothing to speak of as long as its last version stands in.
+            problems.extend(Some(problem).filter(|problem| problem.code != CHANGING || stands_in.is_none()));
+            if let Some((known, digest, table)) = stands_in {
+                tables.put(known, digest, table);
             }
         }
         tables
@@ -67,15 +69,19 @@ impl RulesFolder {
         let file = self.tables[name].file.clone();
         let (now, is_whole) = self.settling.stamp(&file);
         if let Some(kept) = self.table_cache.get(name).filter(|kept| !is_whole || kept.says(now)) {
+            self.is_unsettled |= !is_whole && kept.stamp != now;
             return kept.outcome.clone();
         }
-        let outcome = self.read_table(name);
-        if stamp(&file) != now {
-            let while_read = || Err(self.problem(&file, name, "changing", format!("table `{name}`: the file changed while it was read")));
-            return self.table_cache.get(name).map_or_else(while_read, |kept| kept.outcome.clone());
+        if is_whole {
+            let outcome = self.read_table(name);
+            if stamp(&file) == now {
+                self.table_cache.insert(name.to_owned(), Kept { stamp: now, outcome: outcome.clone() });
+                return outcome;
+            }
         }
-        self.table_cache.insert(name.to_owned(), Kept { stamp: now, outcome: outcome.clone() });
-        outcome
+        self.is_unsettled = true;
+        let being_written = || Err(self.problem(&file, name, CHANGING, format!("table `{name}`: the file is being written; it is taken when it is at rest")));
+        self.table_cache.get(name).map_or_else(being_written, |kept| kept.outcome.clone())
     }
 
     fn read_table(&self, name: &str) -> Result<(Text, Arc<Table>), Problem> {

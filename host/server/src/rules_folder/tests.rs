@@ -14,6 +14,7 @@ struct World {
     folder: RulesFolder,
     engine: Engine,
     in_force: RuleSet,
+    config: Config,
 }
 
 impl World {
@@ -31,13 +32,18 @@ impl World {
         let contents = modules.clone();
         let engine = Engine::new(move |digest: &str| contents.get(digest).ok().flatten().ok_or_else(|| format!("no file of {digest}"))).expect("an engine");
         let folder = RulesFolder::new(&config, engine.clone(), modules);
-        let world = World { dir, folder, engine, in_force: RuleSet::default() };
+        let world = World { dir, folder, engine, in_force: RuleSet::default(), config };
         files.iter().for_each(|(file, module)| world.module(file, module));
         world
     }
 
     fn write(&self, file: &str, content: &str) {
         std::fs::write(self.dir.path().join(file), content).expect("written");
+    }
+
+    /// The folder as the next process finds it.
+    fn restart(&mut self) {
+        self.folder = RulesFolder::new(&self.config, self.engine.clone(), self.folder.modules.clone());
     }
 
     /// Copies a compiled rule: `says` of `dist/test`, or a shipped one.
@@ -49,7 +55,12 @@ impl World {
 
     /// Looks, and begins the generation that it asks for, as the watch does; whatever a look asks for can be loaded.
     fn look(&mut self) -> Look {
-        let look = self.folder.look(&self.in_force);
+        self.look_at(SystemTime::now())
+    }
+
+    /// As `look`, at a time that may be long after the last write.
+    fn look_at(&mut self, now: SystemTime) -> Look {
+        let look = self.folder.look_at(&self.in_force, now);
         if look.differs_from(&self.in_force) {
             self.in_force = RuleSet { generation: self.in_force.generation + 1, rules: look.rules.clone(), tables: look.tables.clone() };
             self.engine.register(self.in_force.clone());
@@ -238,4 +249,103 @@ fn what_the_disk_refused_is_tried_again_although_no_file_changed() {
     let in_force = RuleSet { generation: 1, rules: look.rules, tables: look.tables };
     let look = folder.look(&in_force);
     assert_eq!((look.problems[0].code.as_str(), &look.rules), (UNREADABLE, &in_force.rules));
+}
+
+/// When everything that was written until now is old enough.
+fn later() -> SystemTime {
+    SystemTime::now() + SETTLED_AFTER
+}
+
+#[test]
+fn files_that_are_new_at_every_look_are_taken_when_they_are_old_enough() {
+    let mut world = World::new(&["hosts"], &[("10-says.wasm", "says")]);
+    world.look();
+    for owner in ["carol", "dora"] {
+        world.write("hosts.csv", &format!("host,owner,team,service,tier\nweb-1,{owner},web,shop,1\n"));
+        assert!(!world.look().is_unsettled || !world.table("hosts").contains(owner));
+        world.write("hosts.csv", &format!("host,owner,team,service,tier\nweb-1,{owner},web,shop,10\n"));
+        assert_eq!(codes(&world.look_at(later())), Vec::<&str>::new());
+        assert!(world.table("hosts").contains(owner));
+    }
+    world.module("10-says.wasm", "says-b");
+    world.look_at(later());
+    assert_eq!(world.version("says"), Some("1.1.0"));
+}
+
+#[test]
+fn a_file_that_is_never_at_rest_is_a_problem_and_what_it_was_goes_on() {
+    let mut world = World::new(&["hosts"], &[("10-says.wasm", "says")]);
+    world.look();
+    let before = world.in_force.clone();
+    let mut look = Look::default();
+    for turn in 0..5 {
+        assert_eq!(codes(&look), Vec::<&str>::new(), "turn {turn}");
+        world.write("hosts.csv", &format!("{HOSTS}web-{turn},eve,,,{}\n", "1".repeat(turn)));
+        world.write("rules.d/10-says.toml", &format!("[limits]\ntime_ms = 77\n{}", "\n".repeat(turn)));
+        look = world.look();
+    }
+    assert_eq!((codes(&look), look.is_unsettled), (vec![CHANGING, CHANGING], true), "{:?}", look.problems);
+    assert_eq!((look.problems[0].name.as_str(), look.problems[1].name.as_str()), ("hosts", "says"));
+    assert!(look.problems[0].message.contains("rename"));
+    assert_eq!(world.in_force, before);
+    assert!(!world.look().is_unsettled);
+    assert_eq!((codes(&world.look()), world.in_force.generation), (Vec::new(), 2));
+}
+
+#[test]
+fn the_first_look_after_a_restart_takes_no_half_files() {
+    let mut world = World::new(&["hosts", "other"], &[("10-says.wasm", "says")]);
+    world.look();
+    let before = world.in_force.clone();
+    world.write("hosts.csv", "host,owner,team,service,tier\nweb-1,dora,web,shop,1\n");
+    world.write("rules.d/10-says.toml", "[limits]\ntime_ms = 77\n");
+    world.restart();
+    let look = world.look();
+    assert_eq!((&world.in_force, codes(&look), look.is_unsettled), (&before, Vec::new(), true));
+    world.restart();
+    assert!(!world.look_at(later()).is_unsettled);
+    assert!(world.table("hosts").contains("dora") && world.in_force.rules[0].options.contains("77"));
+}
+
+#[test]
+fn a_disabled_twin_that_is_touched_begins_nothing() {
+    let mut world = World::new(&[], &[("10-says.wasm", "says"), ("20-says.wasm", "says-b")]);
+    world.write("rules.d/20-says.toml", "enabled = false\n");
+    world.look();
+    assert_eq!(world.in_force.rules.len(), 2);
+    world.write("rules.d/20-says.toml", "enabled = false\n\n");
+    assert!(world.look().is_unsettled);
+    world.look();
+    assert_eq!((world.in_force.generation, world.in_force.rules.len()), (1, 2));
+
+    // Nor does the one that runs give way to a second one that is to run.
+    world.write("rules.d/20-says.toml", "");
+    assert!(codes(&world.take()).contains(&"name-taken"));
+    let generation = world.in_force.generation;
+    world.write("rules.d/10-says.toml", "\n");
+    world.take();
+    assert_eq!((world.in_force.generation, world.version("says")), (generation, Some("1.0.0")));
+}
+
+#[test]
+fn a_rule_goes_on_when_its_module_cannot_be_read_for_a_moment() {
+    let mut world = World::new(&["hosts"], &[("10-owner-from-table.wasm", "owner-from-table")]);
+    world.write("rules.d/10-owner-from-table.toml", GRANT);
+    world.look();
+    let before = world.in_force.clone();
+    world.write("hosts.csv", "host,team,service,tier\nweb-1,web,shop,1\n");
+    assert!(codes(&world.take()).contains(&"table-held-back"));
+
+    // What tables it reads is known from then on; a look that does not know it cannot ask.
+    let module = world.dir.path().join("modules");
+    let aside = world.dir.path().join("aside");
+    world.folder.forget_reads();
+    std::fs::rename(&module, &aside).expect("aside");
+    std::fs::write(&module, "in the way").expect("a file in its place");
+    let look = world.folder.look(&before);
+    assert_eq!(look.rules, before.rules, "{:?}", look.problems);
+    std::fs::remove_file(&module).expect("the file");
+    std::fs::rename(&aside, &module).expect("back");
+    assert!(codes(&world.look()).contains(&"table-held-back"));
+    assert_eq!(world.in_force, before);
 }

@@ -16,6 +16,8 @@ pub struct Shown {
     pub infos: Vec<RuleInfo>,
     /// What is not used, and why.
     pub problems: Vec<Problem>,
+    /// Whether the last look left out what is being written.
+    pub is_unsettled: bool,
 }
 
 /// Looks at the folder and begins generations.
@@ -75,6 +77,7 @@ impl RulesWatch {
                 tracing::error!(file = %problem.file.display(), rule = problem.name, code = problem.code, "{}", problem.message);
             }
         }
+        shown.is_unsettled = look.is_unsettled;
         shown.problems = look.problems;
         shown.infos = look.infos;
     }
