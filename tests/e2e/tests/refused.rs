@@ -82,8 +82,12 @@ fn rules_that_cannot_be_opened_are_said_and_are_not_waited_for() {
 
 #[test]
 fn a_full_journal_is_said_and_is_well_again_by_itself() {
-    let site =
-        Site::new().set("DATA__JOURNAL_SEGMENT", "1MiB").set("DATA__JOURNAL_MAX", "2MiB").rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 10000");
+    let site = Site::new()
+        .set("DATA__JOURNAL_SEGMENT", "1MiB")
+        .set("DATA__JOURNAL_MAX", "2MiB")
+        .set("LIMITS__BODY", "1MiB")
+        .set("LIMITS__BODY_DECODED", "1MiB")
+        .rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 10000");
     let mut server = site.start();
     // The rule does not come back from this one until its deadline, so nothing is folded and no segment goes.
     let mut poison = event("poison", "Poison", "h0", now_s(), "ABNORMAL");

@@ -1,7 +1,7 @@
 //! What the types of the keys cannot say.
 
 use super::load::Places;
-use super::model::{Config, Data};
+use super::model::Config;
 use super::problem::{Place, Problem};
 use super::types::{ByteSize, Secret, TableFormat};
 use std::io::Read;
@@ -70,7 +70,7 @@ impl Checking<'_> {
         let limits = &config.limits;
         let most = ByteSize::mib(2_047);
         self.size("data.journal_segment", config.data.journal_segment, ByteSize::mib(1), most);
-        self.journal(&config.data);
+        self.journal(config);
         self.size("limits.body", limits.body, ByteSize::kib(1), most);
         self.size("limits.body_decoded", limits.body_decoded, limits.body, most);
         self.size("limits.queue", limits.queue, ByteSize::mib(1), ByteSize::mib(1 << 20));
@@ -87,6 +87,14 @@ impl Checking<'_> {
         ] {
             self.at_least(key, value, 1);
         }
+        // The silence before a head has the one time-out, the head itself the other, and hyper's clock runs through both.
+        if limits.keep_alive_s < limits.header_timeout_s {
+            self.wrong(
+                "limits.keep_alive_s",
+                format!("{} is less than limits.header_timeout_s = {}, and would cut heads off earlier", limits.keep_alive_s, limits.header_timeout_s),
+                format!("write at least {}, or lower limits.header_timeout_s", limits.header_timeout_s),
+            );
+        }
         if config.data.dir.as_os_str().is_empty() {
             self.wrong("data.dir", "no folder is named", "write a path, such as \"data\"");
         }
@@ -96,17 +104,20 @@ impl Checking<'_> {
     }
 
     /// What is kept, the segment that is written and the one that is begun when that is full must fit, or the journal would
-    /// refuse everything for ever.
-    fn journal(&mut self, data: &Data) {
-        let least = ByteSize(data.journal_segment.0.saturating_mul(2).saturating_add(data.journal_keep.0));
+    /// refuse everything for ever. The begun one may be as large as the largest request, which would be refused for ever.
+    fn journal(&mut self, config: &Config) {
+        let (data, body) = (&config.data, config.limits.body_decoded);
+        let begun = data.journal_segment.max(body);
+        let least = ByteSize(data.journal_keep.0.saturating_add(data.journal_segment.0).saturating_add(begun.0));
         if data.journal_max < least {
+            let (begun, lower) = match begun > data.journal_segment {
+                true => (format!("one of data.journal_segment = {} and limits.body_decoded = {body}", data.journal_segment), "lower limits.body_decoded"),
+                false => (format!("two of data.journal_segment = {}", data.journal_segment), "make segments smaller"),
+            };
             self.wrong(
                 "data.journal_max",
-                format!(
-                    "{} has no room for data.journal_keep = {} and two of data.journal_segment = {}",
-                    data.journal_max, data.journal_keep, data.journal_segment
-                ),
-                format!("write at least {least}, or keep less, or make segments smaller"),
+                format!("{} has no room for data.journal_keep = {} and {begun}", data.journal_max, data.journal_keep),
+                format!("write at least {least}, or keep less, or {lower}"),
             );
         }
     }

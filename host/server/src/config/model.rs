@@ -85,7 +85,7 @@ section! {
         /// Bytes of journal that are kept although the state no longer needs them.
         journal_keep: ByteSize = ByteSize::mib(0),
         /// Bytes of all segment files; when they are reached because the state cannot follow, senders get 429. At least
-        /// `journal_keep` and twice `journal_segment`.
+        /// `journal_keep`, one `journal_segment`, and the larger of another one and `limits.body_decoded`.
         journal_max: ByteSize = ByteSize::mib(8 << 10),
     }
 }
@@ -118,7 +118,7 @@ section! {
         queue: ByteSize = ByteSize::mib(64),
         /// Seconds for a request's headers.
         header_timeout_s: u64 = 10,
-        /// Seconds that a connection may be silent between two requests.
+        /// Seconds that a connection may be silent between two requests. At least `header_timeout_s`.
         keep_alive_s: u64 = 75,
         /// Seconds for a request's whole body.
         body_timeout_s: u64 = 60,
@@ -143,7 +143,8 @@ section! {
     Rules {
         /// Folder of rule modules: `NN-name.wasm`, with an optional `NN-name.toml`. It may be missing.
         dir: PathBuf = "rules.d".into(),
-        /// Milliseconds between two looks at that folder; a change is taken once two looks saw the same file. 0 looks only at start.
+        /// Milliseconds between two looks at that folder; a change is taken once two looks saw the same file, or it is two
+        /// seconds old. 0 looks only at start.
         poll_ms: u64 = 1_000,
     }
 }

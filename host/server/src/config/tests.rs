@@ -138,6 +138,25 @@ fn a_journal_has_room_to_go_on() {
     );
     assert!(load("[data]\njournal_keep = \"1 GiB\"\njournal_max = \"1152 MiB\"\n", &[]).is_ok());
     assert!(load("[data]\njournal_segment = \"5 GiB\"\n", &[]).is_err());
+
+    // A request that fits nowhere would be refused for ever.
+    let small = |max: &str| format!("[data]\njournal_segment = \"1 MiB\"\njournal_max = \"{max}\"\n");
+    assert_eq!(
+        problems(&small("64 MiB"), &[]),
+        ["alertmill.toml:3: data.journal_max: 64 MiB has no room for data.journal_keep = 0 B and one of data.journal_segment = 1 MiB and \
+            limits.body_decoded = 64 MiB; write at least 65 MiB, or keep less, or lower limits.body_decoded"]
+    );
+    assert!(load(&small("65 MiB"), &[]).is_ok());
+}
+
+#[test]
+fn a_head_has_its_time_also_behind_a_silence() {
+    assert_eq!(
+        problems("[limits]\nheader_timeout_s = 20\nkeep_alive_s = 15\n", &[]),
+        ["alertmill.toml:3: limits.keep_alive_s: 15 is less than limits.header_timeout_s = 20, and would cut heads off earlier; write at least 20, or lower \
+            limits.header_timeout_s"]
+    );
+    assert!(load("[limits]\nheader_timeout_s = 15\nkeep_alive_s = 15\n", &[]).is_ok());
 }
 
 #[test]

@@ -16,6 +16,9 @@ pub trait Intake: Send + Sync + 'static {
     /// may be appended, and the sender comes again.
     fn reserve(&self, bytes: usize) -> Result<Self::Room, PortError>;
 
+    /// Bytes that one record may have, encoded. A larger one would be refused for ever.
+    fn record_bytes_max(&self) -> usize;
+
     /// Appends one of the request's records. Without `parsed` the items are parsed again where they are read.
     fn append_in(&self, room: &mut Self::Room, items: Items, parsed: Option<Vec<Item>>) -> impl Future<Output = Result<Appended, PortError>> + Send;
 

@@ -25,6 +25,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use counters::Counters;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// What the doors are configured with.
@@ -40,6 +41,8 @@ pub struct DoorConfig {
     pub alertmanager_source: Option<Text>,
     /// Large bodies that are decoded at the same time.
     pub decoders: usize,
+    /// How long the second and later records of a request wait for a journal that takes nothing.
+    pub later_records_wait: Duration,
 }
 
 impl Default for DoorConfig {
@@ -50,6 +53,7 @@ impl Default for DoorConfig {
             events_source: Some(Text::new_static("events")),
             alertmanager_source: Some(Text::new_static("alertmanager")),
             decoders: std::thread::available_parallelism().map_or(1, usize::from),
+            later_records_wait: Duration::from_secs(60),
         }
     }
 }

@@ -6,13 +6,9 @@ use super::{Doors, Intake};
 use crate::http::{Lease, Problem, ProblemCode};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, PortError};
-use alertmill_core::record::{DoorCounts, Items};
+use alertmill_core::record::{DoorCounts, Items, RecordBody};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long the second and later records of a request wait for a journal that takes nothing.
-const LATER_RECORDS_WAIT: Duration = Duration::from_secs(60);
 
 impl<J: Intake> Doors<J> {
     /// Appends all records of a plan, in order, and comes back when the last is durable. What this began is finished even if
@@ -27,6 +23,7 @@ impl<J: Intake> Doors<J> {
             metrics.keep(plan.counts);
             return Ok(plan);
         }
+        self.all_fit(&plan)?;
         let room = self.journal.reserve(plan.body_bytes + plan.parsed_bytes).map_err(not_begun)?;
         let doors = self.clone();
         let work = tokio::spawn(async move {
@@ -35,6 +32,16 @@ impl<J: Intake> Doors<J> {
             result
         });
         work.await.unwrap_or_else(|_| Err(ProblemCode::Unclear.problem("the request was cut off inside; repeat it")))
+    }
+
+    /// Refuses a request with a record that the journal never takes before the first one is durable: half of it would be
+    /// stored, and its sender could only repeat it for ever.
+    fn all_fit(&self, plan: &Plan) -> Result<(), Problem> {
+        let bytes_max = self.journal.record_bytes_max();
+        match plan.records.iter().filter_map(|(items, _)| over(items, bytes_max)).next() {
+            Some(bytes) => Err(not_begun(PortError::TooLarge(format!("a record of {bytes} bytes is over {bytes_max}; send fewer items at once")))),
+            None => Ok(()),
+        }
     }
 
     async fn append(&self, mut plan: Plan, mut room: J::Room, metrics: &DoorMetrics) -> Result<Plan, Problem> {
@@ -73,7 +80,7 @@ impl<J: Intake> Doors<J> {
     /// Appends a record behind durable ones of the same request. A journal that takes nothing now is waited for: "send it
     /// again" would make items without time or key count twice.
     async fn append_later(&self, room: &mut J::Room, items: Items, parsed: Vec<Item>) -> Result<Appended, PortError> {
-        let until = Instant::now() + LATER_RECORDS_WAIT;
+        let until = Instant::now() + self.config.later_records_wait;
         let mut parsed = Some(parsed);
         loop {
             match self.journal.append_in(room, items.clone(), parsed.take()).await {
@@ -82,6 +89,21 @@ impl<J: Intake> Doors<J> {
             }
         }
     }
+}
+
+/// Bytes of the record when they are over the bound. Encoding copies all items, so it is done only where more than they can
+/// come to is over it.
+fn over(items: &Items, bytes_max: usize) -> Option<usize> {
+    const HEAD_MAX: usize = 256;
+    const SPAN_MAX: usize = 16;
+    let texts = items.tenant.len() + items.source.len() + items.idempotency_key.as_deref().map_or(0, str::len);
+    let spans: usize = items.spans.iter().map(|span| span.bytes.len() + SPAN_MAX).sum();
+    if HEAD_MAX + texts + spans <= bytes_max {
+        return None;
+    }
+    let mut payload = Vec::new();
+    RecordBody::Items(items.clone()).encode(&mut payload);
+    Some(payload.len()).filter(|bytes| *bytes > bytes_max)
 }
 
 fn settle(plan: &Plan, metrics: &DoorMetrics) {

@@ -30,6 +30,7 @@ struct FakeJournal {
     /// Bytes asked for, request by request.
     reserved: Arc<Mutex<Vec<usize>>>,
     is_full: Arc<AtomicBool>,
+    record_bytes_max: Arc<AtomicUsize>,
 }
 
 impl FakeJournal {
@@ -42,6 +43,7 @@ impl FakeJournal {
             changes: Arc::default(),
             reserved: Arc::default(),
             is_full: Arc::default(),
+            record_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
     }
 
@@ -72,6 +74,10 @@ impl Intake for FakeJournal {
         }
         self.reserved.lock().unwrap().push(bytes);
         Ok(())
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        self.record_bytes_max.load(Relaxed)
     }
 
     async fn append_in(&self, (): &mut (), items: Items, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
@@ -243,6 +249,37 @@ async fn a_journal_that_refuses_a_later_record_is_waited_for() {
     assert_eq!((status, &answer["accepted"], bench.journal.items()), (200, &25_000.into(), 25_000));
     assert_eq!((bench.journal.sums(), bench.journal.changes.load(Relaxed)), ((25_001, 1, 0), 0));
     assert_eq!(bench.journal.records().iter().map(|items| items.spans[0].request_index).collect::<Vec<_>>(), [0, 10_000, 20_000]);
+}
+
+#[tokio::test]
+async fn a_journal_that_refuses_a_later_record_for_too_long_is_given_up() {
+    let bench = Bench::with(1 << 30, DoorConfig { later_records_wait: Duration::ZERO, ..DoorConfig::default() });
+    bench.journal.taken_first.store(1, Relaxed);
+    bench.journal.fails_with(PortError::Unavailable("full".into()));
+    let (status, problem) = bench.post(large()).await;
+    assert_eq!((status, &problem["code"], bench.journal.items()), (503, &"unclear".into(), 10_000));
+    assert!(problem["detail"].as_str().unwrap().contains("10000 of 25000 items"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_later_record_that_never_fits_is_found_before_the_first_is_taken() {
+    let bench = Bench::new();
+    let small: Vec<_> = (0..10_000).map(|i| format!(r#"{{"alert_name":"{i}"}}"#)).collect();
+    let later = format!(r#"{{"alert_name":"a","x":"{}"}}"#, "x".repeat(500_000));
+    let body = format!("[{},{later}]", small.join(","));
+    let encoded = |items: &Items| {
+        let mut payload = Vec::new();
+        alertmill_core::record::RecordBody::Items(items.clone()).encode(&mut payload);
+        payload.len()
+    };
+    assert_eq!(bench.post(body.clone()).await.0, 200);
+    let largest = bench.journal.records().iter().map(encoded).max().unwrap();
+    assert!(largest > 500_000 && bench.journal.records().len() == 2);
+    bench.journal.record_bytes_max.store(largest, Relaxed);
+    assert_eq!(bench.post(body.clone()).await.0, 200, "to the byte");
+    bench.journal.record_bytes_max.store(largest - 1, Relaxed);
+    let (status, problem) = bench.post(body).await;
+    assert_eq!((status, &problem["code"], bench.journal.records().len()), (413, &"body-too-large".into(), 4));
 }
 
 #[tokio::test]

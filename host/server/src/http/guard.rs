@@ -30,7 +30,9 @@ impl Stage {
 }
 
 /// Wraps a stream; a write or flush that makes no progress for `stall` fails with `TimedOut`, and so does reading when a
-/// head does not end within `head` after its first byte, the first one after the connection began.
+/// head does not end within `head` after its first byte, the first one after the connection began. Bytes of a head that came
+/// together with the request before it are in hyper's buffer by then: its time begins with the first byte read after that
+/// request's answer, and until one comes hyper's own time-out for silence bounds it.
 #[derive(Debug)]
 pub struct SocketGuard<S> {
     stream: S,

@@ -7,6 +7,7 @@ use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::{Items, RecordBody};
 use alertmill_stores::JournalHandle;
+use alertmill_stores::journal::FULL;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -92,9 +93,19 @@ impl InFlightJournal {
                 self.progress.journaled(items);
                 self.progress.works(Part::Journal);
             }
-            Err(error) => self.progress.trouble(Part::Journal, error.to_string()),
+            Err(error) if is_trouble(error) => self.progress.trouble(Part::Journal, error.to_string()),
+            Err(_) => {}
         }
         answer
+    }
+}
+
+/// Whether an answer says something of the journal: not that a record is too large, and not that many wait for the next sync.
+fn is_trouble(error: &PortError) -> bool {
+    match error {
+        PortError::DiskRefused(_) | PortError::Unclear(_) | PortError::Fatal(_) => true,
+        PortError::Unavailable(why) => why.starts_with(FULL),
+        PortError::TooLarge(_) => false,
     }
 }
 
@@ -162,6 +173,10 @@ impl Intake for InFlightJournal {
         self.room(bytes)
     }
 
+    fn record_bytes_max(&self) -> usize {
+        self.handle.record_bytes_max()
+    }
+
     async fn append_in(&self, room: &mut Room, items: Items, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
         self.append_one(room, RecordBody::Items(items), parsed).await
     }
@@ -179,7 +194,10 @@ impl Intake for InFlightJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alertmill_core::ports::Restored;
+    use alertmill_core::alert::LifecycleConfig;
+    use alertmill_core::decode::decode_item;
+    use alertmill_core::pipeline::fold::{Fold, FoldConfig};
+    use alertmill_core::ports::{Commit, Restored};
     use alertmill_core::record::{Door, DoorCounts, ItemSpan};
     use alertmill_stores::journal::{JournalDir, JournalOptions};
 
@@ -213,5 +231,56 @@ mod tests {
         assert_eq!(journal.bytes(), 5_600);
         drop((small, large));
         assert_eq!(journal.bytes(), 5_000, "what is appended is held until it is folded, the rest is not");
+    }
+
+    /// A commit that covers all records up to this one.
+    fn commit(journal: &InFlightJournal, to: u64) {
+        let fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
+        journal.progress.committed(&Commit { to, ..Commit::default() }, &fold, 0);
+    }
+
+    #[tokio::test]
+    async fn parsed_items_leave_with_their_record_and_the_body_with_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let (handle, _reader, _) = JournalDir::open(dir.path(), JournalOptions::default()).unwrap();
+        let journal = InFlightJournal::new(handle, 100_000, Arc::new(Progress::new(&Restored::default(), 0, None, 0)));
+        let item = decode_item(Door::Events, br#"{"alert_name":"a"}"#, "system").unwrap();
+        let (parsed, body) = (item.size_bytes(), 1_000);
+        let heap: Arc<[u8]> = b"{}".to_vec().into();
+        let mut room = journal.reserve(body + 3 * parsed).unwrap();
+        let mut ordinals = Vec::new();
+        for count in [2, 1] {
+            let appended = journal.append_in(&mut room, items(&heap), Some(vec![item.clone(); count])).await.unwrap();
+            ordinals.push(appended.ordinal);
+        }
+        drop(room);
+        assert_eq!(journal.bytes(), body + 3 * parsed);
+        commit(&journal, ordinals[0]);
+        assert_eq!(journal.bytes(), body + parsed, "the first record took its items along");
+        commit(&journal, ordinals[1]);
+        assert_eq!(journal.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_senders_record_and_a_passing_queue_are_no_trouble_of_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = JournalOptions { segment_bytes: 1 << 20, disk_bytes_max: 2 << 20, ..JournalOptions::default() };
+        let (handle, _reader, _) = JournalDir::open(dir.path(), options).unwrap();
+        let journal = InFlightJournal::new(handle, 100 << 20, Arc::new(Progress::new(&Restored::default(), 0, None, 0)));
+        let mut room = journal.reserve(1).unwrap();
+        let mut large = items(&vec![b' '; 3 << 20].into());
+        large.spans[0].bytes = 0..3 << 20;
+        assert!(matches!(journal.append_in(&mut room, large, None).await, Err(PortError::TooLarge(_))));
+        assert_eq!(journal.progress.troubled(Part::Journal), None);
+
+        assert!(!is_trouble(&PortError::Unavailable("journal queue full".into())) && is_trouble(&PortError::DiskRefused("disk".into())));
+        let mut half = items(&vec![b' '; 900 << 10].into());
+        half.spans[0].bytes = 0..900 << 10;
+        let refused = loop {
+            if let Err(refused) = journal.append_in(&mut room, half.clone(), None).await {
+                break refused;
+            }
+        };
+        assert_eq!(journal.progress.troubled(Part::Journal), Some(refused.to_string()), "a full journal is");
     }
 }

@@ -44,6 +44,10 @@ use writer::{AppendQueue, Request, Writer};
 /// Bytes of one record at most; its length is written in 32 bits and it must fit in memory several times.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
 
+/// How the words of [`PortError::Unavailable`] begin when it is the files that are full, and not only the queue before them:
+/// the one needs somebody's eye, the other empties with the next sync.
+pub const FULL: &str = "the journal is full";
+
 /// How a journal is opened.
 pub struct JournalOptions {
     /// Bytes of a segment file, preallocated.
@@ -269,7 +273,7 @@ impl JournalHandle {
         let mut payload = Vec::new();
         body.encode(&mut payload);
         let bytes = payload.len();
-        let bytes_max = usize::try_from(shared.disk_bytes_max).map_or(RECORD_BYTES_MAX, |disk| disk.min(RECORD_BYTES_MAX));
+        let bytes_max = self.record_bytes_max();
         if bytes > bytes_max {
             return Err(PortError::TooLarge(format!("a record of {bytes} bytes is over {bytes_max}; send fewer items at once")));
         }
@@ -293,6 +297,11 @@ impl JournalHandle {
             shared.append_ready.notify_one();
         }
         Ok(answer)
+    }
+
+    /// Bytes that one record may have, encoded; a larger one is never taken.
+    pub fn record_bytes_max(&self) -> usize {
+        usize::try_from(self.inner.shared.disk_bytes_max).map_or(RECORD_BYTES_MAX, |disk| disk.min(RECORD_BYTES_MAX))
     }
 
     /// The secret of this journal's uids.
