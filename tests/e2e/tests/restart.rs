@@ -64,6 +64,11 @@ fn asked_twice_it_ends_at_once() {
     let mut server = busy(&site);
     server.ask_to_stop();
     until("it listens no more", PATIENCE, || server.http.get("/healthz").is_err().then_some(()));
+    // A second signal at the same moment would be the first one twice.
+    until("it was asked again", PATIENCE, || {
+        server.ask_to_stop();
+        server.log().contains("asked to stop again").then_some(())
+    });
     cleanly(server);
     left_for_the_next_start(&site);
 }

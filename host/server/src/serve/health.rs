@@ -26,9 +26,9 @@ impl Health for ProcessHealth {
         let backlog = self.progress.backlog();
         let replay = (backlog > 0).then(|| format!("{backlog} records of the last process are still to be folded"));
         vec![
-            part("journal", self.journal.failure().map(str::to_owned).or_else(|| self.progress.troubled(Part::Journal))),
-            part("state", self.checkpointer.failure().or_else(|| self.progress.troubled(Part::Fold))),
-            part("pipeline", self.progress.failure().or_else(|| self.progress.troubled(Part::Prepare))),
+            part(Part::Journal.name(), self.journal.failure().map(str::to_owned).or_else(|| self.progress.troubled(Part::Journal))),
+            part(Part::Fold.name(), self.checkpointer.failure().or_else(|| self.progress.troubled(Part::Fold))),
+            part(Part::Prepare.name(), self.progress.failure().or_else(|| self.progress.troubled(Part::Prepare))),
             part("replay", replay),
         ]
     }

@@ -9,6 +9,7 @@ mod health;
 mod in_flight;
 mod maintenance;
 mod progress;
+mod stop_signals;
 
 pub use halves::Generations;
 pub use in_flight::InFlightJournal;
@@ -19,7 +20,7 @@ use crate::config::Config;
 use crate::config::types::FingerprintAlgorithm;
 use crate::doors::{self, DoorConfig, Doors};
 use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits};
-use crate::rules_folder::{RulesFolder, RulesWatch};
+use crate::rules_folder::{RulesFolder, RulesWatch, SETTLED_AFTER};
 use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, ListenerSnapshot, Metrics, PipelineSnapshot, Sources, handle};
 use alertmill_core::alert::LifecycleConfig;
 use alertmill_core::identity::Algorithm;
@@ -33,12 +34,13 @@ use alertmill_stores::embedded::{Checkpointer, EmbeddedReport};
 use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::journal::JournalReport;
 use anyhow::{Context, anyhow};
+use progress::Part;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use stop_signals::StopSignals;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -86,23 +88,6 @@ fn allow_files(connections: u64) {
     limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
     if setrlimit(Resource::Nofile, limit).is_err() || limit.current < Some(wanted) {
         tracing::warn!(allowed = limit.current, wanted, "fewer open files are allowed than limits.connections asks for; raise `ulimit -Hn`");
-    }
-}
-
-/// SIGTERM and SIGINT, each time they come.
-struct StopSignals(Option<(Signal, Signal)>);
-
-impl StopSignals {
-    fn listen() -> StopSignals {
-        StopSignals(signal(SignalKind::terminate()).ok().zip(signal(SignalKind::interrupt()).ok()))
-    }
-
-    async fn next(&mut self) {
-        let Some((term, int)) = &mut self.0 else { return std::future::pending().await };
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
     }
 }
 
@@ -206,6 +191,9 @@ impl Running {
 /// Opens the data folder and starts everything. When it comes back, the address is bound and acknowledged events are safe;
 /// `/readyz` turns green once what the last process left in the journal is folded.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
+    // First of all: what cannot listen must not write a start into the journal.
+    let socket = bind(&config.server.listen)?;
+    let address = socket.local_addr()?;
     let options = folder_options(&config);
     let dir = config.data.dir.clone();
     let folder = tokio::task::spawn_blocking(move || DataFolder::open(&dir, options)).await?.context("the data folder cannot be opened")?;
@@ -325,8 +313,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let api = Api::new(Arc::new(reader), Arc::new(WatchedRules::new(watch.clone(), engine.clone())), health, metrics);
     let app = api::finish(api::router(api).merge(doors::router(&doors)));
 
-    let socket = TcpListener::bind(&config.server.listen).await.with_context(|| format!("server.listen = \"{}\" cannot be bound", config.server.listen))?;
-    let address = socket.local_addr()?;
+    let socket = socket.listen(BACKLOG).map_err(|e| cannot_be_bound(&config.server.listen, &e))?;
     let mut until = stop;
     let listener = tokio::spawn(async move {
         let stop = async move {
@@ -338,17 +325,54 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     Ok(Running { address, journal, progress, watch, engine, checkpointer, stop_grace, leave, stopping, listener, helpers, threads })
 }
 
+/// Connections that the system holds until they are accepted.
+const BACKLOG: u32 = 1_024;
+
+/// Takes the address; whoever connects is refused by the system until it listens.
+fn bind(listen: &str) -> anyhow::Result<TcpSocket> {
+    let address: SocketAddr = listen.parse().with_context(|| format!("server.listen = {listen:?} is no address and port"))?;
+    let bound = || {
+        let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+        // Connections of the process before, which the system still remembers, do not hold the address.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    };
+    bound().map_err(|e| cannot_be_bound(listen, &e))
+}
+
+fn cannot_be_bound(listen: &str, why: &std::io::Error) -> anyhow::Error {
+    anyhow!("server.listen = {listen:?} cannot be bound: {why}; stop what listens there, or set server.listen / ALERTMILL__SERVER__LISTEN")
+}
+
 /// Begins the first generation before any door opens, so that no event is ever judged without one. The state knows none
 /// when it is new, and when the process before was killed early; then the journal may hold one.
 async fn begin_first_generation(watch: &Arc<RulesWatch>, journal: &InFlightJournal, progress: &Progress, backlog_end: u64) -> anyhow::Result<()> {
-    tokio::select! {
-        () = progress.reached(backlog_end) => {}
-        why = progress.failed() => return Err(anyhow!("the pipeline stopped: {why}")),
-    }
+    backlog_folded(progress, backlog_end).await?;
     if watch.shown().set.generation == 0 {
         watch_blocking(watch.clone(), journal.clone()).await?;
     }
     Ok(())
+}
+
+/// Comes back when the last process's records are folded. A part that is refused what it needs would try for ever, with no
+/// door open and no `/readyz` to say so: then the start ends with its words, and the records stay in the journal.
+async fn backlog_folded(progress: &Progress, backlog_end: u64) -> anyhow::Result<()> {
+    let mut troubles = progress.troubles();
+    loop {
+        tokio::select! {
+            biased;
+            () = progress.reached(backlog_end) => return Ok(()),
+            why = progress.failed() => return Err(anyhow!("the pipeline stopped: {why}")),
+            _ = troubles.wait_for(|troubled| *troubled > 0) => {}
+        }
+        if let Some((part, why)) = Part::ALL.into_iter().find_map(|part| Some((part, progress.troubled(part)?))) {
+            return Err(anyhow!(
+                "{} is refused what it needs for the records of the last process: {why}; they wait in the journal for the next start",
+                part.name()
+            ));
+        }
+    }
 }
 
 /// Reads and compiles on a thread where that is fine.
@@ -375,11 +399,14 @@ async fn rules_loop(
         if let Err(e) = watch_blocking(watch.clone(), journal.clone()).await {
             tracing::warn!("the rules folder could not be taken over, the rules in force go on: {e}");
         }
-        if poll_ms == 0 {
-            return;
-        }
+        let pause = match poll_ms {
+            // What was written right before the start is still taken, once it is whole.
+            0 if watch.shown().is_unsettled => SETTLED_AFTER,
+            0 => return,
+            poll_ms => Duration::from_millis(poll_ms),
+        };
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(poll_ms)) => {}
+            () = tokio::time::sleep(pause) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
@@ -456,6 +483,30 @@ fn report(report: &JournalReport, store: &EmbeddedReport) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alertmill_core::ports::Restored;
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_ends_the_start_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = Config::default();
+        config.server.listen = taken.local_addr().unwrap().to_string();
+        (config.data.dir, config.rules.dir) = (dir.path().join("data"), dir.path().join("rules.d"));
+        let words = start(config.clone()).await.err().expect("the address is taken").to_string();
+        let (begin, remedy) = (format!("server.listen = {:?} cannot be bound: ", config.server.listen), "or set server.listen / ALERTMILL__SERVER__LISTEN");
+        assert!(words.starts_with(&begin) && words.ends_with(remedy), "{words}");
+        assert!(!config.data.dir.exists());
+    }
+
+    #[tokio::test]
+    async fn a_start_that_is_refused_what_it_needs_ends_with_the_part_and_its_words() {
+        let progress = Progress::new(&Restored::default(), 0, None, 7);
+        progress.trouble(Part::Fold, "no room".to_owned());
+        let words = backlog_folded(&progress, 7).await.expect_err("it is refused").to_string();
+        assert!(words.starts_with("state is refused") && words.contains("no room"), "{words}");
+        let nothing_left = Progress::new(&Restored::default(), 0, None, 0);
+        backlog_folded(&nothing_left, 0).await.unwrap();
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn no_door_opens_before_the_first_generation() {

@@ -21,6 +21,20 @@ pub enum Part {
     Fold,
 }
 
+impl Part {
+    /// Every part.
+    pub const ALL: [Part; 3] = [Part::Journal, Part::Prepare, Part::Fold];
+
+    /// What operators know it as, in `/readyz` too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Journal => "journal",
+            Part::Prepare => "pipeline",
+            Part::Fold => "state",
+        }
+    }
+}
+
 /// Shared by both halves, the journal's gate, the clock, health and telemetry.
 pub struct Progress {
     position: watch::Sender<u64>,
