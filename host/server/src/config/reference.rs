@@ -5,7 +5,7 @@ use super::model::Config;
 const HEAD: &str = "# Configuration
 
 One TOML file, `alertmill serve --config alertmill.toml`. Every key has a default, so no file is needed. An unknown key is
-an error. `alertmill check --config FILE` names file, line and remedy for every mistake.
+an error. `alertmill check --config FILE` names the line of each mistake in it, and what to do.
 
 Each key can be overridden by a variable of the environment: `ALERTMILL__SECTION__KEY`, in capitals, with two underscores
 between the parts. Its value is written as in TOML; quotes around a text may be left out, and a list may be written with
