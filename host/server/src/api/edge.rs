@@ -28,7 +28,7 @@ async fn not_found(uri: Uri) -> Problem {
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
     if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
         *said = Some(Instant::now());
-        tracing::warn!(path, "alerts are refused: {ALERTMANAGER_HINT}; not said again for a while");
+        tracing::warn!(path, "a request was answered 404: {ALERTMANAGER_HINT}; not said again for a while");
     }
     ProblemCode::NotFound.problem(format!("there is nothing at {path}; {ALERTMANAGER_HINT}"))
 }
