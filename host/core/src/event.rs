@@ -154,7 +154,7 @@ pub struct Event {
     pub alert_name: Value,
     /// Free text.
     pub description: Value,
-    /// 1 fatal, 2 warning, 3 remind. A dynamic override may leave any JSON type; see [`Event::severity_level`].
+    /// 1 fatal, 2 warning, 3 reminder. A dynamic override may leave any JSON type; see [`Event::severity_level`].
     pub severity: Value,
     /// `time_series`, `log` or `event`.
     pub data_type: Text,

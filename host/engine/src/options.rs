@@ -6,6 +6,7 @@ use crate::refusal::Refusal;
 use alertmill_core::record::RuleEntry;
 use alertmill_core::value::Text;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A host interface that a module may import once the operator grants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,21 +54,21 @@ pub struct RuleOptions {
     /// Its failure policy.
     pub on_failure: OnFailure,
     /// Its own configuration, an object; handed to `init` as JSON, as the empty text when there is none.
-    pub config: serde_json::Value,
+    pub config: Value,
     /// Its limits.
     pub limits: Limits,
 }
 
 impl Default for RuleOptions {
     fn default() -> RuleOptions {
-        RuleOptions { enabled: true, grants: Vec::new(), on_failure: OnFailure::PassThrough, config: serde_json::Value::Null, limits: Limits::default() }
+        RuleOptions { enabled: true, grants: Vec::new(), on_failure: OnFailure::PassThrough, config: Value::Null, limits: Limits::default() }
     }
 }
 
 impl RuleOptions {
     /// From a parsed document: TOML tables convert to this value without loss.
-    pub fn from_value(value: serde_json::Value) -> Result<RuleOptions, Refusal> {
-        let options: RuleOptions = serde_json::from_value(value).map_err(|e| Refusal::Options(e.to_string()))?;
+    pub fn from_value(value: Value) -> Result<RuleOptions, Refusal> {
+        let options = RuleOptions::deserialize(&value).map_err(|e| Refusal::Options(slip(&value).unwrap_or_else(|| e.to_string())))?;
         options.check()?;
         Ok(options)
     }
@@ -127,5 +128,67 @@ impl RuleOptions {
             OnFailure::Stop => "stop",
         };
         Err(Refusal::Options(format!("on_failure = \"{later}\" is not offered by this version; use \"pass-through\"")))
+    }
+}
+
+/// What is wrong with a document that does not fit, with the key that it is wrong at: each key is tried alone.
+fn slip(value: &Value) -> Option<String> {
+    let alone = |key: &str, value: &Value| RuleOptions::deserialize(&Value::from_iter([(key, value.clone())])).err();
+    value.as_object()?.iter().find_map(|(key, value)| {
+        let error = alone(key, value)?;
+        let inner = value
+            .as_object()
+            .filter(|_| key == "limits")
+            .and_then(|limits| limits.iter().find_map(|(name, limit)| Some((name, alone(key, &Value::from_iter([(name.as_str(), limit.clone())]))?))));
+        Some(match inner {
+            Some((name, error)) => told(&format!("{key}.{name}"), name, &error.to_string()),
+            None => told(key, key, &error.to_string()),
+        })
+    })
+}
+
+/// An error of serde's with the key before it. An unknown key gets the known one that is most like it.
+fn told(path: &str, name: &str, error: &str) -> String {
+    let Some((_, known)) = error.strip_prefix("unknown field ").and_then(|rest| rest.split_once(", expected ")) else {
+        return format!("{path}: {error}");
+    };
+    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    match known.iter().map(|key| (distance(name, key), key)).min().filter(|(steps, _)| *steps <= 2) {
+        Some((_, near)) => format!("{path}: unknown key; did you mean `{near}`?"),
+        None => format!("{path}: unknown key; known here: {}", known.join(", ")),
+    }
+}
+
+/// How many letters have to be put in, taken out or changed to make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let changed = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_named_with_its_key() {
+        let told = |text: &str| RuleOptions::from_json(text).expect_err(text).to_string();
+        for (text, word) in [
+            (r#"{"enabled":true,"grant":["tables"]}"#, "grant: unknown key; did you mean `grants`?"),
+            (r#"{"owner":1}"#, "owner: unknown key; known here: enabled, grants, on_failure, config, limits"),
+            (r#"{"grants":"tables"}"#, "grants: invalid type: string \"tables\""),
+            (r#"{"enabled":"no"}"#, "enabled: invalid type"),
+            (r#"{"limits":{"time_m":5}}"#, "limits.time_m: unknown key; did you mean `time_ms`?"),
+            (r#"{"limits":{"time_ms":"5s"}}"#, "limits.time_ms: invalid type"),
+        ] {
+            assert!(told(text).contains(word), "{text}: {}", told(text));
+        }
     }
 }

@@ -76,7 +76,7 @@ pub enum Refusal {
     #[error("the module implements `{0}`, which this version does not call yet; it runs `enrich-event` and `dedupe`")]
     HookUnsupported(&'static str),
     /// `table-missing`
-    #[error("the module reads table `{0}`, which is not configured; add [tables.{0}]")]
+    #[error("the module reads table `{0}`, which cannot be used; add [tables.{0}], or, if it is there, correct what is reported of it")]
     TableMissing(String),
     /// `table-invalid`
     #[error("table `{name}` cannot be read: {why}")]

@@ -115,6 +115,8 @@ fn wrong_usage_is_2_and_suggests() {
     assert_eq!(run(&["alert", "list", "--status", "OPEN"]).0, 2);
     assert_eq!(run(&["alert", "list", "--since", "6y"]).0, 2);
     assert_eq!(run(&["event", "send"]).0, 2);
+    let (code, _, err) = run(&["event", "send", "--name", "x", "--severity", "critical"]);
+    assert!(code == 2 && err.contains("write 1 (fatal), 2 (warning) or 3 (reminder)"), "{err}");
     assert_eq!(run(&["event", "send", "--name", "x", "--tag", "novalue"]).0, 2);
     let (code, _, err) = run(&["--server", "https://localhost:1", "rule", "list"]);
     assert!(code == 2 && err.contains("https is not built"), "{err}");
@@ -186,7 +188,11 @@ fn check_names_every_mistake_and_answers_no() {
     assert!(code == 1 && out.contains("environment ALERTMILL__LOG__LEVEL: log.level"), "{out}");
     let (code, out, _) = ended(alertmill(dir.path(), &["check", "--config", "none.toml", "-o", "json"]).output().expect("run"));
     let json: Value = serde_json::from_str(&out).expect("json");
-    assert_eq!((code, &json["ok"], &json["problems"][0]["place"]["file"]["line"]), (1, &Value::Bool(false), &1.into()));
+    assert_eq!((code, &json["ok"], &json["problems"][0]["place"]["file"]), (1, &Value::Bool(false), &serde_json::json!({"path": "none.toml"})));
+    std::fs::write(dir.path().join("alertmill.toml"), "[log]\n").expect("write");
+    let (code, out, err) = ended(alertmill(dir.path(), &["check"]).env("ALERTMILL_LOG_LEVEL", "warn").output().expect("run"));
+    assert_eq!((code, out.as_str()), (0, "defaults and environment: good; 0 rules, 0 tables\n"));
+    assert!(err.contains("./alertmill.toml is not read; pass --config alertmill.toml") && err.contains("did you mean ALERTMILL__LOG__LEVEL?"), "{err}");
 }
 
 #[test]
@@ -297,6 +303,9 @@ fn an_event_of_flags_has_time_id_and_key() {
     let event: Value = serde_json::from_str(&asked.body).expect("one line of JSON");
     assert!(event["time"].is_i64() && event["event_id"].is_string() && asked.header("idempotency-key").is_some());
     assert_eq!((&event["alert_name"], &event["status"], &event["severity"]), (&"Disk full".into(), &"ABNORMAL".into(), &1.into()));
+    ask(&server, &["event", "send", "--name", "x"]);
+    let bare: Value = serde_json::from_str(&server.asked()[1].body).expect("one line of JSON");
+    assert!(bare.get("severity").is_none(), "the server's default holds: {bare}");
     assert_eq!(event["tags"], serde_json::json!([{"key": "device", "value": "/data"}, {"key": "a", "value": "b=c"}]));
 }
 

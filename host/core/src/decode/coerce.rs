@@ -151,7 +151,7 @@ fn id(field: ItemField, value: Value) -> Result<Value, Refusal> {
 }
 
 fn severity(value: Value) -> Result<Value, Refusal> {
-    let refuse = || Refusal::new(Code::Severity, "/severity", "severity is 1 (fatal), 2 (warning) or 3 (remind), or these digits as text");
+    let refuse = || Refusal::new(Code::Severity, "/severity", "severity is 1 (fatal), 2 (warning) or 3 (reminder), or these digits as text");
     match &value {
         Value::Int(1..=3) => Ok(value),
         Value::Text(text) => match text.as_str() {

@@ -89,6 +89,9 @@ async fn find(api: &Api, id: &str) -> Result<(u64, Vec<u8>), Problem> {
         let detail = format!("there is no alert {id:?}; it may have been removed after its retention");
         ProblemCode::NotFound.problem(detail)
     };
+    if !id.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ProblemCode::NotFound.problem(format!("{id:?} is no id; ids are digits, as GET /api/v1/alerts shows them")));
+    }
     let (_, seq) = parse_alert_id(id).ok_or_else(missing)?;
     let document = api.read(move |reads| reads.alert(seq)).await?.ok_or_else(missing)?;
     match serde_json::from_slice::<Identified<'_>>(&document) {

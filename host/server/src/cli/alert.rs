@@ -15,7 +15,7 @@ pub struct List {
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = ["ABNORMAL", "RECOVERED", "CLOSED"], ignore_case = true)]
     status: Vec<String>,
     /// Only of this severity: 1 (fatal), 2 (warning), 3 (reminder); may be repeated or a comma list
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=3))]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = super::event::severity)]
     severity: Vec<u8>,
     /// Only those that were open within this time, such as 15m, 6h, 7d
     #[arg(long, value_name = "DURATION", conflicts_with = "from", value_parser = duration)]
@@ -78,8 +78,8 @@ pub async fn list(args: &List, context: &Context) -> Result<(), Failure> {
 fn severity(row: &Value) -> &'static str {
     match row.get("severity").and_then(Value::as_u64) {
         Some(1) => "FATAL",
-        Some(2) => "WARN",
-        Some(3) => "INFO",
+        Some(2) => "WARNING",
+        Some(3) => "REMINDER",
         _ => "",
     }
 }

@@ -21,6 +21,7 @@ pub struct Check {
 
 /// Prints what is wrong; the answer is no when something is.
 pub fn check(args: &Check, context: &Context) -> Result<Exit, Failure> {
+    super::serve::say_what_is_ignored(args.config.as_deref(), context);
     let (mut problems, mut rules, mut tables) = (Vec::new(), 0, 0);
     match config::load(args.config.as_deref(), std::env::vars()) {
         Err(found) => problems.extend(found.0.iter().map(|p| (p.to_string(), json!({"place": p.place, "key": p.key, "what": p.what, "remedy": p.remedy})))),
@@ -43,13 +44,17 @@ pub fn check(args: &Check, context: &Context) -> Result<Exit, Failure> {
         Format::Table | Format::Name if problems.is_empty() => {
             if !context.quiet {
                 let file = args.config.as_ref().map_or_else(|| "defaults and environment".to_owned(), |file| file.display().to_string());
-                out.line(&format!("{file}: good; {rules} rules, {tables} tables"))?;
+                out.line(&format!("{file}: good; {}, {}", count(rules, "rule"), count(tables, "table")))?;
             }
         }
         Format::Table | Format::Name => problems.iter().try_for_each(|(text, _)| out.line(text))?,
     }
     out.finish()?;
     Ok(if problems.is_empty() { Exit::Done } else { Exit::No })
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Looks at rules and tables as the server would, keeping what it reads in a folder that goes away.

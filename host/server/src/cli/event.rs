@@ -33,9 +33,9 @@ pub struct Send {
     /// What it is about, such as an address
     #[arg(long)]
     target: Option<String>,
-    /// 1 (fatal), 2 (warning) or 3 (reminder)
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3), default_value_t = 2)]
-    severity: u8,
+    /// 1 (fatal), 2 (warning) or 3 (reminder), which is what the server takes when it is not given
+    #[arg(long, value_parser = severity)]
+    severity: Option<u8>,
     /// A tag; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
     tag: Vec<(String, String)>,
@@ -48,6 +48,11 @@ pub struct Send {
     /// Name of the source, instead of the door's own
     #[arg(long)]
     source: Option<String>,
+}
+
+/// A severity by its number.
+pub fn severity(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|n| (1..=3).contains(n)).ok_or_else(|| "write 1 (fatal), 2 (warning) or 3 (reminder)".to_owned())
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {
@@ -71,7 +76,6 @@ pub async fn send(args: &Send, context: &Context) -> Result<(), Failure> {
 fn of_flags(args: &Send) -> Value {
     let mut event = json!({
         "alert_name": args.name,
-        "severity": args.severity,
         "status": args.status.to_ascii_uppercase(),
         "tags": args.tag.iter().map(|(key, value)| json!({"key": key, "value": value})).collect::<Vec<_>>(),
     });
@@ -79,6 +83,9 @@ fn of_flags(args: &Send) -> Value {
         if let Some(value) = value {
             event[field] = json!(value);
         }
+    }
+    if let Some(severity) = args.severity {
+        event["severity"] = json!(severity);
     }
     event
 }

@@ -39,7 +39,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The server to talk to
+    /// The server that is asked; `serve`, `check`, `demo` and `rule inspect` ask none
     #[arg(long, global = true, env = "ALERTMILL_SERVER", default_value = "http://127.0.0.1:9280", value_name = "URL")]
     server: String,
     /// How data is printed
@@ -212,7 +212,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let Global { server, output, quiet, timeout } = cli.global;
     let context = Context { client: Client::new(&server, quiet, timeout), format: output, quiet };
     match cli.command {
-        Command::Serve(args) => serve::serve(&args, crate::serve::run),
+        Command::Serve(args) => serve::serve(&args, &context, crate::serve::run),
         Command::Check(args) => check::check(&args, &context),
         Command::Demo(args) => crate::demo::run(&args, timeout),
         Command::Rule(RuleCommand::Inspect(args)) => rule::inspect(&args, &context).map(|()| Exit::Done),

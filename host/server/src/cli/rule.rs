@@ -28,6 +28,7 @@ pub async fn list(context: &Context) -> Result<(), Failure> {
         Column { head: "ROWS", cell: |row| text(row, "stats.rows") },
         Column { head: "FAILURES", cell: |row| text(row, "stats.failures") },
         Column { head: "DIGEST", cell: |row| text(row, "digest").chars().take(19).collect() },
+        Column { head: "DETAIL", cell: |row| text(row, "detail") },
     ];
     let path = "/api/v1/rules";
     let mut answer: Value = context.client.get_json(path).await?;
@@ -55,5 +56,22 @@ pub fn inspect(args: &Inspect, context: &Context) -> Result<(), Failure> {
     })?;
     let info = engine()?.inspect(&bytes).map_err(|refusal| Failure::new(Exit::No, format!("{shown}: {refusal} ({})", refusal.code())))?;
     let value = serde_json::to_value(&info).map_err(|e| Failure::new(Exit::Bug, e.to_string()))?;
-    document(context, &value, "name")
+    if context.format != Format::Table {
+        return document(context, &value, "name");
+    }
+    let mut out = context.output();
+    let first = ["name", "version", "hooks", "grants"];
+    let rest = value.as_object().into_iter().flat_map(|members| members.keys()).map(String::as_str).filter(|key| !first.contains(key));
+    for key in first.into_iter().chain(rest) {
+        out.line(&format!("{key}: {}", on_one_line(&text(&value, key))))?;
+    }
+    out.finish()
+}
+
+/// A schema is written over many lines; a table shows it on one.
+fn on_one_line(text: &str) -> String {
+    if !text.contains('\n') {
+        return text.to_owned();
+    }
+    serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |json| json.to_string())
 }

@@ -1,6 +1,6 @@
 //! What the types of the keys cannot say.
 
-use super::load::Places;
+use super::load::{NOT_BUILT_REMEDY, Places};
 use super::model::Config;
 use super::problem::{Place, Problem};
 use super::types::{ByteSize, Secret, TableFormat};
@@ -173,7 +173,7 @@ impl Checking<'_> {
         ];
         for (key, is_set, service) in not_built {
             if is_set {
-                self.wrong(key, format!("{service} is not built in this version"), "remove the key; events, alerts and rules are kept in the data folder");
+                self.wrong(key, format!("{service} is not built in this version"), NOT_BUILT_REMEDY);
             }
         }
     }

@@ -12,6 +12,10 @@ use toml::de::{DeTable, DeValue};
 /// Variables that start so are configuration.
 pub const ENVIRONMENT_PREFIX: &str = "ALERTMILL__";
 
+/// Sections of services that nothing is shipped to yet, and what they are called. Any key of them is refused.
+pub(super) const NOT_BUILT: [(&str, &str); 3] = [("elasticsearch", "Elasticsearch"), ("redis", "Redis"), ("mysql", "MySQL")];
+pub(super) const NOT_BUILT_REMEDY: &str = "remove the key; events, alerts and rules are kept in the data folder";
+
 /// Where each value was set.
 pub(super) type Places = BTreeMap<String, Place>;
 
@@ -38,7 +42,7 @@ pub fn from_text(text: &str, path: &Path, environment: impl IntoIterator<Item = 
 
 fn unreadable(path: &Path, e: &std::io::Error) -> Problem {
     Problem {
-        place: Place::File { path: path.to_owned(), line: 1 },
+        place: Place::File { path: path.to_owned(), line: None },
         key: String::new(),
         what: format!("the config file cannot be read: {e}"),
         remedy: "give the path of a readable TOML file with --config, or none to run on defaults".to_owned(),
@@ -55,7 +59,7 @@ struct Loading {
 impl Loading {
     fn file(&mut self, text: &str, path: &Path) {
         let lines = Lines::of(text);
-        let place = |offset: usize| Place::File { path: path.to_owned(), line: lines.line(offset) };
+        let place = |offset: usize| Place::File { path: path.to_owned(), line: Some(lines.line(offset)) };
         match DeTable::parse(text) {
             Ok(table) => self.table("", table.get_ref(), &place),
             Err(e) => self.problems.push(Problem {
@@ -113,6 +117,10 @@ impl Loading {
         let Some(section) = self.sections.iter().find(|s| is_section(s.path, section_path)) else {
             return Err(self.unknown_section(key));
         };
+        let not_built = NOT_BUILT.iter().find(|(path, _)| *path == section_path);
+        if let Some((_, service)) = not_built.filter(|_| section.keys.iter().all(|k| k.name != name)) {
+            return Err((format!("{service} is not built in this version"), NOT_BUILT_REMEDY.to_owned()));
+        }
         section.keys.iter().find(|k| k.name == name).ok_or_else(|| {
             let remedy = match nearest(name, section.keys.iter().map(|k| k.name)) {
                 Some(near) => format!("did you mean `{near}`?"),

@@ -2,6 +2,7 @@
 //! reported with its place and a remedy.
 
 mod check;
+mod ignored;
 pub mod keys;
 mod load;
 mod model;
@@ -11,6 +12,7 @@ pub mod reference;
 mod tests;
 pub mod types;
 
+pub use ignored::ignored_variables;
 pub use load::{ENVIRONMENT_PREFIX, from_text, load};
 pub use model::{
     AlertmanagerDoor, Alerts, Config, Data, Doors, Elasticsearch, EventsDoor, Limits, Log, Mysql, Pipeline, Redis, Retention, Rules, Server, Table,

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// A line of a file, counted from 1.
+    /// A file.
     File {
         /// The file.
         path: PathBuf,
-        /// The line.
-        line: usize,
+        /// The line, counted from 1; none when the file as a whole is meant.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<usize>,
     },
     /// A variable of the environment.
     Environment(String),
@@ -37,7 +38,8 @@ pub struct Problem {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Place::File { path, line: None } => write!(f, "{}", path.display()),
+            Place::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
             Place::Environment(name) => write!(f, "environment {name}"),
             Place::Default => f.write_str("default"),
         }

@@ -4,13 +4,14 @@ use super::model::Config;
 
 const HEAD: &str = "# Configuration
 
-One TOML file, `alertmill serve --config alertmill.toml`. Every key has a default, so no file is needed. An unknown key is
-an error. `alertmill check --config FILE` names file, line and remedy for every mistake.
+One TOML file, `alertmill serve --config alertmill.toml`. Every key has a default, so no file is needed, and
+without `--config` none is read, `./alertmill.toml` neither. An unknown key is an error. `alertmill check --config FILE` names the line of each mistake in it, and what to do.
 
 Each key can be overridden by a variable of the environment: `ALERTMILL__SECTION__KEY`, in capitals, with two underscores
 between the parts. Its value is written as in TOML; quotes around a text may be left out, and a list may be written with
 commas. `ALERTMILL__SERVER__LISTEN=127.0.0.1:9300`, `ALERTMILL__DOORS__EVENTS__ENABLED=false`,
-`ALERTMILL__SERVER__ALLOWED_HOSTS=alerts.example.com,10.0.0.5`. Names of tables are lower case there.
+`ALERTMILL__SERVER__ALLOWED_HOSTS=alerts.example.com,10.0.0.5`. Names of tables are lower case there. A name with single
+underscores, such as `ALERTMILL_SERVER_LISTEN`, sets nothing; `serve` and `check` say so.
 
 A size is a number of bytes or a text such as `\"64 MiB\"` (B, KiB, MiB, GiB). A secret can be read from a file by the key of
 the same name with `_file` added; one line break at its end is dropped.

@@ -111,6 +111,9 @@ fn services_that_are_not_built_are_refused_with_words() {
         ]
     );
     assert!(load("[elasticsearch]\nnodes = []\n[mysql]\n", &[]).is_ok());
+    let found = problems("[elasticsearch]\nurl = \"http://localhost:9200\"\n[redis]\nhost = \"x\"\n", &[]);
+    assert!(found[0].starts_with("alertmill.toml:2: elasticsearch.url: Elasticsearch is not built in this version"), "{found:?}");
+    assert!(found[1].starts_with("alertmill.toml:4: redis.host: Redis is not built in this version"), "{found:?}");
 }
 
 #[test]
