@@ -22,6 +22,9 @@ pub enum PortError {
     /// Nothing was changed; it may work later, as a rule soon: something is full that empties by itself.
     #[error("{0}")]
     Unavailable(String),
+    /// Nothing was changed; what is stored for later has reached its bound, and has room again when some of it is done with.
+    #[error("{0}")]
+    Full(String),
     /// Nothing was changed; the disk refuses, and works again when somebody has seen to it.
     #[error("{0}")]
     DiskRefused(String),
@@ -36,9 +39,22 @@ pub enum PortError {
     Fatal(String),
 }
 
-/// Promise: errors name no files, since the doors hand them to senders. When `append` answers `Ok`, the record survives kill -9 and power loss, is replayed after every restart until
-/// a commit has passed it, and is handed to the prepare half exactly once in this process, in the order of ordinals. The
-/// time it gets never goes back, and the record before it has the ordinal before it.
+impl PortError {
+    /// Whether it is certain that nothing was done.
+    pub fn changed_nothing(&self) -> bool {
+        matches!(self, PortError::TooLarge(_)) || self.may_pass()
+    }
+
+    /// Whether nothing was done, and the very same call may work later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, PortError::Unavailable(_) | PortError::Full(_) | PortError::DiskRefused(_))
+    }
+}
+
+/// Promise: errors name no files, since the doors hand them to senders. When `append` answers `Ok`, the record survives
+/// kill -9 and power loss, is replayed after every restart until a commit has passed it, and is handed to the prepare half
+/// exactly once in this process, in the order of ordinals. The time it gets never goes back, and the record before it has the
+/// ordinal before it.
 pub trait Journal: Send + Sync {
     /// Appends one record. `parsed` goes along in memory, so that prepare need not parse again.
     fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> impl Future<Output = Result<Appended, PortError>> + Send;

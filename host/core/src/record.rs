@@ -311,6 +311,28 @@ impl Journaled {
 }
 
 #[cfg(test)]
+impl Items {
+    /// The record that the door would make of these texts, of tenant `system` and source `test`; for the tests of this crate.
+    pub(crate) fn of_texts(door: Door, texts: &[&str]) -> Items {
+        let mut end = 0;
+        let spans = texts.iter().zip(0..).map(|(text, request_index)| {
+            let start = end;
+            end += text.len() as u32;
+            ItemSpan { bytes: start..end, request_index }
+        });
+        Items {
+            tenant: "system".into(),
+            source: "test".into(),
+            door,
+            idempotency_key: None,
+            counts: DoorCounts { received: texts.len() as u64, ..DoorCounts::default() },
+            spans: spans.collect(),
+            heap: texts.concat().into_bytes().into(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use crate::ports::FakeJournal;
 use crate::world::World;
-use alertmill_core::ports::{Journal, PortError};
+use alertmill_core::ports::Journal;
 use alertmill_core::record::{RecordBody, RuleSet};
 
 /// A record at least so often, pause between two clock records at least and at most: as `host/server/src/serve/clock.rs`.
@@ -15,7 +15,7 @@ const GENERATIONS: u64 = 8;
 
 /// Journals the start; the doors open behind it.
 pub async fn start(world: &World, journal: &FakeJournal<'_>) {
-    while let Err(PortError::Unavailable(_) | PortError::DiskRefused(_)) = journal.append(RecordBody::Start { version: "0.0.0-sim".into() }, None).await {
+    while journal.append(RecordBody::Start { version: "0.0.0-sim".into() }, None).await.is_err_and(|error| error.may_pass()) {
         world.wait(20).await;
     }
     world.state().started = true;

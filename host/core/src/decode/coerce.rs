@@ -272,8 +272,8 @@ fn check_target(item: &mut Item) -> Result<(), Refusal> {
     }
 }
 
-/// What holds at any depth, once nothing is left among the unknown fields: keys are short and have no NUL, integers kept their digits, and a NUL in free text is made
-/// visible (U+2400) and marked.
+/// What holds at any depth, once nothing is left among the unknown fields: keys are short and have no NUL, integers kept
+/// their digits, and a NUL in free text is made visible (U+2400) and marked.
 pub(super) fn sweep(item: &mut Item, bytes: &[u8]) -> Result<(), Refusal> {
     let has_nul = bytes.contains(&b'\\') && bytes.windows(6).any(|six| six == b"\\u0000");
     let mut found = Found { has_nul, replaced: false, may_be_inexact: false };

@@ -5,22 +5,14 @@ use crate::event::Event;
 use crate::identity::{Algorithm, UidKey};
 use crate::pipeline::prepare::prepare;
 use crate::pipeline::understand::UnderstandConfig;
-use crate::record::{Door, DoorCounts, ItemSpan, Items, Journaled, Record, RecordBody};
+use crate::record::{Door, Items, Journaled, Record, RecordBody};
 use crate::rules::NoRules;
 
 /// The row that an item becomes.
 fn row(item: &str) -> Row {
     assert!(item.len() <= ITEM_BYTES_MAX);
     decode_item(Door::Events, item.as_bytes(), "system").unwrap();
-    let items = Items {
-        tenant: "system".into(),
-        source: "test".into(),
-        door: Door::Events,
-        idempotency_key: None,
-        counts: DoorCounts::default(),
-        spans: vec![ItemSpan { bytes: 0..item.len() as u32, request_index: 0 }],
-        heap: item.as_bytes().into(),
-    };
+    let items = Items::of_texts(Door::Events, &[item]);
     let record = Record { ordinal: 1, received_at_ms: 1_700_000_000_000, body: RecordBody::Items(items) };
     let config = UnderstandConfig { uid_key: UidKey([1; 16]), algorithm: Algorithm::Keyed };
     prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config).rows.remove(0)

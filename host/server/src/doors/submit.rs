@@ -60,7 +60,7 @@ impl<J: Intake> Doors<J> {
             };
             match appended {
                 Ok(_) => durable += count,
-                Err(error @ (PortError::Unavailable(_) | PortError::DiskRefused(_) | PortError::TooLarge(_))) if i == 0 => {
+                Err(error) if i == 0 && error.changed_nothing() => {
                     // Nothing of this request is taken, and the sender comes again: only what was kept before still counts.
                     metrics.keep(kept);
                     return Err(not_begun(error));
@@ -84,7 +84,7 @@ impl<J: Intake> Doors<J> {
         let mut parsed = Some(parsed);
         loop {
             match self.journal.append_in(room, items.clone(), parsed.take()).await {
-                Err(PortError::Unavailable(_) | PortError::DiskRefused(_)) if Instant::now() < until => self.journal.changed().await,
+                Err(error) if error.may_pass() && Instant::now() < until => self.journal.changed().await,
                 other => return other,
             }
         }
@@ -120,7 +120,7 @@ fn settle_part(plan: &Plan, durable: u64, metrics: &DoorMetrics) {
 /// Of this request nothing is journaled.
 fn not_begun(error: PortError) -> Problem {
     match error {
-        PortError::Unavailable(why) => ProblemCode::Overloaded.problem(why),
+        PortError::Unavailable(why) | PortError::Full(why) => ProblemCode::Overloaded.problem(why),
         PortError::DiskRefused(why) => ProblemCode::Unavailable.problem(why),
         PortError::TooLarge(why) => ProblemCode::BodyTooLarge.problem(why),
         PortError::Unclear(why) => ProblemCode::Unclear.problem(why),

@@ -341,8 +341,10 @@ async fn h28_a_sender_that_goes_away_tears_nothing() {
 async fn a_journal_that_refuses_is_never_answered_with_yes() {
     let bench = Bench::new();
     assert_eq!(bench.post("{}").await.0, 400);
+    let mut taken = 0;
     for (error, status, code) in [
         (PortError::Unavailable("full".into()), 429, "overloaded"),
+        (PortError::Full("full".into()), 429, "overloaded"),
         (PortError::DiskRefused("no space".into()), 503, "unavailable"),
         (PortError::TooLarge("over 256 MiB".into()), 413, "body-too-large"),
         (PortError::Unclear("gone".into()), 503, "unclear"),
@@ -359,10 +361,11 @@ async fn a_journal_that_refuses_is_never_answered_with_yes() {
         if status == 429 {
             // What was kept of earlier requests is still there; of this one nothing, since it comes again.
             assert_eq!(bench.post(ONE).await.0, 200);
-            assert_eq!(bench.journal.sums(), (2, 1, 0));
+            taken += 1;
+            assert_eq!(bench.journal.sums(), (1 + taken, 1, 0));
         }
     }
-    assert_eq!(bench.snapshot("events").journaled, 1);
+    assert_eq!(bench.snapshot("events").journaled, taken);
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::{Items, RecordBody};
 use alertmill_stores::JournalHandle;
-use alertmill_stores::journal::FULL;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -103,9 +102,8 @@ impl InFlightJournal {
 /// Whether an answer says something of the journal: not that a record is too large, and not that many wait for the next sync.
 fn is_trouble(error: &PortError) -> bool {
     match error {
-        PortError::DiskRefused(_) | PortError::Unclear(_) | PortError::Fatal(_) => true,
-        PortError::Unavailable(why) => why.starts_with(FULL),
-        PortError::TooLarge(_) => false,
+        PortError::Full(_) | PortError::DiskRefused(_) | PortError::Unclear(_) | PortError::Fatal(_) => true,
+        PortError::Unavailable(_) | PortError::TooLarge(_) => false,
     }
 }
 

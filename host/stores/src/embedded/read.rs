@@ -226,15 +226,6 @@ impl EmbeddedReader {
         })
     }
 
-    /// One alert as a list row, with its document.
-    pub fn alert_row(&self, seq: u64) -> Result<Option<AlertRow>, StoreError> {
-        let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
-        self.read("read an alert", |connection| {
-            let mut one = connection.prepare_cached(&format!("SELECT {ALERT_COLUMNS}, document FROM alerts WHERE seq = ?1"))?;
-            one.query_row([seq], alert_row).optional()
-        })
-    }
-
     /// Events of an alert, newest first; `cursor` is the last one's of the page before.
     pub fn alert_events(&self, seq: u64, cursor: Option<(u64, u32)>, limit: usize) -> Result<Vec<AlertEvent>, StoreError> {
         let Ok(seq) = i64::try_from(seq) else { return Ok(Vec::new()) };

@@ -261,7 +261,7 @@ fn numbers_that_no_row_can_have_find_nothing() {
     store.commit_blocking(&one).unwrap();
     let reader = store.reader();
     for n in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
-        assert!(reader.alert(n).unwrap().is_none() && reader.alert_row(n).unwrap().is_none() && reader.dead_letter(n).unwrap().is_none());
+        assert!(reader.alert(n).unwrap().is_none() && reader.dead_letter(n).unwrap().is_none());
         assert!(reader.alert_events(n, None, 9).unwrap().is_empty() && reader.alert_logs(n, None, 9).unwrap().is_empty());
         assert!(reader.dead_letters(None, None, n, 9).unwrap().is_empty() && reader.outbox(n, 9).unwrap().is_empty());
         assert_eq!(reader.list_alerts(&AlertFilter::default(), 9, Some(n), false).unwrap().len(), 1);

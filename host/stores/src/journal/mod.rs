@@ -44,10 +44,6 @@ use writer::{AppendQueue, Request, Writer};
 /// Bytes of one record at most; its length is written in 32 bits and it must fit in memory several times.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
 
-/// How the words of [`PortError::Unavailable`] begin when it is the files that are full, and not only the queue before them:
-/// the one needs somebody's eye, the other empties with the next sync.
-pub const FULL: &str = "the journal is full";
-
 /// How a journal is opened.
 pub struct JournalOptions {
     /// Bytes of a segment file, preallocated.

@@ -428,7 +428,7 @@ fn a_journal_over_its_limit_refuses_until_segments_are_released() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&refused, PortError::Unavailable(why) if why.contains("is full")), "{refused:?}");
+    assert!(matches!(&refused, PortError::Full(why) if why.contains("is full")), "{refused:?}");
     assert!(journal.release(SyncedPosition::vouched(last)).unwrap() > 0);
     append(&journal, [last + 1]);
 }

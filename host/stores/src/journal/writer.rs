@@ -5,7 +5,7 @@ use super::answer::Promise;
 use super::clock::Ticking;
 use super::gather::{Gathering, PAUSE, WINDOW};
 use super::segment::{self, FrameHead};
-use super::{FULL, Segment, Shared};
+use super::{Segment, Shared};
 use crate::disk::{Disk, SegmentFile};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, PortError};
@@ -196,9 +196,9 @@ impl Writer {
             return Ok(());
         }
         let (dir, limit) = (self.shared.dir.display(), self.shared.disk_bytes_max);
-        let why = format!("{FULL}: {taken} bytes wait to be folded and its limit is {limit}");
+        let why = format!("the journal is full: {taken} bytes wait to be folded and its limit is {limit}");
         tracing::error!("{dir}: {why}; appends are refused until some are folded, or the limit is raised");
-        Err(PortError::Unavailable(format!("{why}; send it again a little later")))
+        Err(PortError::Full(format!("{why}; send it again a little later")))
     }
 
     /// A durable segment that begins with these records.

@@ -41,7 +41,7 @@ pub async fn post(world: &World, journal: &FakeJournal<'_>, request: &Request) -
         match append(world, journal, items, parsed, i > 0).await {
             Ok(_) => {}
             // Nothing of it is taken, and the sender comes again: only what was kept before still counts.
-            Err(PortError::Unavailable(_) | PortError::DiskRefused(_)) if i == 0 => {
+            Err(error) if i == 0 && error.changed_nothing() => {
                 keep(world, request.source, before);
                 return false;
             }
@@ -58,7 +58,7 @@ async fn append(world: &World, journal: &FakeJournal<'_>, items: Items, parsed: 
     let mut parsed = Some(parsed);
     loop {
         match journal.append(RecordBody::Items(items.clone()), parsed.take()).await {
-            Err(PortError::Unavailable(_) | PortError::DiskRefused(_)) if later && world.state().now_ms < until_ms => world.wait(20).await,
+            Err(error) if error.may_pass() && later && world.state().now_ms < until_ms => world.wait(20).await,
             other => return other,
         }
     }

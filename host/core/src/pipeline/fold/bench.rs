@@ -7,7 +7,7 @@ use crate::identity::{Algorithm, UidKey};
 use crate::pipeline::prepare::prepare;
 use crate::pipeline::understand::UnderstandConfig;
 use crate::ports::{AlertWrite, Commit, EventRole, Restored, RestoredAlert};
-use crate::record::{Door, DoorCounts, ItemSpan, Items, Journaled, Record, RecordBody};
+use crate::record::{Door, Items, Journaled, Record, RecordBody};
 use crate::row::Row;
 use crate::rules::{RuleChain, RuleTally};
 use crate::value::Text;
@@ -131,12 +131,12 @@ impl Life {
 
     /// Events of our own door, received at a second.
     pub fn events(&mut self, at_s: i64, items: &[&str]) {
-        self.record(at_s, items_of(Door::Events, items));
+        self.record(at_s, RecordBody::Items(Items::of_texts(Door::Events, items)));
     }
 
     /// Alerts of an Alertmanager's sender.
     pub fn alertmanager(&mut self, at_s: i64, items: &[&str]) {
-        self.record(at_s, items_of(Door::Alertmanager, items));
+        self.record(at_s, RecordBody::Items(Items::of_texts(Door::Alertmanager, items)));
     }
 
     pub fn clock(&mut self, at_s: i64) {
@@ -207,24 +207,6 @@ fn rfc3339(at_s: i64) -> String {
     let (day, s) = (1 + of_month / 86_400, of_month % 86_400);
     assert!((1..=30).contains(&day), "{at_s}");
     format!("2023-11-{day:02}T{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60)
-}
-
-fn items_of(door: Door, items: &[&str]) -> RecordBody {
-    let mut end = 0;
-    let spans = items.iter().enumerate().map(|(i, item)| {
-        let start = end;
-        end += item.len() as u32;
-        ItemSpan { bytes: start..end, request_index: i as u32 }
-    });
-    RecordBody::Items(Items {
-        tenant: "system".into(),
-        source: "test".into(),
-        door,
-        idempotency_key: None,
-        counts: DoorCounts { received: items.len() as u64, refused: 0, duplicates: 0 },
-        spans: spans.collect(),
-        heap: items.concat().into_bytes().into(),
-    })
 }
 
 /// No grace after a start, for tests of other things.

@@ -1,26 +1,12 @@
 use super::*;
 use crate::identity::fingerprint_of_keys;
-use crate::record::{DoorCounts, ItemSpan, Record};
+use crate::record::Record;
 
 const T: i64 = 1_700_000_000;
 
 fn items(of: &[&str]) -> Journaled {
-    let mut end = 0;
-    let spans = of.iter().enumerate().map(|(i, item)| {
-        let start = end;
-        end += item.len() as u32;
-        ItemSpan { bytes: start..end, request_index: i as u32 }
-    });
-    let items = Items {
-        tenant: "system".into(),
-        source: "test".into(),
-        door: Door::Events,
-        idempotency_key: None,
-        counts: DoorCounts::default(),
-        spans: spans.collect(),
-        heap: of.concat().into_bytes().into(),
-    };
-    Journaled { record: Record { ordinal: 1, received_at_ms: T * 1000, body: RecordBody::Items(items) }, parsed: None }
+    let body = RecordBody::Items(Items::of_texts(Door::Events, of));
+    Journaled { record: Record { ordinal: 1, received_at_ms: T * 1000, body }, parsed: None }
 }
 
 fn understood(of: &[&str]) -> (Vec<Row>, Vec<DeadLetter>) {
