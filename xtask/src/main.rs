@@ -2,8 +2,10 @@
 //!
 //! - `cargo xtask demo [...]`: the main job, on a scratch folder;
 //! - `cargo xtask test [--deep]`: all tests; `--deep` adds the long ones, whose figures go to `docs/`;
-//! - `cargo xtask sim --seeds N [--plant BUG]`, `cargo xtask rules [--check]`, `cargo xtask bench`, `cargo xtask lint`.
+//! - `cargo xtask sim --seeds N [--plant BUG]`, `cargo xtask rules [--check]`, `cargo xtask bench`, `cargo xtask lint`,
+//!   `cargo xtask guarantees`.
 
+mod guarantees;
 mod rules;
 mod services;
 mod steps;
@@ -17,6 +19,7 @@ cargo xtask demo [--once]        feed real sample data through the whole system 
 cargo xtask test [--deep]        all tests; --deep adds the long ones (kills, 20M uids)
 cargo xtask sim --seeds N        the simulator; --from SEED, --plant early-acknowledge
 cargo xtask rules [--check]      build the shipped rules into rules/dist; --check builds and compares
+cargo xtask guarantees           take over what the last test runs counted into docs/guarantees.md
 cargo xtask bench                measure the project's goals in one run
 cargo xtask lint                 rustfmt and clippy";
 
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Some("test") => steps::test(&root, rest),
         Some("sim") => steps::sim(&root, rest),
         Some("bench") => steps::bench(&root, rest),
+        Some("guarantees") => guarantees::update(&root),
         Some("lint") => steps::lint(&root),
         Some("rules") => rules::build(&root, rest.iter().any(|arg| arg == "--check")),
         Some("help" | "--help" | "-h") | None => {

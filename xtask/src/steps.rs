@@ -1,6 +1,6 @@
 //! The commands, as steps that say what they do and how long it took.
 
-use crate::{rules, services};
+use crate::{guarantees, rules, services};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::Command;
@@ -25,6 +25,7 @@ pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
         _ => return Err(format!("unknown arguments {args:?}; known: --deep")),
     };
     let began = Instant::now();
+    guarantees::forget(root)?;
     step("services for the tests (a real Prometheus)", || services::prometheus().map(|_| ()))?;
     step("shipped rules and the template: build again, compare with rules/dist, run their cases", || rules::build(root, true))?;
     step("rules and SDK: their own tests", || {
@@ -35,6 +36,7 @@ pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
     step("unit, corpus, conformance, contract and end-to-end tests", || cargo(root, &["test", "--release", "--workspace"]))?;
     step("simulator: 300 seeds", || sim(root, &["--seeds".into(), "300".into()]))?;
     step("simulator: a planted bug must be found", || planted(root))?;
+    step("guarantees: every proof ran, the page says what its sources say", || guarantees::all_ran(root).and_then(|()| guarantees::check(root)))?;
     if deep {
         step("the long tests", || cargo(root, &["test", "--release", "--workspace", "--", "--ignored", "--nocapture", "--test-threads", "1"]))?;
         step("simulator: 20,000 seeds", || sim(root, &["--seeds".into(), "20000".into()]))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const DOCUMENTS: &[&str] = &["README.md", "README.zh-CN.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "docs/semantics.md"];
+const DOCUMENTS: &[&str] = &["README.md", "README.zh-CN.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "docs/guarantees.md", "docs/semantics.md"];
 /// What a path of this repository begins with.
 const FOLDERS: &[&str] = &["docs", "guest", "host", "rules", "samples", "tests", "wit", "xtask"];
 
