@@ -2,28 +2,62 @@
 
 use std::fmt;
 
-/// The promises that the simulator can see broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Promise {
-    /// What was acknowledged is durable.
-    I1,
-    /// An event counts once.
-    I2,
-    /// One open alert a fingerprint.
-    I3,
-    /// Events apply in journal order.
-    I4,
-    /// Every item is accounted for.
-    I6,
-    /// A batch is judged by one generation of rules.
-    I7,
-    /// The same journal gives the same tables, and time-outs fire when they are due.
-    I8,
+/// Names each promise and what it says, once.
+macro_rules! promises {
+    ($($promise:ident $says:literal)*) => {
+        /// The promises that the simulator can see broken; I10 is the engine's, with tests there.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Promise {
+            $(#[doc = $says] $promise,)*
+        }
+
+        impl Promise {
+            /// All of them.
+            pub const ALL: [Promise; [$($says),*].len()] = [$(Promise::$promise),*];
+
+            /// As in ARCHITECTURE.md.
+            pub const fn name(self) -> &'static str {
+                match self { $(Promise::$promise => stringify!($promise),)* }
+            }
+        }
+    };
 }
 
-impl Promise {
-    /// All that are checked; I5 needs a second store, I9 and I10 are the server's and the engine's, with tests there.
-    pub const CHECKED: &'static str = "I1 to I4 and I6 to I8";
+promises! {
+    I1 "What was acknowledged is durable."
+    I2 "An event counts once."
+    I3 "One open alert a fingerprint."
+    I4 "Events apply in journal order."
+    I6 "Every item is accounted for."
+    I7 "A batch is judged by one generation of rules."
+    I8 "The same journal gives the same tables, and time-outs fire when they are due."
+    I9 "What waits is bounded in bytes."
+}
+
+/// How often each promise was looked after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked([u64; Promise::ALL.len()]);
+
+impl Checked {
+    /// One look.
+    pub fn count(&mut self, promise: Promise) {
+        self.add(promise, 1);
+    }
+
+    /// Several at once.
+    pub fn add(&mut self, promise: Promise, n: u64) {
+        self.0[promise as usize] += n;
+    }
+
+    /// How often.
+    pub fn of(&self, promise: Promise) -> u64 {
+        self.0[promise as usize]
+    }
+
+    /// Adds those of another run.
+    pub fn add_all(&mut self, other: &Checked) {
+        Promise::ALL.into_iter().for_each(|promise| self.add(promise, other.of(promise)));
+    }
 }
 
 /// Why a run failed.

@@ -1,47 +1,90 @@
-//! Seeded simulator: senders, start, clock and an operator around the production pipeline (decode, both halves, time-outs,
-//! rule-set switches) on fake ports, in one thread and virtual time. A crash drops every future where it waits.
+//! Seeded simulator: senders, start, clock, upkeep and an operator around the production pipeline (decode, both halves,
+//! time-outs, rule-set switches) on fake ports, in one thread and virtual time. A crash drops every future where it waits.
 //!
-//! Reading order: [`life`] (what runs), [`world`] and [`disk`] (time, faults, what survives), `ports`, `senders`, `check`.
+//! Reading order: [`life`] (what runs), [`world`] and [`disk`] (time, faults, what survives), [`restart`], `ports`, `senders`,
+//! `check`.
 
 #![allow(missing_docs)] // Inside of a test program; each file says what it is for.
 
 mod check;
+mod clock;
 mod disk;
 mod failure;
+mod faults;
+mod intake;
 mod life;
 mod outcome;
 mod plant;
 mod ports;
+mod restart;
 mod rng;
 mod senders;
 mod setup;
 mod shrink;
 mod tasks;
+mod trace;
+mod weather;
 mod world;
 
-pub use failure::{Failure, Promise};
+pub use failure::{Checked, Failure, Promise};
+pub use faults::{FaultKind, Injected, Kinds};
 pub use outcome::Outcome;
 pub use plant::Plant;
-pub use setup::{Load, Setup, Weather};
+pub use setup::{Bounds, Load, Setup};
 pub use shrink::{replay_line, shrink};
+pub use weather::{Away, Crashes, Part, Weather};
 
+use life::End;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
-/// Runs one seed to the end, or says which promise broke. A panic of core is a failure like any other.
+/// Runs one seed to the end and checks what it came to, or says which promise broke. A panic of core is a failure like any
+/// other.
 pub fn simulate(seed: u64, setup: &Setup) -> Result<Outcome, Failure> {
-    std::panic::catch_unwind(|| simulate_once(seed, setup)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(Failure::other(format!("panic: {}", text.unwrap_or("without a text"))))
+    caught(|| {
+        let world = run(seed, setup)?;
+        check::finally(&mut world.state(), seed)?;
+        Ok(Outcome::of(&world.state()))
     })
 }
 
-fn simulate_once(seed: u64, setup: &Setup) -> Result<Outcome, Failure> {
+/// The same twice. All that the ports were asked and answered must be the same, so the second run's tables are those of the
+/// first and need not be checked again.
+pub fn simulate_twice(seed: u64, setup: &Setup) -> Result<Outcome, Failure> {
+    caught(|| {
+        let world = run(seed, setup)?;
+        let first = Outcome::of(&world.state());
+        check::finally(&mut world.state(), seed)?;
+        match run(seed, setup).map(|again| Outcome::of(&again.state())) {
+            Ok(second) if second == first => Ok(Outcome::of(&world.state())),
+            Ok(_) => Err(Failure::other("two runs of one seed differ")),
+            Err(failure) => Err(Failure::other(format!("the second run of the seed failed: {failure}"))),
+        }
+    })
+}
+
+fn run(seed: u64, setup: &Setup) -> Result<World, Failure> {
     let world = World::new(seed, setup);
     let mut sent = vec![0u64; senders::SENDERS as usize];
-    while !life::live(&world, seed, setup, &mut sent)? {
-        world.restart();
+    while life::live(&world, seed, &mut sent)? == End::Crashed {
+        restart::restart(&world)?;
     }
-    let state = world.state();
-    check::finally(&state, seed)?;
-    Ok(Outcome::of(&state))
+    Ok(world)
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From now on panics are told in the failure of their seed only, with their place.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| PANIC.set(Some(panic.to_string()))));
+}
+
+fn caught(run: impl FnOnce() -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Failure::other(PANIC.take().or(text).unwrap_or_else(|| "a panic without a text".to_owned())))
+    })
 }

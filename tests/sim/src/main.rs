@@ -1,22 +1,27 @@
-//! `cargo xtask sim --seeds N [--from S] [--plant BUG]`: exits 0 when every promise held; with a planted bug it exits
-//! non-zero, and says `found` only when the promise that the bug breaks was seen broken.
+//! `cargo xtask sim --seeds N [--from S] [--plant BUG]`: runs every seed twice and exits 0 when every promise held and every
+//! quota was met; with a planted bug it exits non-zero, and says `found` only when the promise that the bug breaks was seen
+//! broken. What it prints does not depend on the number of threads.
 
-use alertmill_sim::{Failure, Load, Outcome, Plant, Promise, Setup, replay_line, shrink, simulate};
+mod quota;
+
+use alertmill_sim::{Failure, FaultKind, Kinds, Load, Outcome, Plant, Setup, quiet_panics, replay_line, shrink, simulate_twice};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-const HELP: &str =
-    "--seeds N, --from SEED, --plant BUG (`list` names them), and to replay a smaller run --senders A,B, --events N, --faults PERCENT, --crashes PERCENT";
+const HELP: &str = "--seeds N, --from SEED, --jobs THREADS, --plant BUG (`--plant list` names them), and to replay a smaller run --senders A,B, \
+                    --events N, --only-faults KIND,.. (`--only-faults list` names them, `none` is none), --faults-max N";
 
 /// What the command line asks for.
 #[derive(Default)]
 struct Options {
     seeds: Option<u64>,
     from: u64,
+    jobs: Option<usize>,
     plant: Option<Plant>,
     senders: Option<u8>,
     events: Option<u64>,
-    faults: Option<u64>,
-    crashes: Option<u64>,
+    kinds: Option<Kinds>,
+    faults_max: Option<u64>,
 }
 
 impl Options {
@@ -28,10 +33,11 @@ impl Options {
             match arg.as_str() {
                 "--seeds" => options.seeds = Some(number()?),
                 "--from" => options.from = number()?,
+                "--jobs" => options.jobs = Some(number()?.max(1) as usize),
                 "--events" => options.events = Some(number()?),
-                "--faults" => options.faults = Some(number()?),
-                "--crashes" => options.crashes = Some(number()?),
+                "--faults-max" => options.faults_max = Some(number()?),
                 "--senders" => options.senders = Some(senders(&value)?),
+                "--only-faults" => options.kinds = Some(kinds(&value)?),
                 "--plant" => {
                     options.plant = Some(
                         Plant::parse(&value).ok_or_else(|| format!("no bug `{value}` can be planted; one of: {}", Plant::ALL.map(Plant::name).join(", ")))?,
@@ -46,9 +52,14 @@ impl Options {
     fn setup(&self, seed: u64) -> Setup {
         let mut setup = Setup::of_seed(seed, self.plant);
         setup.load = Load { senders: self.senders.unwrap_or(setup.load.senders), events: self.events.unwrap_or(setup.load.events) };
-        setup.weather.fault_percent = self.faults.unwrap_or(setup.weather.fault_percent);
-        setup.weather.crash_percent = self.crashes.unwrap_or(setup.weather.crash_percent);
+        setup.kinds = self.kinds.unwrap_or(setup.kinds);
+        setup.faults_max = self.faults_max.unwrap_or(setup.faults_max);
         setup
+    }
+
+    /// Whether nothing is left out and no bug planted.
+    fn is_whole(&self) -> bool {
+        self.plant.is_none() && self.senders.is_none() && self.events.is_none() && self.kinds.is_none() && self.faults_max.is_none()
     }
 }
 
@@ -57,50 +68,82 @@ fn senders(list: &str) -> Result<u8, String> {
     list.split(',').try_fold(0, |bits, n| Some(bits | bit(n)?)).ok_or_else(|| format!("`{list}` is no list of senders, such as 0,4"))
 }
 
+fn kinds(list: &str) -> Result<Kinds, String> {
+    if list == "none" {
+        return Ok(Kinds::NONE);
+    }
+    let kind = |name: &str| FaultKind::parse(name).ok_or_else(|| format!("no kind of fault is called `{name}`; one of: {}", FaultKind::ALL.map(FaultKind::name).join(", ")));
+    list.split(',').try_fold(Kinds::NONE, |kinds, name| Ok(kinds.with(kind(name)?)))
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args == ["--plant", "list"] {
-        for plant in Plant::ALL {
-            println!("{:<24} breaks {:?}", plant.name(), plant.breaks());
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--plant", "list"] => Plant::ALL.iter().for_each(|plant| println!("{:<22} breaks {}: {}", plant.name(), plant.breaks().name(), plant.says())),
+        ["--only-faults", "list"] => FaultKind::ALL.iter().for_each(|kind| println!("{:<20} {}", kind.name(), kind.says())),
+        _ => {
+            return match Options::parse(args.into_iter()) {
+                Ok(options) => run(&options),
+                Err(why) => {
+                    eprintln!("{why}");
+                    ExitCode::from(2)
+                }
+            };
         }
-        return ExitCode::SUCCESS;
     }
-    match Options::parse(args.into_iter()) {
-        Ok(options) => run(&options),
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::from(2)
-        }
-    }
+    ExitCode::SUCCESS
 }
 
 fn run(options: &Options) -> ExitCode {
+    quiet_panics();
     let seeds = options.seeds.unwrap_or(200);
-    let (mut failures, mut sum) = (Vec::new(), Outcome::default());
-    for seed in options.from..options.from + seeds {
-        match one(seed, &options.setup(seed)) {
-            Ok(outcome) => sum.add(&outcome),
-            Err(failure) => failures.push((seed, failure)),
-        }
-    }
-    println!("{} port calls, {} crashes, {} faults, {} merged batches", sum.calls, sum.crashes, sum.faults, sum.merged);
-    println!(
-        "{} records, {} items acknowledged, {} dead letters, {} refreshed, {} alerts timed out",
-        sum.records, sum.acknowledged, sum.dead_letters, sum.refreshed, sum.timed_out
-    );
-    println!("checked {}: after {} commits and restarts, and whole tables against one fold at the end of {} runs", Promise::CHECKED, sum.checks, seeds);
+    let (sum, failures) = all(options, seeds);
+    quota::print(&sum, seeds);
     report(options, seeds, &failures);
     println!("{} passed, {} failed", seeds - failures.len() as u64, failures.len());
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let missed = if options.is_whole() && failures.is_empty() { quota::missed(&sum, seeds) } else { Vec::new() };
+    missed.iter().for_each(|missed| println!("quota missed: {missed}"));
+    if !failures.is_empty() || !missed.is_empty() {
+        return ExitCode::FAILURE;
+    }
+    if options.is_whole() && seeds >= quota::SEEDS_MIN {
+        quota::record(&sum, seeds);
+    }
+    ExitCode::SUCCESS
 }
 
-/// One seed; every tenth runs twice, which must make no difference.
-fn one(seed: u64, setup: &Setup) -> Result<Outcome, Failure> {
-    let outcome = simulate(seed, setup)?;
-    if seed.is_multiple_of(10) && simulate(seed, setup)? != outcome {
-        return Err(Failure::other("two runs differ"));
+/// All seeds, on so many threads; what failed in the order of seeds.
+fn all(options: &Options, seeds: u64) -> (Outcome, Vec<(u64, Failure)>) {
+    let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let next = AtomicU64::new(0);
+    let work = || {
+        let (mut sum, mut failures) = (Outcome::default(), Vec::new());
+        loop {
+            let n = next.fetch_add(1, Relaxed);
+            if n >= seeds {
+                return (sum, failures);
+            }
+            if n > 0 && n.is_multiple_of(10_000) {
+                eprintln!("{n} of {seeds} seeds");
+            }
+            let seed = options.from + n;
+            match simulate_twice(seed, &options.setup(seed)) {
+                Ok(outcome) => sum.add(&outcome),
+                Err(failure) => failures.push((seed, failure)),
+            }
+        }
+    };
+    let done: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a seed's panic is its failure")).collect()
+    });
+    let (mut sum, mut failures) = (Outcome::default(), Vec::new());
+    for (part, failed) in done {
+        sum.add(&part);
+        failures.extend(failed);
     }
-    Ok(outcome)
+    failures.sort_by_key(|(seed, _)| *seed);
+    (sum, failures)
 }
 
 fn report(options: &Options, seeds: u64, failures: &[(u64, Failure)]) {
@@ -110,8 +153,8 @@ fn report(options: &Options, seeds: u64, failures: &[(u64, Failure)]) {
         }
         // Shrinking takes a while; one tells enough.
         if let Some((seed, failure)) = failures.first() {
-            let (seed, setup, failure) = shrink(*seed, options.setup(*seed), failure.clone());
-            println!("shrunk to: {failure}\n  replay: {}", replay_line(seed, &setup));
+            let (setup, failure) = shrink(*seed, options.setup(*seed), failure.clone());
+            println!("shrunk to: {failure}\n  replay: {}", replay_line(*seed, &setup));
         }
         return;
     };

@@ -1,30 +1,43 @@
 //! What a run did, in figures.
 
-use crate::world::State;
-use alertmill_core::record::RecordBody;
+use crate::disk::RecordKind;
+use crate::failure::Checked;
+use crate::faults::Injected;
+use crate::world::{BEGIN_MS, State};
 
 macro_rules! figures {
     ($($name:ident)*) => {
         /// What a run did.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Outcome {
-            /// Hash of every port call and its moment; two runs of one seed have the same.
+            /// Hash of all that the ports were asked and answered; two runs of one seed have the same.
             pub trace: u64,
+            /// Faults by kind.
+            pub injected: Injected,
+            /// Checks by promise.
+            pub checked: Checked,
             $(pub $name: u64,)*
         }
 
         impl Outcome {
             /// Adds the figures of another run.
             pub fn add(&mut self, other: &Outcome) {
+                self.injected.add_all(&other.injected);
+                self.checked.add_all(&other.checked);
                 $(self.$name += other.$name;)*
+            }
+
+            /// Every figure with its name.
+            pub fn figures(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),*]
             }
         }
     };
 }
 
 figures! {
-    calls crashes faults checks merged acknowledged records starts clocks generations
-    timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed
+    calls steps commits crashes merged acknowledged records starts clocks generations
+    timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed simulated_ms
 }
 
 impl Outcome {
@@ -32,14 +45,16 @@ impl Outcome {
         let tables = &state.disk.tables;
         let counted = |name: &str| tables.ledger.iter().filter(|((_, _, counter), _)| counter == name).map(|(_, n)| *n).sum();
         let mut outcome = Outcome {
-            trace: state.trace,
+            trace: state.trace.value(),
+            injected: state.injected,
+            checked: state.checked,
             calls: state.calls,
+            steps: state.steps,
+            commits: state.commits,
             crashes: state.crashes,
-            faults: state.faults,
-            checks: state.checks,
             merged: state.merged,
             acknowledged: state.acknowledged.len() as u64,
-            records: state.disk.journal.len() as u64,
+            records: state.disk.journal.records.len() as u64,
             timed_out: tables.logs.iter().filter(|log| log.op_type.starts_with("SYSTEM_")).count() as u64,
             dead_letters: counted("dead_letters"),
             refreshed: counted("refreshed"),
@@ -48,14 +63,15 @@ impl Outcome {
             expired: counted("stored_only.expired"),
             rule_dropped: counted("stored_only.rule-dropped"),
             rule_failed: counted("failed"),
+            simulated_ms: (state.now_ms() - BEGIN_MS) as u64,
             ..Outcome::default()
         };
-        for record in &state.disk.journal {
-            match record.replayed().record.body {
-                RecordBody::Start { .. } => outcome.starts += 1,
-                RecordBody::Clock => outcome.clocks += 1,
-                RecordBody::RuleSet(_) => outcome.generations += 1,
-                RecordBody::Items(_) => {}
+        for record in &state.disk.journal.records {
+            match record.kind {
+                RecordKind::Start => outcome.starts += 1,
+                RecordKind::Clock => outcome.clocks += 1,
+                RecordKind::RuleSet(_) => outcome.generations += 1,
+                RecordKind::Items => {}
             }
         }
         outcome

@@ -25,4 +25,12 @@ impl Rng {
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
+    /// True in `rate` of 1,000 cases.
+    pub fn per_mille(&mut self, rate: u64) -> bool {
+        self.below(1_000) < rate
+    }
+    /// One of these.
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
 }

@@ -1,31 +1,10 @@
-//! What a run is made of, beside its seed: faults, load and a planted bug. This is what shrinking makes smaller.
+//! What a run is made of, beside its seed: faults, load, bounds and a planted bug. This is what shrinking makes smaller.
 
+use crate::faults::Kinds;
 use crate::plant::Plant;
+use crate::rng::Rng;
 use crate::senders::SENDERS;
-
-/// What one run draws its faults from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weather {
-    /// Percent of port calls that fail, done or not done.
-    pub fault_percent: u64,
-    pub latency_max_ms: u64,
-    /// Crash when this many port calls were made in all, if ever.
-    pub crash_at_call: Option<u64>,
-    /// Percent of port calls that crash.
-    pub crash_percent: u64,
-}
-
-impl Weather {
-    /// Faults of a seed; some seeds have no crash, some no error, so that rare combinations come up.
-    pub fn of_seed(seed: u64) -> Weather {
-        Weather {
-            fault_percent: [0, 5, 20][(seed % 3) as usize],
-            latency_max_ms: [1, 20, 400][(seed / 3 % 3) as usize],
-            crash_at_call: None,
-            crash_percent: [0, 1, 3][(seed / 9 % 3) as usize],
-        }
-    }
-}
+use crate::weather::Weather;
 
 /// Who sends, and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +19,42 @@ impl Load {
     /// All senders.
     pub const FULL: Load = Load { senders: (1 << SENDERS) - 1, events: 60 };
 
+    /// The load of a seed.
+    pub fn of_seed(seed: u64) -> Load {
+        let mut rng = Rng::new(seed ^ 0x10ad_10ad);
+        let most = if rng.chance(20) { rng.next() as u8 | 1 } else { u8::MAX };
+        Load { senders: Load::FULL.senders & most, events: rng.pick(&[8, 15, 25, 40, 60]) }
+    }
+
     /// Whether sender `n` takes part.
     pub fn has(&self, n: u64) -> bool {
         self.senders >> n & 1 == 1
+    }
+}
+
+/// How much may wait, and how the journal is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes that are journaled and not folded.
+    pub in_flight_bytes: usize,
+    /// Bytes of durable records in memory for the reader.
+    pub live_bytes: usize,
+    /// Records of a segment.
+    pub segment_records: u64,
+    /// Segments on disk.
+    pub segments: usize,
+}
+
+impl Bounds {
+    /// The bounds of a seed.
+    pub fn of_seed(seed: u64) -> Bounds {
+        let mut rng = Rng::new(seed ^ 0xb0b0_b0b0);
+        Bounds {
+            in_flight_bytes: rng.pick(&[2_000, 6_000, 20_000, 1 << 20]),
+            live_bytes: rng.pick(&[0, 4_000, 20_000, 1 << 20]),
+            segment_records: rng.pick(&[2, 8, 30, 100]),
+            segments: rng.pick(&[8, 30, 1_000]),
+        }
     }
 }
 
@@ -51,12 +63,18 @@ impl Load {
 pub struct Setup {
     pub weather: Weather,
     pub load: Load,
+    pub bounds: Bounds,
+    /// Kinds of faults that may happen at all.
+    pub kinds: Kinds,
+    /// Faults behind the first so many do not happen.
+    pub faults_max: u64,
     pub plant: Option<Plant>,
 }
 
 impl Setup {
     /// What CI runs for a seed.
     pub fn of_seed(seed: u64, plant: Option<Plant>) -> Setup {
-        Setup { weather: Weather::of_seed(seed), load: Load::FULL, plant }
+        let (weather, load, bounds) = (Weather::of_seed(seed), Load::of_seed(seed), Bounds::of_seed(seed));
+        Setup { weather, load, bounds, kinds: Kinds::ALL, faults_max: u64::MAX, plant }
     }
 }

@@ -1,60 +1,135 @@
-//! What goes on in the process beside the two halves: its start, its clock, and an operator who changes the rules.
+//! What goes on in the process beside the two halves: its start, its clock, its upkeep, and an operator who changes the
+//! rules.
 
+use crate::faults::FaultKind;
+use crate::plant::Plant;
 use crate::ports::FakeJournal;
-use crate::world::World;
-use alertmill_core::ports::Journal;
+use crate::weather::Part;
+use crate::world::{Call, State, World};
+use alertmill_core::pipeline::clock_records::{PAUSE_MAX_MS, PAUSE_MS, ask_in_ms, pause_ms};
+use alertmill_core::ports::{Journal, PortError};
 use alertmill_core::record::{RecordBody, RuleSet};
 
-/// A record at least so often, pause between two clock records at least and at most: as `host/server/src/serve/clock.rs`.
+/// A record at least so often: as `host/server/src/serve/clock.rs`.
 const QUIET_MAX_MS: i64 = 3_600_000;
-const PAUSE_MS: i64 = 50;
-const PAUSE_MAX_MS: i64 = 1_000;
 
 /// Generations that the operator begins in a run.
 const GENERATIONS: u64 = 8;
+
+/// What a start does before anything is read or taken: the state is synced, and what the last process wrote to the journal
+/// and may not have synced is written again.
+pub async fn boot(world: &World) {
+    while world.call(Part::Store, 10).await == Call::Refused {
+        world.wait(1_000).await;
+    }
+    world.state().disk.checkpoint();
+    while world.call(Part::Journal, 11).await == Call::Refused {
+        world.wait(1_000).await;
+    }
+    let mut guard = world.state();
+    let state = &mut *guard;
+    if !state.disk.journal.cached.is_empty() {
+        state.disk.journal.begin_segment();
+        state.disk.journal.sync();
+    }
+    let floor_ms = state.disk.journal.last_ms().max(state.disk.tables.received_at_ms);
+    state.clocks.start_journal(floor_ms);
+}
+
+/// Syncs the state some time after each commit.
+pub async fn checkpoint(world: &World) {
+    loop {
+        let after_ms = world
+            .until(|state| (state.disk.synced_position() < state.disk.tables.position).then_some(state.setup.weather.checkpoint_after_ms))
+            .await;
+        world.wait(after_ms).await;
+        if world.call(Part::Checkpoint, 12).await == Call::Goes && !world.draws(FaultKind::CheckpointBefore) {
+            world.state().disk.checkpoint();
+            world.moved();
+        }
+    }
+}
+
+/// Removes journal segments that the synced state does not need, as `host/server/src/serve/maintenance.rs` does.
+pub async fn release(world: &World) {
+    loop {
+        let releasable = |state: &mut State| {
+            // The planted bug: the position that a loss of power may take back.
+            let early = state.setup.plant == Some(Plant::UnlinkBeforeSync);
+            let position = if early { state.disk.tables.position } else { state.disk.synced_position() };
+            Some(state.disk.journal.releasable(position)).filter(|n| *n > 0)
+        };
+        world.until(releasable).await;
+        world.wait(1_000).await;
+        if world.call(Part::Journal, 13).await == Call::Refused || world.draws(FaultKind::ReleaseBefore) {
+            continue;
+        }
+        let mut guard = world.state();
+        let state = &mut *guard;
+        let Some(n) = releasable(state) else { continue };
+        // One by one, the oldest first.
+        let n = if n > 1 && state.draws(FaultKind::ReleaseHalf) { 1 + state.rng.below(n as u64 - 1) as usize } else { n };
+        state.disk.journal.release(n);
+        state.trace.word(n as u64);
+        state.progress = true;
+    }
+}
+
+/// Starts the process again when its journal has stopped.
+pub async fn supervisor(world: &World) {
+    world.until(|state| state.life.journal_stopped.then_some(())).await;
+    let ms = 1_000 + world.state().rng.below(20_000);
+    world.wait(ms).await;
+    world.state().crashed = true;
+    std::future::pending().await
+}
 
 /// Journals the start; the doors open behind it.
 pub async fn start(world: &World, journal: &FakeJournal<'_>) {
     while journal.append(RecordBody::Start { version: "0.0.0-sim".into() }, None).await.is_err_and(|error| error.may_pass()) {
         world.wait(20).await;
     }
-    world.state().started = true;
+    world.state().life.started = true;
     world.moved();
 }
 
 /// Writes a clock record when a time-out is due and nothing else came by.
 pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
-    world.until(|state| state.started.then_some(())).await;
+    world.until(|state| state.life.started.then_some(())).await;
+    let mut last_record = (0, 0);
     loop {
         let (position, quiet_ms) = {
             let state = world.state();
-            (state.disk.tables.position, state.wall_ms() + QUIET_MAX_MS)
+            if last_record.0 != state.disk.tables.received_at_ms {
+                last_record = (state.disk.tables.received_at_ms, state.now_ms());
+            }
+            (state.disk.tables.position, state.now_ms() + QUIET_MAX_MS)
         };
-        let due_ms = world
+        let asks = world
             .until(|state| {
-                let at_ms = state.next_due_ms.unwrap_or(i64::MAX).min(quiet_ms);
                 // A commit may have moved the next time-out.
-                if state.disk.tables.position != position || state.wall_ms() >= at_ms {
-                    return Some(state.next_due_ms);
+                if state.disk.tables.position != position {
+                    return Some(None);
                 }
-                state.wake_at_wall(at_ms);
+                let now_ms = state.now_ms();
+                let due_in_ms = state.life.next_due_ms.map(|due_ms| ask_in_ms(due_ms, state.clocks.wall_ms(), last_record.0, now_ms - last_record.1));
+                let at_ms = due_in_ms.map_or(quiet_ms, |due_in_ms| quiet_ms.min(now_ms + due_in_ms));
+                if now_ms >= at_ms {
+                    return Some(Some(state.life.next_due_ms));
+                }
+                state.wake_at(at_ms);
                 None
             })
             .await;
-        let (wall_ms, committed_ms) = {
-            let state = world.state();
-            (state.wall_ms(), state.disk.tables.received_at_ms)
-        };
-        if wall_ms < due_ms.unwrap_or(i64::MAX).min(quiet_ms) {
-            continue;
-        }
-        if due_ms.is_some_and(|due| committed_ms >= due) {
+        let Some(due_ms) = asks else { continue };
+        if due_ms.is_some_and(|due_ms| world.state().disk.tables.received_at_ms >= due_ms) {
             world.wait(PAUSE_MS as u64).await;
             continue;
         }
         let pause_ms = match journal.append(RecordBody::Clock, None).await {
+            Err(PortError::Fatal(_)) => return,
             Err(_) => PAUSE_MAX_MS,
-            Ok(appended) => due_ms.map_or(0, |due| due - appended.received_at_ms).clamp(PAUSE_MS, PAUSE_MAX_MS),
+            Ok(appended) => pause_ms(due_ms, appended.received_at_ms),
         };
         world.wait(pause_ms as u64).await;
     }
@@ -62,9 +137,9 @@ pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
 
 /// Switches the rule set now and then. A generation's number is used once, also when the answer was lost.
 pub async fn operator(world: &World, journal: &FakeJournal<'_>) {
-    world.until(|state| state.started.then_some(())).await;
+    world.until(|state| state.life.started.then_some(())).await;
     loop {
-        let generation = world.state().disk.newest_generation() + 1;
+        let generation = world.state().disk.journal.newest_generation() + 1;
         if generation > GENERATIONS {
             return;
         }

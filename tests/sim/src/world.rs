@@ -2,13 +2,20 @@
 //!
 //! What survives a crash is in [`Disk`]; everything else is gone when the futures are dropped.
 
-use crate::disk::Disk;
-use crate::failure::Failure;
+use crate::clock::Clocks;
+use crate::disk::{Disk, DiskRecord};
+use crate::failure::{Checked, Failure};
+use crate::faults::{FaultKind, Injected};
+use crate::intake::InFlightWitness;
 use crate::plant::Plant;
 use crate::rng::Rng;
-use crate::setup::{Setup, Weather};
-use alertmill_core::ports::PortError;
-use alertmill_core::record::{DoorCounts, Journaled};
+use crate::setup::Setup;
+use crate::trace::Trace;
+use crate::weather::{Crashes, Part};
+use alertmill_core::item::Item;
+use alertmill_core::pipeline::in_flight::InFlight;
+use alertmill_core::ports::{Appended, PortError};
+use alertmill_core::record::{DoorCounts, Journaled, RecordBody};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard};
@@ -18,72 +25,200 @@ use std::task::Poll;
 pub const BEGIN_MS: i64 = 1_700_000_000_000;
 /// Faults stop then, so that what is left must come to rest.
 pub const FAULTS_END_MS: i64 = BEGIN_MS + 26 * 3_600_000;
+/// A stall takes between this and eight times as long.
+const STALL_MS: u64 = 60_000;
+
+/// One append that waits for the journal's writer.
+pub struct Waiting {
+    pub id: u64,
+    pub body: RecordBody,
+    pub parsed: Option<Vec<Item>>,
+    pub payload: Vec<u8>,
+}
+
+/// A durable record on its way to the reader.
+pub enum Live {
+    /// In memory.
+    Held(Journaled, usize),
+    /// There was no room for it: its ordinal.
+    OnDisk(u64),
+}
+
+/// What is gone with the process.
+pub struct Life {
+    /// Port calls and steps so far.
+    pub calls: u64,
+    pub steps: u64,
+    /// The step behind which it crashes.
+    pub crash_at_step: u64,
+    pub appends: VecDeque<Waiting>,
+    pub answers: BTreeMap<u64, Result<Appended, PortError>>,
+    pub next_append: u64,
+    /// Why the journal takes nothing any more.
+    pub journal_stopped: bool,
+    pub live: VecDeque<Live>,
+    pub live_bytes: usize,
+    pub in_flight: InFlight,
+    pub witness: InFlightWitness,
+    /// Numbers of requests that made no record, by source.
+    pub kept: BTreeMap<&'static str, DoorCounts>,
+    pub next_due_ms: Option<i64>,
+    /// When it began.
+    pub up_since_ms: i64,
+    /// Its start is in the journal: doors are open.
+    pub started: bool,
+}
 
 /// Everything at one moment.
 pub struct State {
     pub rng: Rng,
-    pub now_ms: i64,
+    pub clocks: Clocks,
     pub next_wake_ms: i64,
+    /// Something changed that others may wait for.
     pub progress: bool,
+    /// An await came back since the last step.
+    pub stepped: bool,
     pub crashed: bool,
-    pub weather: Weather,
+    pub setup: Setup,
+    pub calm: bool,
     pub calls: u64,
-    pub faults: u64,
+    pub steps: u64,
+    pub commits: u64,
     pub crashes: u64,
-    pub trace: u64,
+    pub merged: u64,
+    pub injected: Injected,
+    pub checked: Checked,
+    pub trace: Trace,
     pub disk: Disk,
-    /// The tables or the journal changed since the promises were last checked.
-    pub unchecked: bool,
+    pub life: Life,
     /// What a port saw go wrong.
     pub broken: Option<Failure>,
-    pub plant: Option<Plant>,
     /// Marks of items that senders were told are safe.
     pub acknowledged: BTreeSet<String>,
-    /// Batches that were merged into the one before them.
-    pub merged: u64,
-    /// How far the wall clock is from the true time, in this life.
-    skew_ms: i64,
-    /// Live records on their way to prepare, in this life.
-    pub queue: VecDeque<Journaled>,
-    /// Numbers of requests that made no record, by source, in this life.
-    pub kept: BTreeMap<&'static str, DoorCounts>,
-    pub next_due_ms: Option<i64>,
-    pub checks: u64,
-    pub up_since_ms: i64,
-    /// This life's start is in the journal: doors are open.
-    pub started: bool,
+    /// The last record whose append was answered with success.
+    pub acknowledged_to: u64,
+    /// Until then somebody was away or stalled: what is late may be so because of it.
+    pub troubled_until_ms: i64,
 }
 
 impl State {
-    /// What this life's wall clock shows.
-    pub fn wall_ms(&self) -> i64 {
-        self.now_ms + self.skew_ms
+    pub fn now_ms(&self) -> i64 {
+        self.clocks.now_ms
     }
 
-    /// The true time at which the wall clock shows `at_ms`.
-    pub fn at_wall(&self, at_ms: i64) -> i64 {
-        at_ms - self.skew_ms
+    /// Asks to be woken at a moment of true time.
+    pub fn wake_at(&mut self, at_ms: i64) {
+        self.next_wake_ms = self.next_wake_ms.min(at_ms);
     }
 
-    /// Asks to be woken when the wall clock shows `at_ms`.
-    pub fn wake_at_wall(&mut self, at_ms: i64) {
-        self.next_wake_ms = self.next_wake_ms.min(self.at_wall(at_ms));
-    }
-
-    /// True when all that is durable is folded.
+    /// True when all that is durable is folded, and nothing else is on its way.
     pub fn all_folded(&self) -> bool {
-        self.disk.journal_unsynced.is_empty() && self.disk.journal.last().is_none_or(|last| last.ordinal == self.disk.tables.position)
+        self.disk.journal.cached.is_empty() && self.life.appends.is_empty() && self.disk.journal.records.len() as u64 == self.disk.tables.position
+    }
+
+    /// Whether chance wants a fault of this kind now.
+    pub fn rolls(&mut self, kind: FaultKind) -> bool {
+        // Always drawn, so that a run with fewer kinds is the same up to the first one that it leaves out.
+        let drawn = self.rng.per_mille(self.setup.weather.rate(kind));
+        drawn && self.may(kind)
+    }
+
+    /// Whether a fault of this kind happens now.
+    pub fn draws(&mut self, kind: FaultKind) -> bool {
+        let happens = self.rolls(kind);
+        if happens {
+            self.saw(kind);
+        }
+        happens
+    }
+
+    /// Whether a kind may happen at all now.
+    pub fn may(&self, kind: FaultKind) -> bool {
+        !self.calm && self.setup.kinds.has(kind) && self.injected.all() < self.setup.faults_max
+    }
+
+    /// It happened.
+    pub fn saw(&mut self, kind: FaultKind) {
+        self.injected.count(kind);
+        self.trace.word(0xfa_0000 + kind as u64);
+    }
+
+    /// Until when a part is away, and whether it hangs; it is asked for something.
+    fn finds_away(&mut self, part: Part) -> Option<(i64, bool)> {
+        let away = self.setup.weather.away.filter(|away| away.part == part && self.may(FaultKind::Away))?;
+        let passed_ms = self.now_ms() - BEGIN_MS;
+        if !(away.from_ms..away.to_ms).contains(&passed_ms) {
+            return None;
+        }
+        let until_ms = BEGIN_MS + away.to_ms;
+        // However often it is asked, it is away once.
+        if self.troubled_until_ms < until_ms {
+            self.saw(FaultKind::Away);
+            self.troubled_until_ms = until_ms;
+        }
+        Some((until_ms, away.hangs))
+    }
+
+    /// Something keeps others waiting until then.
+    fn trouble_until(&mut self, ms: i64) {
+        self.troubled_until_ms = self.troubled_until_ms.max(ms);
+    }
+
+    /// What is durable goes to the reader, in memory as far as there is room.
+    pub fn hand_over(&mut self, record: Journaled) {
+        let bytes = record.size_bytes();
+        let full = self.life.live_bytes + bytes > self.setup.bounds.live_bytes;
+        if full && self.may(FaultKind::ReadFromDisk) {
+            self.saw(FaultKind::ReadFromDisk);
+            self.life.live.push_back(Live::OnDisk(record.record.ordinal));
+        } else {
+            self.life.live_bytes += bytes;
+            self.life.live.push_back(Live::Held(record, bytes));
+        }
+        self.progress = true;
+    }
+
+    /// Takes the oldest live record.
+    pub fn next_live(&mut self) -> Option<Journaled> {
+        match self.life.live.pop_front()? {
+            Live::Held(record, bytes) => {
+                self.life.live_bytes -= bytes;
+                Some(record)
+            }
+            Live::OnDisk(ordinal) => self.disk.journal.records.get(ordinal as usize - 1).map(DiskRecord::replayed),
+        }
+    }
+}
+
+impl Life {
+    pub fn new(setup: &Setup, now_ms: i64) -> Life {
+        Life {
+            calls: 0,
+            steps: 0,
+            crash_at_step: u64::MAX,
+            appends: VecDeque::new(),
+            answers: BTreeMap::new(),
+            next_append: 0,
+            journal_stopped: false,
+            live: VecDeque::new(),
+            live_bytes: 0,
+            in_flight: InFlight::new(if setup.plant == Some(Plant::UnboundedIntake) { usize::MAX } else { setup.bounds.in_flight_bytes }),
+            witness: InFlightWitness::default(),
+            kept: BTreeMap::new(),
+            next_due_ms: None,
+            up_since_ms: now_ms,
+            started: false,
+        }
     }
 }
 
 /// How a port call goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    None,
-    /// Fails, nothing done.
-    Before,
-    /// Done, but the answer is lost.
-    After,
+pub enum Call {
+    /// It is made.
+    Goes,
+    /// Who was asked is away and refuses.
+    Refused,
 }
 
 /// Shared by all fake ports.
@@ -93,28 +228,27 @@ impl World {
     pub fn new(seed: u64, setup: &Setup) -> World {
         World(Mutex::new(State {
             rng: Rng::new(seed),
-            now_ms: BEGIN_MS,
+            clocks: Clocks::new(BEGIN_MS),
             next_wake_ms: i64::MAX,
             progress: false,
+            stepped: false,
             crashed: false,
-            weather: setup.weather,
+            setup: *setup,
+            calm: false,
             calls: 0,
-            faults: 0,
+            steps: 0,
+            commits: 0,
             crashes: 0,
-            trace: 0xcbf2_9ce4_8422_2325,
-            disk: Disk::default(),
-            unchecked: true,
-            broken: None,
-            plant: setup.plant,
-            acknowledged: BTreeSet::new(),
             merged: 0,
-            skew_ms: 0,
-            queue: VecDeque::new(),
-            kept: BTreeMap::new(),
-            next_due_ms: None,
-            checks: 0,
-            up_since_ms: BEGIN_MS,
-            started: false,
+            injected: Injected::default(),
+            checked: Checked::default(),
+            trace: Trace::new(),
+            disk: Disk::default(),
+            life: Life::new(setup, BEGIN_MS),
+            broken: None,
+            acknowledged: BTreeSet::new(),
+            acknowledged_to: 0,
+            troubled_until_ms: BEGIN_MS,
         }))
     }
 
@@ -125,17 +259,22 @@ impl World {
 
     /// True if this bug is planted.
     pub fn has(&self, plant: Plant) -> bool {
-        self.state().plant == Some(plant)
+        self.state().setup.plant == Some(plant)
+    }
+
+    /// Whether a fault of this kind happens now.
+    pub fn draws(&self, kind: FaultKind) -> bool {
+        self.state().draws(kind)
     }
 
     /// Waits in virtual time.
     pub async fn wait(&self, ms: u64) {
-        let due = self.state().now_ms + ms as i64;
+        let due = self.state().now_ms() + ms as i64;
         self.until(|state| {
-            if state.now_ms >= due {
+            if state.now_ms() >= due {
                 return Some(());
             }
-            state.next_wake_ms = state.next_wake_ms.min(due);
+            state.wake_at(due);
             None
         })
         .await
@@ -143,46 +282,60 @@ impl World {
 
     /// Waits until `ready` gives something; it is asked whenever anything happened.
     pub async fn until<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T> + Send) -> T {
-        poll_fn(|_| match ready(&mut self.state()) {
-            Some(value) => Poll::Ready(value),
-            None => Poll::Pending,
+        poll_fn(|_| {
+            let mut state = self.state();
+            match ready(&mut state) {
+                Some(value) => {
+                    state.stepped = true;
+                    Poll::Ready(value)
+                }
+                None => Poll::Pending,
+            }
         })
         .await
     }
 
-    /// One port call: takes time, may fail, may be where the process dies.
-    pub async fn call(&self, tag: u64) -> Fault {
-        let (ms, fault) = {
+    /// One port call of a part: takes time, may be where the process dies, is refused while the part is away.
+    pub async fn call(&self, part: Part, tag: u64) -> Call {
+        let ms = {
             let mut guard = self.state();
             let state = &mut *guard;
             state.calls += 1;
-            let weather = state.weather;
-            if weather.crash_at_call == Some(state.calls) || state.rng.chance(weather.crash_percent) {
-                state.crashed = true;
-            }
-            let ms = 1 + state.rng.below(weather.latency_max_ms);
-            let fault = match state.rng.chance(weather.fault_percent) {
-                true if state.rng.chance(50) => Fault::Before,
-                true => Fault::After,
-                false => Fault::None,
+            state.life.calls += 1;
+            let dies = match state.setup.weather.crashes {
+                Crashes::AtCall(n) => state.calls == n,
+                Crashes::Pair(n, m) => (state.crashes == 0 && state.calls == n) || (state.crashes == 1 && state.life.calls == m),
+                Crashes::Every(_) | Crashes::AtStep(_) => false,
             };
-            state.faults += u64::from(fault != Fault::None);
-            state.trace = (state.trace ^ (tag + state.now_ms as u64 * 31 + ms)).wrapping_mul(0x100_0000_01b3);
-            (ms, fault)
+            state.crashed |= dies;
+            let latency_max_ms = state.setup.weather.latency_max_ms;
+            let mut ms = 1 + state.rng.below(latency_max_ms);
+            if state.draws(FaultKind::Stall) {
+                ms += STALL_MS + state.rng.below(7 * STALL_MS);
+                let until_ms = state.now_ms() + ms as i64;
+                state.trouble_until(until_ms);
+            }
+            let now_ms = state.now_ms();
+            for word in [tag, now_ms as u64, ms] {
+                state.trace.word(word);
+            }
+            ms
         };
         // A process that dies at this call never comes back from it; the futures are dropped outside.
         self.until(|state| (!state.crashed).then_some(())).await;
         self.wait(ms).await;
-        fault
+        let Some((until_ms, hangs)) = self.state().finds_away(part) else { return Call::Goes };
+        if !hangs {
+            return Call::Refused;
+        }
+        let ms = until_ms - self.state().now_ms();
+        self.wait(ms.max(0) as u64).await;
+        Call::Goes
     }
 
-    /// A port call that takes no time: whether it fails.
-    pub fn fails(&self) -> bool {
-        let mut state = self.state();
-        let percent = state.weather.fault_percent;
-        let fails = state.rng.chance(percent);
-        state.faults += u64::from(fails);
-        fails
+    /// Whether a part that cannot hang is away.
+    pub fn is_away(&self, part: Part) -> bool {
+        self.state().finds_away(part).is_some()
     }
 
     /// An error after which nothing was changed.
@@ -194,35 +347,5 @@ impl World {
     /// Something changed that others may wait for.
     pub fn moved(&self) {
         self.state().progress = true;
-    }
-
-    /// The machine goes down and comes up: unsynced records survive in part, power loss may take commits back, and the
-    /// wall clock may have been set meanwhile.
-    pub fn restart(&self) {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        state.crashed = false;
-        state.crashes += 1;
-        state.unchecked = true;
-        state.queue.clear();
-        state.kept.clear();
-        state.next_due_ms = None;
-        state.started = false;
-        state.disk.lose_journal_tail(&mut state.rng);
-        if state.rng.chance(40) {
-            state.disk.lose_commits(&mut state.rng);
-        }
-        if state.rng.chance(20) {
-            state.skew_ms = state.rng.below(6_000) as i64 - 3_000;
-        }
-        state.now_ms += 1 + state.rng.below(5_000) as i64;
-        state.up_since_ms = state.now_ms;
-        let tables = &mut state.disk.tables;
-        match state.plant {
-            Some(Plant::DroppedUidMemory) => tables.uids.clear(),
-            Some(Plant::CommitWithoutPosition) => (tables.position, tables.received_at_ms) = tables.before,
-            Some(Plant::LedgerNotRestored) => tables.ledger.clear(),
-            _ => {}
-        }
     }
 }

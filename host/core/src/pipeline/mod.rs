@@ -4,11 +4,13 @@
 //! that join both to journal and store are in [`conductor`]; production and the simulator run the same ones.
 
 pub mod clean;
+pub mod clock_records;
 pub mod conductor;
 pub mod dedupe;
 pub mod enrich_events;
 pub mod expiry;
 pub mod fingerprint;
 pub mod fold;
+pub mod in_flight;
 pub mod prepare;
 pub mod understand;

@@ -2,6 +2,7 @@
 
 use super::InFlightJournal;
 use super::progress::{Part, Progress};
+use alertmill_core::pipeline::clock_records::{PAUSE_MAX_MS, ask_in_ms, pause_ms};
 use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
 use std::sync::Arc;
@@ -11,18 +12,23 @@ use tokio::time::Instant;
 
 /// A record at least so often, so that what depends on age (retention, forgetting of uids) goes on without events.
 const QUIET_MAX: Duration = Duration::from_secs(3600);
-/// Between two clock records at least.
-const PAUSE: Duration = Duration::from_millis(50);
-/// And at most, while the journal's clock is behind.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(PAUSE_MAX_MS as u64);
 
 /// Writes clock records until told to stop.
 pub async fn run(journal: InFlightJournal, progress: Arc<Progress>, mut stop: watch::Receiver<bool>) {
     let (mut positions, mut troubles) = (progress.positions(), progress.troubles());
     let mut asked = Instant::now();
+    // The time of the last record that is folded, and since when we know of it.
+    let mut last_record = (progress.received_at_ms(), asked);
+    // The time of the newest clock record: what was due by then fires when that is folded, however long it takes.
+    let mut told_ms = i64::MIN;
     loop {
-        let due_ms = progress.next_due_ms();
-        let due_in = due_ms.map(|due| Duration::from_millis((due - now_ms()).max(0) as u64));
+        let due_ms = progress.next_due_ms().filter(|due_ms| *due_ms > told_ms);
+        if progress.received_at_ms() != last_record.0 {
+            last_record = (progress.received_at_ms(), Instant::now());
+        }
+        let since_seen_ms = last_record.1.elapsed().as_millis() as i64;
+        let due_in = due_ms.map(|due_ms| Duration::from_millis(ask_in_ms(due_ms, wall_ms(), last_record.0, since_seen_ms) as u64));
         let ask_at = ask_at(asked, Instant::now(), due_in, progress.troubled(Part::Journal).is_some());
         tokio::select! {
             () = tokio::time::sleep_until(ask_at) => {}
@@ -37,17 +43,15 @@ pub async fn run(journal: InFlightJournal, progress: Arc<Progress>, mut stop: wa
             },
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        if due_ms.is_some_and(|due| progress.received_at_ms() >= due) {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        }
         let answer = journal.append(RecordBody::Clock, None).await;
         asked = Instant::now();
         let pause = match answer {
             Err(_) if progress.failure().is_some() => return,
             Err(_) => PAUSE_MAX,
-            // After a step of the wall clock the journal's own is behind for a while: no use in asking twenty times a second.
-            Ok(appended) => Duration::from_millis(due_ms.map_or(0, |due| (due - appended.received_at_ms).max(0)) as u64).clamp(PAUSE, PAUSE_MAX),
+            Ok(appended) => {
+                told_ms = appended.received_at_ms;
+                Duration::from_millis(pause_ms(due_ms, told_ms) as u64)
+            }
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -63,7 +67,7 @@ fn ask_at(asked: Instant, now: Instant, due_in: Option<Duration>, is_troubled: b
     due_in.map_or(quiet, |due_in| quiet.min(now + due_in))
 }
 
-fn now_ms() -> i64 {
+fn wall_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
 

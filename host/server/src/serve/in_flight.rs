@@ -4,10 +4,10 @@
 use super::progress::{Part, Progress};
 use crate::doors::Intake;
 use alertmill_core::item::Item;
+use alertmill_core::pipeline::in_flight::{Held, InFlight};
 use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::{Items, RecordBody};
 use alertmill_stores::JournalHandle;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,22 +18,14 @@ const CHANGED_AFTER: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub struct InFlightJournal {
     handle: JournalHandle,
-    bytes_max: usize,
     progress: Arc<Progress>,
-    waiting: Arc<Mutex<Waiting>>,
-}
-
-/// Bytes of records that are not folded yet, in order, and of those whose ordinal is not known yet.
-#[derive(Debug, Default)]
-struct Waiting {
-    bytes: usize,
-    records: VecDeque<(u64, usize)>,
+    waiting: Arc<Mutex<InFlight>>,
 }
 
 impl InFlightJournal {
     /// Bounds what is in flight to `bytes_max`.
     pub fn new(handle: JournalHandle, bytes_max: usize, progress: Arc<Progress>) -> InFlightJournal {
-        InFlightJournal { handle, bytes_max, progress, waiting: Arc::default() }
+        InFlightJournal { handle, progress, waiting: Arc::new(Mutex::new(InFlight::new(bytes_max))) }
     }
 
     /// The journal itself.
@@ -43,40 +35,28 @@ impl InFlightJournal {
 
     /// The bound.
     pub fn bytes_max(&self) -> usize {
-        self.bytes_max
+        lock(&self.waiting).bytes_max()
     }
 
     /// Bytes that are journaled, or on the way to it, and not folded.
     pub fn bytes(&self) -> usize {
-        self.settle().bytes
+        self.settle().bytes()
     }
 
     /// Gives back what commits have passed.
-    fn settle(&self) -> MutexGuard<'_, Waiting> {
+    fn settle(&self) -> MutexGuard<'_, InFlight> {
         let position = self.progress.position();
         let mut waiting = lock(&self.waiting);
-        while let Some((_, bytes)) = waiting.records.front().copied().filter(|(ordinal, _)| *ordinal <= position) {
-            waiting.records.pop_front();
-            waiting.bytes -= bytes;
-        }
+        waiting.settle(position);
         waiting
     }
 
-    /// Room for `bytes`. What the bound could never hold is let in on top of it, one request at a time: it would be put off
-    /// for ever otherwise. Until it is folded everyone else waits, so memory stays below the bound and one request.
     fn room(&self, bytes: usize) -> Result<Room, PortError> {
         if let Some(why) = self.progress.failure() {
             return Err(PortError::Fatal(why));
         }
-        let mut waiting = self.settle();
-        let over = bytes > self.bytes_max && waiting.bytes <= self.bytes_max;
-        // Records that are not items hold nothing that is counted, and the time must go on while everyone waits.
-        if bytes > 0 && !over && waiting.bytes + bytes > self.bytes_max {
-            let why = format!("{} bytes wait to be folded, limits.queue allows {}; send it again a little later", waiting.bytes, self.bytes_max);
-            return Err(PortError::Unavailable(why));
-        }
-        waiting.bytes += bytes;
-        Ok(Room { waiting: self.waiting.clone(), left: bytes, last: None })
+        let held = self.settle().take(bytes)?;
+        Ok(Room { waiting: self.waiting.clone(), held })
     }
 
     async fn append_one(&self, room: &mut Room, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
@@ -111,45 +91,26 @@ fn parsed_bytes(parsed: Option<&[Item]>) -> usize {
     parsed.unwrap_or_default().iter().map(Item::size_bytes).sum()
 }
 
-/// Bytes of one request in the bound. Parsed items leave it with their record, the body that all records share with the last.
+/// Bytes of one request in the bound.
 #[derive(Debug)]
 pub struct Room {
-    waiting: Arc<Mutex<Waiting>>,
-    left: usize,
-    last: Option<u64>,
+    waiting: Arc<Mutex<InFlight>>,
+    held: Held,
 }
 
 impl Room {
     fn appended(&mut self, ordinal: u64, bytes: usize) {
-        let bytes = bytes.min(self.left);
-        self.left -= bytes;
-        self.last = Some(ordinal);
-        lock(&self.waiting).until(ordinal, bytes);
+        lock(&self.waiting).appended(&mut self.held, ordinal, bytes);
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut waiting = lock(&self.waiting);
-        match self.last {
-            Some(ordinal) => waiting.until(ordinal, self.left),
-            None => waiting.bytes -= self.left,
-        }
+        lock(&self.waiting).ended(&self.held);
     }
 }
 
-impl Waiting {
-    /// These bytes go when the record is folded.
-    fn until(&mut self, ordinal: u64, bytes: usize) {
-        if bytes > 0 {
-            // Answers of one group arrive in any order; the queue is sorted so that its front is the oldest.
-            let at = self.records.partition_point(|(other, _)| *other <= ordinal);
-            self.records.insert(at, (ordinal, bytes));
-        }
-    }
-}
-
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+fn lock(waiting: &Mutex<InFlight>) -> MutexGuard<'_, InFlight> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -2,16 +2,17 @@
 
 use super::witness::Witness;
 use super::{fold_config, understand_config};
-use crate::disk::{Tables, number_after};
+use crate::disk::Tables;
 use crate::failure::{Failure, Promise};
 use crate::ports::FakeChain;
 use crate::world::State;
 use alertmill_core::event::Uid;
 use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::pipeline::prepare::prepare;
-use alertmill_core::ports::{EventRole, Restored};
+use alertmill_core::ports::{AlertWrite, EventRole, LogWrite, Restored};
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
 
 pub struct Golden {
     pub tables: Tables,
@@ -23,7 +24,7 @@ pub struct Golden {
 pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
     let (mut tables, mut places) = (Tables::default(), BTreeMap::new());
     let mut fold = Fold::restore(&Restored::default(), fold_config(seed)).map_err(|e| Failure::other(e.to_string()))?;
-    for record in &state.disk.journal {
+    for record in &state.disk.journal.records {
         let generation = tables.rule_set.generation;
         let prepared = prepare(vec![record.replayed()], generation, &mut FakeChain(generation), &understand_config());
         for row in &prepared.rows {
@@ -39,13 +40,17 @@ pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
 
 /// I4: events are stored, and listed with each alert, in the order of the journal.
 pub fn in_order(ours: &Tables, golden: &Golden) -> Result<(), Failure> {
-    let stored: Vec<Uid> = ours.events.iter().map(|row| row.uid).collect();
-    let listed = ours.lists.values().map(|list| list.iter().map(|(uid, _)| *uid).collect());
-    for uids in std::iter::once(stored).chain(listed) {
-        let places: Vec<_> = uids.iter().filter_map(|uid| golden.places.get(uid)).collect();
-        if let Some(pair) = places.windows(2).find(|pair| pair[1] < pair[0]) {
-            return Err(Failure::broken(Promise::I4, format!("the event of (record, place) {:?} comes behind that of {:?}", pair[1], pair[0])));
+    rising(ours.events.iter().map(|row| &row.uid), golden)?;
+    ours.lists.values().try_for_each(|list| rising(list.events.iter().map(|(uid, _)| uid), golden))
+}
+
+fn rising<'u>(uids: impl Iterator<Item = &'u Uid>, golden: &Golden) -> Result<(), Failure> {
+    let mut last = (0, 0);
+    for place in uids.filter_map(|uid| golden.places.get(uid)) {
+        if *place < last {
+            return Err(Failure::broken(Promise::I4, format!("the event of (record, place) {place:?} comes behind that of {last:?}")));
         }
+        last = *place;
     }
     Ok(())
 }
@@ -54,13 +59,13 @@ pub fn in_order(ours: &Tables, golden: &Golden) -> Result<(), Failure> {
 pub fn one_generation(ours: &Tables, golden: &Golden, witness: &Witness) -> Result<(), Failure> {
     let in_force = |uid: &Uid| golden.places.get(uid).map(|(ordinal, _)| witness.generation_at(*ordinal));
     for row in &ours.events {
-        let (stamped, expected) = (number_after(row.document.as_bytes(), r#""key":"generation","value":"#), in_force(&row.uid));
-        if stamped.map(|n| n as u64) != expected {
+        let (stamped, expected) = (stamp(row.document()), in_force(&row.uid));
+        if stamped != expected {
             return Err(Failure::broken(Promise::I7, format!("event {:?} was judged by generation {stamped:?}, {expected:?} was in force", row.uid)));
         }
     }
     for (seq, alert) in &ours.alerts {
-        let last = ours.lists.get(seq).into_iter().flatten().rfind(|(_, role)| *role != EventRole::Milder);
+        let last = ours.lists.get(seq).into_iter().flat_map(|list| &list.events).rfind(|(_, role)| *role != EventRole::Milder);
         if let Some(expected) = last.and_then(|(uid, _)| in_force(uid)).filter(|expected| *expected != alert.rule_generation) {
             return Err(Failure::broken(
                 Promise::I7,
@@ -71,35 +76,62 @@ pub fn one_generation(ours: &Tables, golden: &Golden, witness: &Witness) -> Resu
     Ok(())
 }
 
+/// The generation that stamped a document.
+fn stamp(document: &str) -> Option<u64> {
+    let key = r#""key":"generation","value":"#;
+    let rest = &document[document.find(key)? + key.len()..];
+    rest[..rest.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()
+}
+
 /// I8: every table is the same.
 pub fn same(ours: &Tables, golden: &Tables) -> Result<(), Failure> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let documents = |t: &Tables| t.alerts.iter().map(|(seq, a)| (*seq, text(&a.document))).collect::<Vec<_>>();
-    let states = |t: &Tables| t.alerts.iter().map(|(seq, a)| (*seq, text(&a.state))).collect::<Vec<_>>();
-    let logs = |t: &Tables| t.logs.iter().map(|log| (log.seq, log.op_type, log.create_time, text(&log.document))).collect::<Vec<_>>();
-    each("alert documents", &documents(ours), &documents(golden))?;
-    each("alert states", &states(ours), &states(golden))?;
-    each("alerts", &pairs(&ours.alerts), &pairs(&golden.alerts))?;
-    each("event documents", &ours.events, &golden.events)?;
-    each("event lists", &pairs(&ours.lists), &pairs(&golden.lists))?;
-    each("logs", &logs(ours), &logs(golden))?;
-    each("dead letters", &ours.dead_letters, &golden.dead_letters)?;
-    each("ledger", &pairs(&ours.ledger), &pairs(&golden.ledger))?;
-    each("rule set", std::slice::from_ref(&ours.rule_set), std::slice::from_ref(&golden.rule_set))?;
-    let places = |t: &Tables| [(t.position, t.received_at_ms, t.started_at_ms)];
-    each("position", &places(ours), &places(golden))
+    // Documents first, since they read best.
+    each("alert documents", ours.alerts.values().map(document), golden.alerts.values().map(document))?;
+    each("alert states", ours.alerts.values().map(alert_state), golden.alerts.values().map(alert_state))?;
+    each("alerts", ours.alerts.iter(), golden.alerts.iter())?;
+    each("event documents", ours.events.iter().map(|row| row.document()), golden.events.iter().map(|row| row.document()))?;
+    each("events", ours.events.iter(), golden.events.iter())?;
+    each("event lists", ours.lists.iter(), golden.lists.iter())?;
+    each("logs", ours.logs.iter().map(log), golden.logs.iter().map(log))?;
+    each("dead letters", ours.dead_letters.iter(), golden.dead_letters.iter())?;
+    each("ledger", ours.ledger.iter(), golden.ledger.iter())?;
+    each("rule set", std::iter::once(&ours.rule_set), std::iter::once(&golden.rule_set))?;
+    let places = |t: &Tables| std::iter::once((t.position, t.received_at_ms, t.started_at_ms));
+    each("position", places(ours), places(golden))
 }
 
-fn pairs<K: Clone, V: Clone>(map: &BTreeMap<K, V>) -> Vec<(K, V)> {
-    map.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+/// Bytes that are JSON, as they read.
+#[derive(PartialEq)]
+struct Json<'b>(&'b [u8]);
+
+fn document(alert: &Arc<AlertWrite>) -> Json<'_> {
+    Json(&alert.document)
 }
 
-fn each<T: PartialEq + Debug>(what: &str, ours: &[T], golden: &[T]) -> Result<(), Failure> {
-    let differs = ours.iter().zip(golden).find(|(a, b)| a != b);
-    match differs {
-        Some((a, b)) => Err(Failure::broken(Promise::I8, format!("{what} differ\n{}", first_difference(&format!("{a:?}"), &format!("{b:?}"))))),
-        None if ours.len() != golden.len() => Err(Failure::broken(Promise::I8, format!("{} {what}, {} in one fold", ours.len(), golden.len()))),
-        None => Ok(()),
+fn alert_state(alert: &Arc<AlertWrite>) -> Json<'_> {
+    Json(&alert.state)
+}
+
+fn log(log: &LogWrite) -> (u64, &str, i64, Json<'_>) {
+    (log.seq, log.op_type, log.create_time, Json(&log.document))
+}
+
+impl Debug for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.0))
+    }
+}
+
+fn each<T: PartialEq + Debug>(what: &str, mut ours: impl ExactSizeIterator<Item = T>, mut golden: impl ExactSizeIterator<Item = T>) -> Result<(), Failure> {
+    let (n, expected) = (ours.len(), golden.len());
+    while let (Some(a), Some(b)) = (ours.next(), golden.next()) {
+        if a != b {
+            return Err(Failure::broken(Promise::I8, format!("{what} differ\n{}", first_difference(&format!("{a:?}"), &format!("{b:?}")))));
+        }
+    }
+    match n == expected {
+        true => Ok(()),
+        false => Err(Failure::broken(Promise::I8, format!("{n} {what}, {expected} in one fold"))),
     }
 }
 

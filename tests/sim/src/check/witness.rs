@@ -3,8 +3,8 @@
 use crate::disk::{DiskRecord, Tables};
 use crate::failure::{Failure, Promise};
 use crate::senders::mark_of;
-use crate::world::State;
 use alertmill_core::record::{Door, DoorCounts, RecordBody};
+use alertmill_core::value::Text;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
@@ -12,7 +12,7 @@ pub struct Witness {
     /// How often each item was journaled.
     copies: BTreeMap<String, u64>,
     /// Door counts and journaled items of each source.
-    sources: BTreeMap<String, (DoorCounts, u64)>,
+    sources: BTreeMap<Text, (DoorCounts, u64)>,
     /// The generation in force for the records from an ordinal on.
     generations: BTreeMap<u64, u64>,
 }
@@ -23,13 +23,13 @@ impl Witness {
         for record in journal {
             match record.replayed().record.body {
                 RecordBody::Items(items) => {
-                    let (counts, journaled) = witness.sources.entry(items.source.to_string()).or_default();
+                    let (counts, journaled) = witness.sources.entry(items.source.clone()).or_default();
                     counts.received += items.counts.received;
                     counts.refused += items.counts.refused;
                     counts.duplicates += items.counts.duplicates;
                     *journaled += items.spans.len() as u64;
                     for i in 0..items.spans.len() {
-                        *witness.copies.entry(mark_of(items.door, items.bytes(i))).or_insert(0) += 1;
+                        *witness.copies.entry(mark_of(items.door, items.bytes(i)).to_owned()).or_insert(0) += 1;
                     }
                 }
                 RecordBody::RuleSet(set) => {
@@ -47,15 +47,14 @@ impl Witness {
     }
 
     /// I1: what was acknowledged is in the journal, and in the store as an event or a dead letter.
-    pub fn durable(&self, state: &State) -> Result<(), Failure> {
-        let tables = &state.disk.tables;
+    pub fn durable(&self, tables: &Tables, acknowledged: &BTreeSet<String>) -> Result<(), Failure> {
         let dead = tables.dead_letters.iter().map(|letter| mark_of(Door::Events, &letter.item));
-        let stored: BTreeSet<String> = tables.events.iter().map(|row| mark_of_document(&row.document)).chain(dead).collect();
-        for mark in &state.acknowledged {
+        let stored: BTreeSet<&str> = tables.events.iter().map(|row| mark_of_document(row.document())).chain(dead).collect();
+        for mark in acknowledged {
             if !self.copies.contains_key(mark) {
                 return Err(Failure::broken(Promise::I1, format!("item {mark} was acknowledged and is not in the journal")));
             }
-            if !stored.contains(mark) {
+            if !stored.contains(mark.as_str()) {
                 return Err(Failure::broken(
                     Promise::I1,
                     format!("item {mark} was acknowledged and is in the journal, and neither an event nor a dead letter"),
@@ -68,12 +67,12 @@ impl Witness {
     /// I2: however often an item was journaled it is stored once, unless nothing tells its copies apart from new events;
     /// and no record was counted twice.
     pub fn once(&self, tables: &Tables) -> Result<(), Failure> {
-        let mut stored: BTreeMap<String, u64> = BTreeMap::new();
+        let mut stored: BTreeMap<&str, u64> = BTreeMap::new();
         for row in &tables.events {
-            *stored.entry(mark_of_document(&row.document)).or_insert(0) += 1;
+            *stored.entry(mark_of_document(row.document())).or_insert(0) += 1;
         }
         for (mark, n) in stored.iter().filter(|(mark, _)| !mark.starts_with("am")) {
-            let copies = self.copies.get(mark).copied().unwrap_or(0);
+            let copies = self.copies.get(*mark).copied().unwrap_or(0);
             let allowed = if mark.ends_with("-once") { copies } else { copies.min(1) };
             if *n != allowed {
                 return Err(Failure::broken(
@@ -83,7 +82,7 @@ impl Witness {
             }
         }
         for (source, (_, journaled)) in &self.sources {
-            let counted = counter(tables, source, "journaled");
+            let counted = tables.counter(source, "journaled");
             if counted > *journaled {
                 return Err(Failure::broken(Promise::I2, format!("{counted} items of {source} were counted, the journal has {journaled}")));
             }
@@ -96,19 +95,19 @@ impl Witness {
         for (source, (counts, journaled)) in &self.sources {
             let pairs = [("received", counts.received), ("refused", counts.refused), ("duplicates_in_request", counts.duplicates), ("journaled", *journaled)];
             for (name, expected) in pairs {
-                let counted = counter(tables, source, name);
+                let counted = tables.counter(source, name);
                 if counted != expected {
                     return Err(Failure::broken(Promise::I6, format!("{name} of {source} is {counted}, the journal says {expected}")));
                 }
             }
             let letters = tables.dead_letters.iter().filter(|letter| letter.source == source.as_str()).count() as u64;
-            if counter(tables, source, "dead_letters") != letters {
+            if tables.counter(source, "dead_letters") != letters {
                 return Err(Failure::broken(Promise::I6, format!("{letters} dead letters of {source} are stored, the ledger says otherwise")));
             }
         }
         // A re-send that a rule drops is counted as dropped each time and stored once.
         let rows =
-            |wanted: fn(&str) -> bool| -> u64 { tables.ledger.iter().filter(|((scope, _, name), _)| scope == "source" && wanted(name)).map(|(_, n)| *n).sum() };
+            |wanted: fn(&str) -> bool| -> u64 { tables.ledger.iter().filter(|((scope, _, name), _)| *scope == "source" && wanted(name)).map(|(_, n)| *n).sum() };
         let least = rows(|name| name == "folded" || (name.starts_with("stored_only") && name != "stored_only.rule-dropped"));
         let most = least + rows(|name| name == "stored_only.rule-dropped");
         match (least..=most).contains(&(tables.events.len() as u64)) {
@@ -118,14 +117,10 @@ impl Witness {
     }
 }
 
-fn counter(tables: &Tables, source: &str, name: &str) -> u64 {
-    tables.ledger.get(&("source".to_owned(), source.to_owned(), name.to_owned())).copied().unwrap_or(0)
-}
-
-fn mark_of_document(document: &str) -> String {
+fn mark_of_document(document: &str) -> &str {
     let name = r#""key":"alertname","value":""#;
     match document.find(name) {
-        Some(at) => document[at + name.len()..].chars().take_while(|c| *c != '"').collect(),
+        Some(at) => document[at + name.len()..].split('"').next().unwrap_or_default(),
         None => mark_of(Door::Events, document.as_bytes()),
     }
 }

@@ -1,11 +1,18 @@
-//! The journal: written, then synced, then answered; what a crash leaves of it is the world's business.
+//! The journal: appends wait in a queue, one writer takes them as groups, writes, syncs and answers them, as
+//! `host/stores/src/journal/writer.rs` does it. What a crash leaves of it is the disk's business.
 
-use crate::disk::DiskRecord;
+use crate::disk::{DiskRecord, RecordKind};
+use crate::faults::FaultKind;
 use crate::plant::Plant;
-use crate::world::{Fault, World};
+use crate::restart::jump_ms;
+use crate::weather::Part;
+use crate::world::{Call, State, Waiting, World};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::{Journaled, Record, RecordBody};
+
+/// Records of one group at most.
+const GROUP_RECORDS_MAX: usize = 8;
 
 /// The journal of this life.
 pub struct FakeJournal<'w>(pub &'w World);
@@ -13,64 +20,151 @@ pub struct FakeJournal<'w>(pub &'w World);
 impl Journal for FakeJournal<'_> {
     async fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
         let world = self.0;
-        let fault = world.call(1).await;
-        if fault == Fault::Before {
-            return Err(world.refusal("nothing written"));
+        let mut payload = Vec::new();
+        body.encode(&mut payload);
+        let refused = world.call(Part::Journal, 1).await == Call::Refused || world.draws(FaultKind::AppendBefore);
+        let answer = if refused { Err(world.refusal("nothing written")) } else { wait_for_writer(world, body, parsed, payload).await };
+        let mut state = world.state();
+        state.trace.answer(&answer);
+        if let Ok(appended) = &answer {
+            state.trace.word(appended.ordinal);
+            state.trace.word(appended.received_at_ms as u64);
+            if state.draws(FaultKind::AppendAfter) {
+                return Err(PortError::Unclear("simulated: answer lost".to_owned()));
+            }
+            state.acknowledged_to = state.acknowledged_to.max(appended.ordinal);
         }
-        let appended = write(world, &body);
-        // The planted bug: the answer goes out while the bytes are in the cache; somebody else's sync brings them down.
-        if world.has(Plant::EarlyAcknowledge) {
-            return Ok(appended);
-        }
-        world.call(2).await;
-        sync(world, appended, body, parsed);
-        match fault {
-            Fault::None => Ok(appended),
-            _ => Err(PortError::Unclear("simulated: answer lost".to_owned())),
-        }
+        answer
     }
 }
 
-fn write(world: &World, body: &RecordBody) -> Appended {
-    let mut guard = world.state();
-    let state = &mut *guard;
-    let (last, wall_ms) = (state.disk.journal_unsynced.last().or(state.disk.journal.last()), state.wall_ms());
-    let appended =
-        Appended { ordinal: last.map_or(1, |record| record.ordinal + 1), received_at_ms: last.map_or(wall_ms, |record| wall_ms.max(record.received_at_ms)) };
-    let mut payload = Vec::new();
-    body.encode(&mut payload);
-    state.disk.journal_unsynced.push(DiskRecord { ordinal: appended.ordinal, received_at_ms: appended.received_at_ms, payload });
-    appended
-}
-
-/// One sync makes everything written before it durable, as group commit does.
-fn sync(world: &World, appended: Appended, body: RecordBody, parsed: Option<Vec<Item>>) {
-    let mut guard = world.state();
-    let state = &mut *guard;
-    let upto = state.disk.journal_unsynced.iter().take_while(|record| record.ordinal <= appended.ordinal).count();
-    let synced: Vec<DiskRecord> = state.disk.journal_unsynced.drain(..upto).collect();
-    let mut own = Some((body, parsed));
-    for record in &synced {
-        let live = match own.take_if(|_| record.ordinal == appended.ordinal) {
-            Some((body, parsed)) => Journaled { record: Record { ordinal: record.ordinal, received_at_ms: record.received_at_ms, body }, parsed },
-            None => record.replayed(),
-        };
-        state.queue.push_back(live);
-    }
-    state.disk.journal.extend(synced);
-    state.progress = true;
-}
-
-/// Under the planted bug nobody waits for a sync; this one comes by later, as the kernel's own would.
-pub async fn late_sync(world: &World) {
-    loop {
-        world.until(|state| (!state.disk.journal_unsynced.is_empty()).then_some(())).await;
-        world.wait(40).await;
+async fn wait_for_writer(world: &World, body: RecordBody, parsed: Option<Vec<Item>>, payload: Vec<u8>) -> Result<Appended, PortError> {
+    let id = {
         let mut guard = world.state();
         let state = &mut *guard;
-        let synced: Vec<DiskRecord> = state.disk.journal_unsynced.drain(..).collect();
+        if state.life.journal_stopped {
+            return Err(stopped());
+        }
+        state.trace.bytes(&payload);
+        state.life.next_append += 1;
+        let id = state.life.next_append;
+        state.life.appends.push_back(Waiting { id, body, parsed, payload });
         state.progress = true;
-        state.queue.extend(synced.iter().map(DiskRecord::replayed));
-        state.disk.journal.extend(synced);
+        id
+    };
+    world.until(|state| state.life.answers.remove(&id)).await
+}
+
+fn stopped() -> PortError {
+    PortError::Fatal("simulated: the journal has stopped".to_owned())
+}
+
+/// Writes until the journal stops.
+pub async fn writer(world: &World) {
+    loop {
+        let mut group: Vec<Waiting> = world
+            .until(|state| {
+                let n = state.life.appends.len().min(GROUP_RECORDS_MAX);
+                (n > 0).then(|| state.life.appends.drain(..n).collect())
+            })
+            .await;
+        if world.call(Part::Journal, 2).await == Call::Refused {
+            answer(world, &group, |_| Err(PortError::DiskRefused("simulated: away".to_owned())));
+            continue;
+        }
+        if world.state().is_full(group.len()) {
+            answer(world, &group, |_| Err(PortError::Full("simulated: all segments are in use".to_owned())));
+            continue;
+        }
+        let (first, received_at_ms, fits) = write(world, &group);
+        let appended = move |at: usize| Ok(Appended { ordinal: first + at as u64, received_at_ms });
+        // The planted bug: the answer goes out while the bytes are in the cache.
+        let early = world.has(Plant::EarlyAcknowledge);
+        if early {
+            answer(world, &group, appended);
+        }
+        world.call(Part::Journal, 3).await;
+        if world.draws(FaultKind::AppendHalf) {
+            return stop(world, &group);
+        }
+        if !fits || world.draws(FaultKind::SyncFailed) {
+            // It begins a new file, which appears with all of it or not at all.
+            world.call(Part::Journal, 4).await;
+            world.state().disk.journal.begin_segment();
+        }
+        sync(world, &mut group);
+        if !early {
+            answer(world, &group, appended);
+        }
     }
+}
+
+impl State {
+    /// Whether there is no room for another segment, and the group needs one.
+    fn is_full(&mut self, records: usize) -> bool {
+        let (journal, bounds) = (&self.disk.journal, self.setup.bounds);
+        let needs_one = journal.active_records() + records as u64 > bounds.segment_records;
+        let full = needs_one && journal.segments() >= bounds.segments;
+        if full {
+            self.saw(FaultKind::JournalFull);
+        }
+        full
+    }
+}
+
+/// Gives ordinals and a time and writes the group. Also whether it fits into the segment.
+fn write(world: &World, group: &[Waiting]) -> (u64, i64, bool) {
+    let mut guard = world.state();
+    let state = &mut *guard;
+    if state.draws(FaultKind::ClockJump) {
+        let by_ms = jump_ms(state);
+        state.clocks.set_wall(by_ms);
+    }
+    let received_at_ms = state.clocks.read_journal();
+    let journal = &mut state.disk.journal;
+    let fits = journal.active_records() + group.len() as u64 <= state.setup.bounds.segment_records;
+    let first = journal.next_ordinal();
+    journal.cached.clear();
+    for (waiting, ordinal) in group.iter().zip(first..) {
+        let kind = match &waiting.body {
+            RecordBody::Items(_) => RecordKind::Items,
+            RecordBody::RuleSet(set) => RecordKind::RuleSet(set.generation),
+            RecordBody::Clock => RecordKind::Clock,
+            RecordBody::Start { .. } => RecordKind::Start,
+        };
+        journal.cached.push(DiskRecord { ordinal, received_at_ms, kind, payload: waiting.payload.clone() });
+    }
+    (first, received_at_ms, fits)
+}
+
+/// The group is durable, and goes on to the reader.
+fn sync(world: &World, group: &mut [Waiting]) {
+    let mut guard = world.state();
+    let state = &mut *guard;
+    let places: Vec<(u64, i64)> = state.disk.journal.cached.iter().map(|record| (record.ordinal, record.received_at_ms)).collect();
+    state.disk.journal.sync();
+    for (waiting, (ordinal, received_at_ms)) in group.iter_mut().zip(places) {
+        let body = std::mem::replace(&mut waiting.body, RecordBody::Clock);
+        state.hand_over(Journaled { record: Record { ordinal, received_at_ms, body }, parsed: waiting.parsed.take() });
+    }
+}
+
+/// Neither this file nor a new one could be synced: a front of the group is on disk, nobody knows which, and nothing is
+/// taken any more.
+fn stop(world: &World, group: &[Waiting]) {
+    let waiting: Vec<Waiting> = {
+        let mut state = world.state();
+        state.life.journal_stopped = true;
+        state.life.appends.drain(..).collect()
+    };
+    answer(world, group, |_| Err(stopped()));
+    answer(world, &waiting, |_| Err(stopped()));
+}
+
+fn answer(world: &World, group: &[Waiting], of: impl Fn(usize) -> Result<Appended, PortError>) {
+    let mut state = world.state();
+    for (at, waiting) in group.iter().enumerate() {
+        state.life.answers.insert(waiting.id, of(at));
+    }
+    state.progress = true;
 }

@@ -6,7 +6,7 @@ mod records;
 mod rules;
 mod store;
 
-pub use journal::{FakeJournal, late_sync};
+pub use journal::{FakeJournal, writer};
 pub use queue::{Channel, FakePatience, Receiver, Sender};
 pub use records::FakeRecords;
 pub use rules::{FakeChain, FakeRules};

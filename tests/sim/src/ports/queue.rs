@@ -1,5 +1,6 @@
 //! The queue between the halves, and the pauses between tries.
 
+use crate::weather::Part;
 use crate::world::World;
 use alertmill_core::pipeline::conductor::{HandOver, Incoming, Patience};
 use alertmill_core::pipeline::prepare::Prepared;
@@ -24,7 +25,7 @@ pub struct Receiver<'w>(pub &'w World, pub &'w Channel);
 
 impl HandOver for Sender<'_> {
     async fn hand_over(&mut self, prepared: Prepared) -> bool {
-        self.0.call(4).await;
+        self.0.call(Part::Pipe, 8).await;
         let channel = self.1;
         self.0.until(|_| (channel.queue().len() < BATCHES_MAX).then_some(())).await;
         channel.queue().push_back(prepared);
@@ -36,7 +37,7 @@ impl HandOver for Sender<'_> {
 impl Incoming for Receiver<'_> {
     /// Takes along what is there, as far as chance wants it: where commits are cut must not matter.
     async fn next_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
-        self.0.call(5).await;
+        self.0.call(Part::Pipe, 9).await;
         let channel = self.1;
         self.0.until(|_| (!channel.queue().is_empty()).then_some(())).await;
         // Now and then the fold is slow, so that there is something to take along.
@@ -52,6 +53,8 @@ impl Incoming for Receiver<'_> {
             first.append(queue.pop_front()?);
         }
         state.progress = true;
+        let batch = first.records.last().map_or(0, |last| last.ordinal) << 16 | first.rows.len() as u64;
+        state.trace.word(batch);
         Some(first)
     }
 }
@@ -61,6 +64,7 @@ pub struct FakePatience<'w>(pub &'w World);
 
 impl Patience for FakePatience<'_> {
     async fn pause(&mut self, tries: u32, _: &PortError) {
-        self.0.wait(10 * u64::from(tries.min(10))).await;
+        // As long as `Backoff` in `host/server/src/serve/halves.rs`.
+        self.0.wait(10 << tries.min(7)).await;
     }
 }

@@ -1,6 +1,8 @@
 //! Rules whose answers show which generation ran; they change, drop and fail rows, and key them apart or together.
 
+use crate::faults::FaultKind;
 use crate::plant::Plant;
+use crate::weather::Part;
 use crate::world::World;
 use alertmill_core::event::{Event, Tag};
 use alertmill_core::row::{DedupeAnswer, Dropped, Row, RuleFailure};
@@ -17,14 +19,16 @@ pub struct FakeRules<'w> {
 impl<'w> FakeRules<'w> {
     pub fn new(world: &'w World) -> FakeRules<'w> {
         let state = world.state();
-        let instead = (state.plant == Some(Plant::GenerationMixed)).then(|| state.disk.newest_generation());
+        let instead = (state.setup.plant == Some(Plant::HalfGeneration)).then(|| state.disk.journal.newest_generation());
         FakeRules { world, instead: Mutex::new(instead) }
     }
 }
 
 impl RuleSets for FakeRules<'_> {
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
-        if self.world.fails() {
+        let refused = self.world.is_away(Part::Rules) || self.world.draws(FaultKind::RulesBefore);
+        self.world.state().trace.word(generation << 1 | u64::from(refused));
+        if refused {
             return Err(RuleSetUnavailable { generation, why: "simulated: module cannot be read".to_owned() });
         }
         let instead = self.instead.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();

@@ -1,7 +1,10 @@
 //! The store: whole commits or nothing, sometimes with the answer lost, and the uids that it knows.
 
-use crate::failure::{Failure, Promise};
-use crate::world::{Fault, World};
+use crate::check;
+use crate::faults::FaultKind;
+use crate::plant::Plant;
+use crate::weather::Part;
+use crate::world::{Call, World};
 use alertmill_core::event::Uid;
 use alertmill_core::pipeline::conductor::Committed;
 use alertmill_core::pipeline::fold::Fold;
@@ -11,43 +14,57 @@ pub struct FakeStore<'w>(pub &'w World);
 
 impl LocalStore for FakeStore<'_> {
     async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
-        let fault = self.0.call(6).await;
-        if fault == Fault::Before {
-            return Err(self.0.refusal("no commit"));
+        let world = self.0;
+        self.0.state().trace.commit(commit);
+        if world.call(Part::Store, 6).await == Call::Refused || world.draws(FaultKind::CommitBefore) {
+            return Err(world.refusal("no commit"));
         }
-        let mut guard = self.0.state();
-        let state = &mut *guard;
-        let position = state.disk.tables.position;
+        let position = world.state().disk.tables.position;
         if position == commit.from {
-            if commit.to <= commit.from {
-                state.broken = Some(Failure::broken(Promise::I4, format!("a commit leads from record {} to {}", commit.from, commit.to)));
+            world.state().disk.write_events(commit);
+            world.call(Part::Store, 7).await;
+            if world.draws(FaultKind::CommitHalf) {
+                return Err(world.refusal("documents written, no rows"));
             }
-            state.disk.commit(commit);
-            state.unchecked = true;
-            if state.rng.chance(30) {
-                state.disk.checkpoint();
-            }
+            save(world, commit);
         } else if position != commit.to {
             return Err(PortError::Fatal(format!("commit {}..{} on position {position}", commit.from, commit.to)));
         }
-        match fault {
-            Fault::After => Err(PortError::Unclear("simulated: answer lost".to_owned())),
-            _ => Ok(()),
+        match world.draws(FaultKind::CommitAfter) {
+            true => Err(PortError::Unclear("simulated: answer lost".to_owned())),
+            false => Ok(()),
         }
+    }
+}
+
+fn save(world: &World, commit: &Commit) {
+    let mut guard = world.state();
+    let state = &mut *guard;
+    if state.setup.plant == Some(Plant::SkippedSave) && state.rng.chance(10) {
+        state.disk.commit_without_events(commit);
+    } else {
+        state.disk.commit(commit);
+    }
+    state.commits += 1;
+    state.progress = true;
+    if let Err(failure) = check::after_commit(state, commit) {
+        state.broken.get_or_insert(failure);
     }
 }
 
 impl KnownUids for FakeStore<'_> {
     /// Beyond its time, by the clock of the journal, a uid may be known or not: nothing may depend on it.
     fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
-        if self.0.fails() {
+        if self.0.draws(FaultKind::KnownBefore) {
             return Err(self.0.refusal("uids cannot be read"));
         }
         let mut guard = self.0.state();
         let state = &mut *guard;
         let now_s = state.disk.tables.received_at_ms.div_euclid(1000);
         let (known, rng) = (&state.disk.tables.uids, &mut state.rng);
-        Ok(uids.iter().map(|uid| known.get(uid).is_some_and(|until_s| *until_s >= now_s || rng.chance(50))).collect())
+        let answers: Vec<bool> = uids.iter().map(|uid| known.get(uid).is_some_and(|until_s| *until_s >= now_s || rng.chance(50))).collect();
+        answers.iter().for_each(|known| state.trace.word(u64::from(*known)));
+        Ok(answers)
     }
 }
 
@@ -56,7 +73,9 @@ pub struct Watcher<'w>(pub &'w World);
 
 impl Committed for Watcher<'_> {
     fn committed(&mut self, commit: &Commit, _: &Fold) {
-        self.0.state().next_due_ms = commit.next_due_ms;
-        self.0.moved();
+        let mut state = self.0.state();
+        let forgets = state.setup.plant == Some(Plant::LostTimer) && state.rng.chance(10);
+        state.life.next_due_ms = commit.next_due_ms.filter(|_| !forgets);
+        state.progress = true;
     }
 }

@@ -2,6 +2,7 @@
 //! for true, so nothing is repeated here after a failure; an episode ends with a resolved alert, or with silence.
 
 use super::door::{Request, post};
+use crate::faults::FaultKind;
 use crate::ports::FakeJournal;
 use crate::rng::Rng;
 use crate::setup::Load;
@@ -53,13 +54,17 @@ pub async fn run(world: &World, journal: &FakeJournal<'_>, seed: u64, replica: u
     let episodes = episodes(seed, replica, load);
     let over_ms = episodes.iter().map(|episode| episode.to_ms + RESOLVED_FOR_MS).max().unwrap_or(BEGIN_MS);
     loop {
-        let now_ms = world.state().now_ms;
+        let now_ms = world.state().now_ms();
         if now_ms > over_ms {
             break;
         }
         let alerts: Vec<String> = episodes.iter().filter_map(|episode| alert(episode, now_ms)).collect();
         if !alerts.is_empty() {
-            post(world, journal, &request(&alerts)).await;
+            let request = request(&alerts);
+            post(world, journal, &request).await;
+            if world.draws(FaultKind::Duplicate) {
+                post(world, journal, &request).await;
+            }
         }
         let jitter_ms = world.state().rng.below(500);
         world.wait(INTERVAL_MS + jitter_ms).await;
@@ -74,10 +79,10 @@ pub async fn run(world: &World, journal: &FakeJournal<'_>, seed: u64, replica: u
 async fn come_back(world: &World, journal: &FakeJournal<'_>, episodes: &[Episode]) {
     for episode in episodes.iter().step_by(3) {
         let back_ms = episode.from_ms + DAY_MS - 60_000;
-        let away_ms = back_ms - world.state().now_ms;
+        let away_ms = back_ms - world.state().now_ms();
         world.wait(away_ms.max(0) as u64).await;
-        while world.state().now_ms < back_ms + 150_000 {
-            let ends_ms = world.state().now_ms + LASTS_MS;
+        while world.state().now_ms() < back_ms + 150_000 {
+            let ends_ms = world.state().now_ms() + LASTS_MS;
             post(world, journal, &request(&[posted(episode, ends_ms)])).await;
             let ms = 3_000 + world.state().rng.below(40_000);
             world.wait(ms).await;

@@ -1,6 +1,8 @@
 //! What a door does with a request: decode, append all records, and only then say yes. The numbers of requests that make
 //! no record ride on the source's next one, as `host/server/src/doors` does it.
 
+use crate::faults::FaultKind;
+use crate::intake::Room;
 use crate::ports::FakeJournal;
 use crate::world::World;
 use alertmill_core::decode::{ContentKind, DecodedRequest, ITEMS_PER_REQUEST_MAX, decode_request};
@@ -19,47 +21,76 @@ pub struct Request {
     pub body: String,
 }
 
-/// Posts a request; `true` when its sender was told that all that is good of it is safe.
-pub async fn post(world: &World, journal: &FakeJournal<'_>, request: &Request) -> bool {
-    let Ok(decoded) = decode_request(request.door, request.body.as_bytes(), ContentKind::Json, "system", ITEMS_PER_REQUEST_MAX) else { return true };
-    let marks: Vec<String> = decoded.good.iter().map(|good| mark_of(request.door, &request.body.as_bytes()[good.bytes.clone()])).collect();
+/// What the sender of a request learns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// All that is good of it is safe.
+    Safe,
+    /// It is to be sent again.
+    Again,
+}
+
+/// Posts a request.
+pub async fn post(world: &World, journal: &FakeJournal<'_>, request: &Request) -> Answer {
+    let Ok(decoded) = decode_request(request.door, request.body.as_bytes(), ContentKind::Json, "system", ITEMS_PER_REQUEST_MAX) else { return Answer::Safe };
+    let marks: Vec<String> = decoded.good.iter().map(|good| mark_of(request.door, &request.body.as_bytes()[good.bytes.clone()]).to_owned()).collect();
     let own = DoorCounts {
         received: (decoded.refused.len() + decoded.duplicates.len()) as u64,
         refused: decoded.refused.len() as u64,
         duplicates: decoded.duplicates.len() as u64,
     };
-    let before = world.state().kept.remove(request.source).unwrap_or_default();
-    let mut extra = plus(before, own);
     if decoded.good.is_empty() {
-        keep(world, request.source, extra);
-        return true;
+        keep(world, request.source, own);
+        return answer(world);
     }
+    let parsed_bytes: usize = decoded.good.iter().map(|good| good.item.size_bytes()).sum();
+    let Ok(mut room) = Room::take(world, request.body.len() + parsed_bytes) else { return Answer::Again };
+    let before = world.state().life.kept.remove(request.source).unwrap_or_default();
+    let mut extra = plus(before, own);
     for (i, (items, parsed)) in records(request, decoded).into_iter().enumerate() {
         let n = items.spans.len() as u64;
         let counts = plus(std::mem::take(&mut extra), DoorCounts { received: n, ..DoorCounts::default() });
         let items = Items { counts, ..items };
-        match append(world, journal, items, parsed, i > 0).await {
+        match append(world, journal, &mut room, items, parsed, i > 0).await {
             Ok(_) => {}
             // Nothing of it is taken, and the sender comes again: only what was kept before still counts.
             Err(error) if i == 0 && error.changed_nothing() => {
                 keep(world, request.source, before);
-                return false;
+                return Answer::Again;
             }
-            Err(_) => return false,
+            Err(_) => return Answer::Again,
         }
     }
     world.state().acknowledged.extend(marks);
-    true
+    answer(world)
+}
+
+/// The answer goes over the network.
+fn answer(world: &World) -> Answer {
+    if world.draws(FaultKind::LostAnswer) { Answer::Again } else { Answer::Safe }
 }
 
 /// Appends a record; behind durable ones of its request it waits for a journal that takes nothing now.
-async fn append(world: &World, journal: &FakeJournal<'_>, items: Items, parsed: Vec<Item>, later: bool) -> Result<Appended, PortError> {
-    let until_ms = world.state().now_ms + LATER_RECORDS_WAIT_MS;
+async fn append(
+    world: &World,
+    journal: &FakeJournal<'_>,
+    room: &mut Room<'_>,
+    items: Items,
+    parsed: Vec<Item>,
+    later: bool,
+) -> Result<Appended, PortError> {
+    let until_ms = world.state().now_ms() + LATER_RECORDS_WAIT_MS;
     let mut parsed = Some(parsed);
     loop {
-        match journal.append(RecordBody::Items(items.clone()), parsed.take()).await {
-            Err(error) if error.may_pass() && later && world.state().now_ms < until_ms => world.wait(20).await,
-            other => return other,
+        let parsed = parsed.take();
+        let bytes: usize = parsed.iter().flatten().map(Item::size_bytes).sum();
+        match journal.append(RecordBody::Items(items.clone()), parsed).await {
+            Ok(appended) => {
+                room.appended(appended.ordinal, bytes);
+                return Ok(appended);
+            }
+            Err(error) if error.may_pass() && later && world.state().now_ms() < until_ms => world.wait(200).await,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -89,7 +120,7 @@ fn records(request: &Request, decoded: DecodedRequest) -> Vec<(Items, Vec<Item>)
 
 fn keep(world: &World, source: &'static str, counts: DoorCounts) {
     let mut state = world.state();
-    let kept = state.kept.entry(source).or_default();
+    let kept = state.life.kept.entry(source).or_default();
     *kept = plus(*kept, counts);
 }
 
@@ -98,12 +129,12 @@ fn plus(a: DoorCounts, b: DoorCounts) -> DoorCounts {
 }
 
 /// By what the checks know an item again, read from its bytes without core: its event_id, or the name of an alert.
-pub fn mark_of(door: Door, bytes: &[u8]) -> String {
+pub fn mark_of(door: Door, bytes: &[u8]) -> &str {
     let key = match door {
         Door::Events => r#""event_id":""#,
         Door::Alertmanager => r#""alertname":""#,
     };
-    let text = String::from_utf8_lossy(bytes);
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
     let from = text.find(key).map_or(0, |at| at + key.len());
-    text[from..].chars().take_while(|c| *c != '"').collect()
+    text[from..].split('"').next().unwrap_or_default()
 }

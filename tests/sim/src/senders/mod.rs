@@ -6,12 +6,13 @@ mod items;
 
 pub use door::mark_of;
 
+use crate::faults::FaultKind;
 use crate::ports::FakeJournal;
 use crate::rng::Rng;
 use crate::setup::Load;
 use crate::world::World;
 use alertmill_core::record::Door;
-use door::{Request, post};
+use door::{Answer, Request, post};
 use items::Kind;
 
 /// Senders: two of plain events, one whose items have all kinds of faults, one that sends no times, two Prometheus servers.
@@ -35,10 +36,16 @@ async fn send_events(world: &World, journal: &FakeJournal<'_>, seed: u64, sender
         let key = (kind == Kind::Timeless && rng.chance(50)).then(|| format!("s{sender}-key-{sent}"));
         let items: Vec<String> = (*sent..*sent + n).map(|k| kind.item(&mut Rng::new(seed ^ (sender << 32) ^ (k << 8) ^ 1), sender, k, key.is_some())).collect();
         let request = Request { door: Door::Events, source: kind.source(), key, body: format!("[{}]", items.join(",")) };
-        while !post(world, journal, &request).await {
-            world.wait(50).await;
+        let mut tries = 0;
+        while post(world, journal, &request).await == Answer::Again {
+            world.state().saw(FaultKind::Retry);
+            world.wait(50 << tries.min(8)).await;
+            tries += 1;
         }
         *sent += n;
         world.wait(rng.below(4_000)).await;
+        if world.draws(FaultKind::Duplicate) {
+            post(world, journal, &request).await;
+        }
     }
 }

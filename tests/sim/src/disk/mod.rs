@@ -1,0 +1,70 @@
+//! What survives a crash: the journal's files and the store's tables.
+
+mod journal;
+mod tables;
+
+pub use journal::{DiskRecord, JournalDisk, RecordKind, Tail};
+pub use tables::Tables;
+
+use crate::rng::Rng;
+use alertmill_core::event::Uid;
+use alertmill_core::ports::Commit;
+use tables::Undo;
+
+/// What survives a crash.
+#[derive(Default)]
+pub struct Disk {
+    pub journal: JournalDisk,
+    /// The store as its last commit left it: what a kill leaves.
+    pub tables: Tables,
+    /// What takes back the commits since the last synced one: power loss keeps some of the front.
+    unsynced: Vec<Undo>,
+    /// Whose documents lie in the files of events, in order. They are synced before the commit that names them, and what no
+    /// row names is written over.
+    pub event_files: Vec<Uid>,
+}
+
+impl Disk {
+    /// The position that survives power loss.
+    pub fn synced_position(&self) -> u64 {
+        self.unsynced.first().map_or(self.tables.position, Undo::position)
+    }
+
+    /// Writes the documents of a commit.
+    pub fn write_events(&mut self, commit: &Commit) {
+        self.event_files.truncate(self.tables.events.len());
+        self.event_files.extend(commit.events.iter().map(|event| event.uid));
+    }
+
+    /// Takes a commit; its documents are written.
+    pub fn commit(&mut self, commit: &Commit) {
+        self.unsynced.push(self.tables.apply(commit));
+    }
+
+    /// The planted bug: all of a commit but its events and dead letters.
+    pub fn commit_without_events(&mut self, commit: &Commit) {
+        self.commit(commit);
+        let events = self.tables.events.len() - commit.events.len();
+        for row in self.tables.events.drain(events..) {
+            self.tables.stored.remove(&row.uid);
+            self.tables.uids.remove(&row.uid);
+        }
+        self.tables.dead_letters.truncate(self.tables.dead_letters.len() - commit.dead_letters.len());
+        self.event_files.truncate(events);
+    }
+
+    /// Syncs all commits so far.
+    pub fn checkpoint(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// The power failed: commits behind the last synced one are there in part. How many are not.
+    pub fn lose_commits(&mut self, rng: &mut Rng) -> usize {
+        let kept = rng.below(self.unsynced.len() as u64 + 1) as usize;
+        let lost = self.unsynced.split_off(kept);
+        let n = lost.len();
+        lost.into_iter().rev().for_each(|undo| self.tables.take_back(undo));
+        self.checkpoint();
+        n
+    }
+}
