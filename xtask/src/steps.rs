@@ -34,12 +34,12 @@ pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
     })?;
     step("build alertmill", || cargo(root, &["build", "--release", "-p", "alertmill"]))?;
     step("unit, corpus, conformance, contract and end-to-end tests", || cargo(root, &["test", "--release", "--workspace"]))?;
-    step("simulator: 300 seeds", || sim(root, &["--seeds".into(), "300".into()]))?;
+    step("simulator: 2,000 seeds, each twice", || sim(root, &["--seeds".into(), "2000".into()]))?;
     step("simulator: a planted bug must be found", || planted(root))?;
     step("guarantees: every proof ran, the page says what its sources say", || guarantees::all_ran(root).and_then(|()| guarantees::check(root)))?;
     if deep {
         step("the long tests", || cargo(root, &["test", "--release", "--workspace", "--", "--ignored", "--nocapture", "--test-threads", "1"]))?;
-        step("simulator: 20,000 seeds", || sim(root, &["--seeds".into(), "20000".into()]))?;
+        step("simulator: 100,000 seeds, each twice", || sim(root, &["--seeds".into(), "100000".into()]))?;
     }
     println!("xtask: all tests passed in {} s", began.elapsed().as_secs());
     Ok(())

@@ -128,7 +128,8 @@ fn jump(state: &mut State) -> Result<(), Failure> {
         if left_ms <= 0 {
             let (late_ms, behind_ms) = (state.clocks.journal_ms() - at_ms, state.clocks.journal_ms() - state.clocks.wall_ms());
             let why = format!("{what} is due for {late_ms} ms by the journal's clock, which is {behind_ms} ms ahead of the wall clock");
-            return Err(Failure::broken(Promise::I8, why));
+            let (folded, last) = (state.disk.tables.position, state.disk.journal.records.len());
+            return Err(Failure::broken(Promise::I8, format!("{why}; {folded} of {last} records are folded")));
         }
         let look_ms = state.now_ms() + left_ms;
         state.wake_at(look_ms);

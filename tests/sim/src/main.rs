@@ -72,7 +72,9 @@ fn kinds(list: &str) -> Result<Kinds, String> {
     if list == "none" {
         return Ok(Kinds::NONE);
     }
-    let kind = |name: &str| FaultKind::parse(name).ok_or_else(|| format!("no kind of fault is called `{name}`; one of: {}", FaultKind::ALL.map(FaultKind::name).join(", ")));
+    let kind = |name: &str| {
+        FaultKind::parse(name).ok_or_else(|| format!("no kind of fault is called `{name}`; one of: {}", FaultKind::ALL.map(FaultKind::name).join(", ")))
+    };
     list.split(',').try_fold(Kinds::NONE, |kinds, name| Ok(kinds.with(kind(name)?)))
 }
 

@@ -9,7 +9,7 @@ pub const SEEDS_MIN: u64 = 300;
 /// From so many on it is a run by hand.
 const SEEDS_BY_HAND: u64 = 20_000;
 /// So often in 300 seeds each kind of fault must have happened.
-const FAULTS_EACH: u64 = 30;
+const FAULTS_EACH: u64 = 15;
 /// So often in 300 seeds each promise must have been looked after.
 const CHECKS_EACH: u64 = 1_000;
 

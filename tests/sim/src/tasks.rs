@@ -6,7 +6,7 @@ use crate::plant::Plant;
 use crate::ports::FakeJournal;
 use crate::weather::Part;
 use crate::world::{Call, State, World};
-use alertmill_core::pipeline::clock_records::{PAUSE_MAX_MS, PAUSE_MS, ask_in_ms, pause_ms};
+use alertmill_core::pipeline::clock_records::{PAUSE_MAX_MS, ask_in_ms, pause_ms};
 use alertmill_core::ports::{Journal, PortError};
 use alertmill_core::record::{RecordBody, RuleSet};
 
@@ -39,9 +39,8 @@ pub async fn boot(world: &World) {
 /// Syncs the state some time after each commit.
 pub async fn checkpoint(world: &World) {
     loop {
-        let after_ms = world
-            .until(|state| (state.disk.synced_position() < state.disk.tables.position).then_some(state.setup.weather.checkpoint_after_ms))
-            .await;
+        let after_ms =
+            world.until(|state| (state.disk.synced_position() < state.disk.tables.position).then_some(state.setup.weather.checkpoint_after_ms)).await;
         world.wait(after_ms).await;
         if world.call(Part::Checkpoint, 12).await == Call::Goes && !world.draws(FaultKind::CheckpointBefore) {
             world.state().disk.checkpoint();
@@ -96,7 +95,7 @@ pub async fn start(world: &World, journal: &FakeJournal<'_>) {
 /// Writes a clock record when a time-out is due and nothing else came by.
 pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
     world.until(|state| state.life.started.then_some(())).await;
-    let mut last_record = (0, 0);
+    let (mut last_record, mut told_ms) = ((0, 0), i64::MIN);
     loop {
         let (position, quiet_ms) = {
             let state = world.state();
@@ -112,24 +111,24 @@ pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
                     return Some(None);
                 }
                 let now_ms = state.now_ms();
-                let due_in_ms = state.life.next_due_ms.map(|due_ms| ask_in_ms(due_ms, state.clocks.wall_ms(), last_record.0, now_ms - last_record.1));
+                let due_ms = state.life.next_due_ms.filter(|due_ms| *due_ms > told_ms);
+                let due_in_ms = due_ms.map(|due_ms| ask_in_ms(due_ms, state.clocks.wall_ms(), last_record.0, now_ms - last_record.1));
                 let at_ms = due_in_ms.map_or(quiet_ms, |due_in_ms| quiet_ms.min(now_ms + due_in_ms));
                 if now_ms >= at_ms {
-                    return Some(Some(state.life.next_due_ms));
+                    return Some(Some(due_ms));
                 }
                 state.wake_at(at_ms);
                 None
             })
             .await;
         let Some(due_ms) = asks else { continue };
-        if due_ms.is_some_and(|due_ms| world.state().disk.tables.received_at_ms >= due_ms) {
-            world.wait(PAUSE_MS as u64).await;
-            continue;
-        }
         let pause_ms = match journal.append(RecordBody::Clock, None).await {
             Err(PortError::Fatal(_)) => return,
             Err(_) => PAUSE_MAX_MS,
-            Ok(appended) => pause_ms(due_ms, appended.received_at_ms),
+            Ok(appended) => {
+                told_ms = appended.received_at_ms;
+                pause_ms(due_ms, told_ms)
+            }
         };
         world.wait(pause_ms as u64).await;
     }

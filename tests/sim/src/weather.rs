@@ -44,7 +44,7 @@ pub struct Away {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weather {
     /// Per 1,000 of the moments at which each kind can happen.
-    rates: [u16; FaultKind::ALL.len()],
+    pub rates: [u16; FaultKind::ALL.len()],
     /// Milliseconds that a port call takes at most, unless it stalls.
     pub latency_max_ms: u64,
     pub crashes: Crashes,
@@ -99,12 +99,6 @@ impl Weather {
     /// Of 1,000 moments, so many see this fault.
     pub fn rate(&self, kind: FaultKind) -> u64 {
         u64::from(self.rates[kind as usize])
-    }
-
-    /// The same with another rate of one kind.
-    pub const fn with_rate(mut self, kind: FaultKind, rate: u16) -> Weather {
-        self.rates[kind as usize] = rate;
-        self
     }
 }
 

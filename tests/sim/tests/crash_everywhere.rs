@@ -1,29 +1,62 @@
-//! One seed, crashed once at each of its port calls in turn.
+//! One small load, crashed at each of its port calls, behind each of its awaits, and again during each recovery.
 
-use alertmill_sim::{Load, Setup, Weather, simulate};
+use alertmill_proof::{Tier, record};
+use alertmill_sim::{Crashes, Load, Outcome, Setup, Weather, simulate};
 
-const CALM: Weather = Weather { fault_percent: 0, latency_max_ms: 20, crash_at_call: None, crash_percent: 0 };
 const SMALL: Load = Load { events: 6, ..Load::FULL };
+const SMALLEST: Load = Load { senders: 0b001_0001, events: 3 };
 
-fn crash_at(call: Option<u64>) -> Setup {
-    Setup { weather: Weather { crash_at_call: call, ..CALM }, load: SMALL, plant: None }
+fn calm(load: Load, crashes: Crashes, power_loss_percent: u64) -> Setup {
+    Setup { weather: Weather { crashes, power_loss_percent, ..Weather::CALM }, load, ..Setup::of_seed(1, None) }
+}
+
+fn run(load: Load, crashes: Crashes, power_loss_percent: u64) -> Outcome {
+    simulate(1, &calm(load, crashes, power_loss_percent)).unwrap_or_else(|why| panic!("{crashes:?}, power loss {power_loss_percent} %: {why}"))
 }
 
 #[test]
-fn promises_hold_with_a_crash_at_every_port_call() {
-    let calm = simulate(1, &crash_at(None)).expect("no fault, no failure");
-    assert!(calm.calls > 400, "only {} port calls: the simulator does not do its work", calm.calls);
-    for call in 1..=calm.calls {
-        let outcome = simulate(1, &crash_at(Some(call))).unwrap_or_else(|why| panic!("crash at call {call}: {why}"));
-        assert_eq!(outcome.crashes, 1, "crash at call {call} did not happen");
+fn promises_hold_with_a_crash_at_every_port_call_and_behind_every_await() {
+    let quiet = run(SMALL, Crashes::Every(0), 0);
+    assert!(quiet.calls > 400 && quiet.steps > 800, "only {} port calls: the simulator does not do its work", quiet.calls);
+    for power_loss_percent in [0, 100] {
+        for call in 1..=quiet.calls {
+            let outcome = run(SMALL, Crashes::AtCall(call), power_loss_percent);
+            assert_eq!(outcome.crashes, 1, "crash at call {call} did not happen");
+        }
+        for step in 1..=quiet.steps {
+            let outcome = run(SMALL, Crashes::AtStep(step), power_loss_percent);
+            assert_eq!(outcome.crashes, 1, "crash behind step {step} did not happen");
+        }
     }
+    record(
+        "sim-crash-everywhere",
+        Tier::Ci,
+        &[("port_calls", &quiet.calls), ("awaits", &quiet.steps), ("runs", &(2 * (quiet.calls + quiet.steps))), ("failed", &0)],
+    );
+}
+
+#[test]
+fn promises_hold_with_a_second_crash_at_every_port_call_of_the_recovery() {
+    // The recovery and what follows it at once: start, replay, the first commits.
+    const RECOVERY_CALLS: u64 = 24;
+    let quiet = run(SMALLEST, Crashes::Every(0), 0);
+    let (mut pairs, mut nested) = (0, 0);
+    for first in 1..=quiet.calls {
+        for second in 1..=RECOVERY_CALLS {
+            let outcome = run(SMALLEST, Crashes::Pair(first, second), 100 * (second % 2));
+            pairs += 1;
+            nested += u64::from(outcome.crashes == 2);
+        }
+    }
+    assert!(nested * 10 >= pairs * 9, "only {nested} of {pairs} had a second crash");
+    record("sim-crash-pairs", Tier::Ci, &[("port_calls", &quiet.calls), ("recovery_calls", &RECOVERY_CALLS), ("runs", &pairs), ("failed", &0)]);
 }
 
 #[test]
 fn one_seed_gives_one_trace() {
     for seed in 0..20 {
-        let stormy = Setup { weather: Weather { fault_percent: 20, latency_max_ms: 50, crash_at_call: None, crash_percent: 2 }, load: Load::FULL, plant: None };
-        let first = simulate(seed, &stormy).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-        assert_eq!(Ok(first), simulate(seed, &stormy), "seed {seed}");
+        let setup = Setup::of_seed(seed, None);
+        let first = simulate(seed, &setup).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert_eq!(Ok(first), simulate(seed, &setup), "seed {seed}");
     }
 }

@@ -106,8 +106,9 @@ impl Witness {
             }
         }
         // A re-send that a rule drops is counted as dropped each time and stored once.
-        let rows =
-            |wanted: fn(&str) -> bool| -> u64 { tables.ledger.iter().filter(|((scope, _, name), _)| *scope == "source" && wanted(name)).map(|(_, n)| *n).sum() };
+        let rows = |wanted: fn(&str) -> bool| -> u64 {
+            tables.ledger.iter().filter(|((scope, _, name), _)| *scope == "source" && wanted(name)).map(|(_, n)| *n).sum()
+        };
         let least = rows(|name| name == "folded" || (name.starts_with("stored_only") && name != "stored_only.rule-dropped"));
         let most = least + rows(|name| name == "stored_only.rule-dropped");
         match (least..=most).contains(&(tables.events.len() as u64)) {
