@@ -44,9 +44,4 @@ impl Clocks {
         // It runs at double speed at most; asked again then, it is near.
         (at_ms - self.journal_ms() + 1).max(0) / 2
     }
-
-    /// The wall clock is set.
-    pub fn set_wall(&mut self, by_ms: i64) {
-        self.skew_ms += by_ms;
-    }
 }

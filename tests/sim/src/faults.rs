@@ -46,6 +46,7 @@ kinds! {
     IntakeFull "intake-full" "A request is refused because too much waits: a consequence."
     Stall "stall" "A call takes minutes."
     Away "away" "A part answers nothing, or refuses everything, for a long time."
+    Stop "stop" "The process is asked to stop: it takes no more, folds what it has, and ends."
     Kill "kill" "The process is killed; what it wrote is in the cache of the kernel."
     PowerLoss "power-loss" "The machine loses its power, and what was not synced with it."
     TornWrite "torn-write" "An unsynced write is there up to the middle of a record."
@@ -109,11 +110,6 @@ impl Injected {
     /// How often.
     pub fn of(&self, kind: FaultKind) -> u64 {
         self.0[kind as usize]
-    }
-
-    /// Of all kinds.
-    pub fn all(&self) -> u64 {
-        self.0.iter().sum()
     }
 
     /// Adds those of another run.

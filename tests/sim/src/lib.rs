@@ -3,6 +3,11 @@
 //!
 //! Reading order: [`life`] (what runs), [`world`] and [`disk`] (time, faults, what survives), [`restart`], `ports`, `senders`,
 //! `check`.
+//!
+//! To add a port: a file in `ports`, whose calls go through `World::call`, so that each takes time and may be the last, whose
+//! faults are drawn by `World::draws`, and which tells `State::trace` what it was asked and answered; what survives of it goes
+//! into [`disk`]. A kind of fault is a line in [`faults`], a promise one in [`failure`], a bug one in [`plant`]; each has a
+//! quota then, or must be found.
 
 #![allow(missing_docs)] // Inside of a test program; each file says what it is for.
 

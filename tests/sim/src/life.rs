@@ -4,9 +4,9 @@ use crate::check;
 use crate::failure::{Failure, Promise};
 use crate::plant::Plant;
 use crate::ports::{Channel, FakeJournal, FakePatience, FakeRecords, FakeRules, FakeStore, Receiver, Sender, Watcher, writer};
-use crate::restart::{crashes_here, draw_crash};
+use crate::restart::{draw_crash, goes_down_here};
 use crate::senders;
-use crate::tasks::{boot, checkpoint, clock, operator, release, start, supervisor};
+use crate::tasks::{boot, checkpoint, clock, operator, release, start, stop, supervisor};
 use crate::world::{BEGIN_MS, FAULTS_END_MS, State, World};
 use alertmill_core::pipeline::conductor::{fold_half, prepare_half};
 use alertmill_core::pipeline::fold::Fold;
@@ -64,6 +64,7 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
         Box::pin(checkpoint(world)),
         Box::pin(release(world)),
         Box::pin(supervisor(world)),
+        Box::pin(stop(world)),
     ];
     if !world.has(Plant::ClockSkipped) {
         tasks.push(Box::pin(clock(world, &journal)));
@@ -97,7 +98,8 @@ fn run(world: &World, tasks: &mut [Task<'_>], ending: usize, at_rest: impl Fn(&S
             if std::mem::take(&mut state.stepped) {
                 state.steps += 1;
                 state.life.steps += 1;
-                state.crashed |= crashes_here(&state);
+                let goes_down = goes_down_here(&mut state);
+                state.crashed |= goes_down;
             }
             if let Some(failure) = state.broken.take() {
                 return Err(failure);

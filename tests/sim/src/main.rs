@@ -5,6 +5,7 @@
 mod quota;
 
 use alertmill_sim::{Failure, FaultKind, Kinds, Load, Outcome, Plant, Setup, quiet_panics, replay_line, shrink, simulate_twice};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -149,30 +150,26 @@ fn all(options: &Options, seeds: u64) -> (Outcome, Vec<(u64, Failure)>) {
 }
 
 fn report(options: &Options, seeds: u64, failures: &[(u64, Failure)]) {
-    let Some(plant) = options.plant else {
-        for (seed, failure) in failures.iter().take(5) {
-            println!("seed {seed}: {failure}\n  replay: {}", replay_line(*seed, &options.setup(*seed)));
+    // What is looked for comes first: with a planted bug, the promise that it breaks.
+    let is_own = |failure: &Failure| options.plant.is_none_or(|plant| failure.promise == Some(plant.breaks()));
+    let (own, others): (Vec<_>, Vec<_>) = failures.iter().partition(|(_, failure)| is_own(failure));
+    if let Some(plant) = options.plant {
+        match own.len() {
+            0 => println!("planted {} was not seen to break {:?} in {seeds} seeds", plant.name(), plant.breaks()),
+            n => println!("found: planted {} broke {:?} in {n} of {seeds} seeds", plant.name(), plant.breaks()),
         }
-        // Shrinking takes a while; one tells enough.
-        if let Some((seed, failure)) = failures.first() {
-            let (setup, failure) = shrink(*seed, options.setup(*seed), failure.clone());
-            println!("shrunk to: {failure}\n  replay: {}", replay_line(*seed, &setup));
+        let others: BTreeSet<String> = others.iter().map(|(_, failure)| format!("{:?}", failure.promise)).collect();
+        if !others.is_empty() {
+            println!("other failures: {others:?}");
         }
-        return;
-    };
-    let own = failures.iter().filter(|(_, failure)| failure.promise == Some(plant.breaks())).count();
-    if own > 0 {
-        println!("found: planted {} broke {:?} in {own} of {seeds} seeds", plant.name(), plant.breaks());
-    } else {
-        println!("planted {} was not seen to break {:?} in {seeds} seeds", plant.name(), plant.breaks());
     }
-    let shown = failures.iter().find(|(_, failure)| failure.promise == Some(plant.breaks())).or(failures.first());
-    if let Some((seed, failure)) = shown {
+    let shown = if options.plant.is_some() { 1 } else { 5 };
+    for (seed, failure) in own.iter().chain(&others).take(shown) {
         println!("seed {seed}: {failure}\n  replay: {}", replay_line(*seed, &options.setup(*seed)));
     }
-    let others: std::collections::BTreeSet<String> =
-        failures.iter().filter(|(_, f)| f.promise != Some(plant.breaks())).map(|(_, f)| format!("{:?}", f.promise)).collect();
-    if !others.is_empty() {
-        println!("other failures: {others:?}");
+    // Shrinking takes a while; one tells enough.
+    if let Some((seed, failure)) = own.first().or(others.first()) {
+        let (setup, failure) = shrink(*seed, options.setup(*seed), failure.clone());
+        println!("shrunk to: {failure}\n  replay: {}", replay_line(*seed, &setup));
     }
 }

@@ -12,7 +12,7 @@ macro_rules! figures {
         pub struct Outcome {
             /// Hash of all that the ports were asked and answered; two runs of one seed have the same.
             pub trace: u64,
-            /// Faults by kind.
+            /// Faults by kind, with what followed from them.
             pub injected: Injected,
             /// Checks by promise.
             pub checked: Checked,
@@ -36,7 +36,7 @@ macro_rules! figures {
 }
 
 figures! {
-    calls steps commits crashes merged acknowledged records starts clocks generations
+    calls steps commits crashes faults merged acknowledged records starts clocks generations
     timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed simulated_ms
 }
 
@@ -52,6 +52,7 @@ impl Outcome {
             steps: state.steps,
             commits: state.commits,
             crashes: state.crashes,
+            faults: state.faults,
             merged: state.merged,
             acknowledged: state.acknowledged.len() as u64,
             records: state.disk.journal.records.len() as u64,

@@ -46,7 +46,7 @@ pub fn record(sum: &Outcome, seeds: u64) {
         ("commits".to_owned(), sum.commits),
         ("acknowledged_items".to_owned(), sum.acknowledged),
         ("crashes".to_owned(), sum.crashes),
-        ("faults".to_owned(), sum.injected.all()),
+        ("faults".to_owned(), sum.faults),
         ("fault_kinds".to_owned(), FaultKind::ALL.len() as u64),
     ];
     figures.extend(Promise::ALL.map(|promise| (format!("checks_{}", promise.name().to_lowercase()), sum.checked.of(promise))));

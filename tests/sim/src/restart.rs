@@ -17,12 +17,14 @@ pub fn restart(world: &World) -> Result<(), Failure> {
     if !state.life.started {
         state.saw(FaultKind::CrashInStart);
     }
-    let lost_power = state.rng.chance(state.setup.weather.power_loss_percent) && state.may(FaultKind::PowerLoss);
-    state.saw(if lost_power { FaultKind::PowerLoss } else { FaultKind::Kill });
-    lose(state, lost_power);
+    if !state.life.stopped_clean {
+        let wanted = state.rng.chance(state.setup.weather.power_loss_percent);
+        let lost_power = state.may(FaultKind::PowerLoss) && (wanted || !state.may(FaultKind::Kill));
+        state.happens(if lost_power { FaultKind::PowerLoss } else { FaultKind::Kill });
+        lose(state, lost_power);
+    }
     if state.draws(FaultKind::ClockJumpAtStart) {
-        let by_ms = jump_ms(state);
-        state.clocks.set_wall(by_ms);
+        set_wall(state);
     }
     let down_ms = 1 + state.rng.below(5_000) as i64;
     state.clocks.now_ms += down_ms;
@@ -47,11 +49,16 @@ fn lose(state: &mut State, lost_power: bool) {
     }
 }
 
-/// Some way between a second and two hours, to either side.
-pub fn jump_ms(state: &mut State) -> i64 {
+/// The wall clock is never further from the truth: a day apart, an item that is sent again would be another one by right.
+const SKEW_MAX_MS: i64 = 6 * 3_600_000;
+
+/// Somebody sets the wall clock, by something between a second and two hours, to either side.
+pub fn set_wall(state: &mut State) {
     let most_ms = 1_000 << state.rng.below(13);
-    let ms = 1_000 + state.rng.below(most_ms) as i64;
-    if state.rng.chance(50) { ms } else { -ms }
+    let by_ms = 1_000 + state.rng.below(most_ms) as i64;
+    let ahead = state.rng.chance(50);
+    let skew_ms = state.clocks.skew_ms + if ahead { by_ms } else { -by_ms };
+    state.clocks.skew_ms = skew_ms.clamp(-SKEW_MAX_MS, SKEW_MAX_MS);
 }
 
 /// What the planted bugs make of the tables.
@@ -79,8 +86,18 @@ pub fn draw_crash(state: &mut State) {
     }
 }
 
-/// Whether the process goes down behind this step.
-pub fn crashes_here(state: &State) -> bool {
+/// Whether the process goes down behind this step. Asked to stop it lives on for a while, and may be killed meanwhile.
+pub fn goes_down_here(state: &mut State) -> bool {
+    if state.life.steps != state.life.crash_at_step {
+        return false;
+    }
     let is_planned = matches!(state.setup.weather.crashes, Crashes::AtStep(_));
-    state.life.steps == state.life.crash_at_step && (is_planned || state.may(FaultKind::Kill) || state.may(FaultKind::PowerLoss))
+    if !is_planned && state.life.started && state.life.stops_by_ms.is_none() && state.rng.chance(25) && state.may(FaultKind::Stop) {
+        state.happens(FaultKind::Stop);
+        let grace_ms = 100 + state.rng.below(20_000) as i64;
+        state.life.stops_by_ms = Some(state.now_ms() + grace_ms);
+        state.life.crash_at_step = if state.rng.chance(50) { state.life.steps + 1 + state.rng.below(200) } else { u64::MAX };
+        return false;
+    }
+    is_planned || state.may(FaultKind::Kill) || state.may(FaultKind::PowerLoss)
 }

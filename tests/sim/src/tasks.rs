@@ -92,6 +92,28 @@ pub async fn start(world: &World, journal: &FakeJournal<'_>) {
     world.moved();
 }
 
+/// Ends a process that was asked to stop, when all is folded and synced or its time is up.
+pub async fn stop(world: &World) {
+    let by_ms = world.until(|state| state.life.stops_by_ms).await;
+    let folded = world
+        .until(|state| {
+            state.wake_at(by_ms);
+            let idle = state.all_folded() && state.life.answers.is_empty();
+            (idle || state.now_ms() >= by_ms).then_some(idle)
+        })
+        .await;
+    // What is not folded is left in the journal, as after a kill.
+    if folded && world.call(Part::Checkpoint, 14).await == Call::Goes {
+        let mut state = world.state();
+        if state.all_folded() {
+            state.disk.checkpoint();
+            state.life.stopped_clean = true;
+        }
+    }
+    world.state().crashed = true;
+    std::future::pending().await
+}
+
 /// Writes a clock record when a time-out is due and nothing else came by.
 pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
     world.until(|state| state.life.started.then_some(())).await;

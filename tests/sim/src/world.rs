@@ -54,8 +54,14 @@ pub struct Life {
     pub appends: VecDeque<Waiting>,
     pub answers: BTreeMap<u64, Result<Appended, PortError>>,
     pub next_append: u64,
-    /// Why the journal takes nothing any more.
+    /// The journal failed and takes nothing any more.
     pub journal_stopped: bool,
+    /// Until then a process that was asked to stop folds what it has.
+    pub stops_by_ms: Option<i64>,
+    /// It did, all of it, and synced it.
+    pub stopped_clean: bool,
+    /// Clock records since the last commit.
+    pub clocks_waiting: u64,
     pub live: VecDeque<Live>,
     pub live_bytes: usize,
     pub in_flight: InFlight,
@@ -87,6 +93,8 @@ pub struct State {
     pub crashes: u64,
     pub merged: u64,
     pub injected: Injected,
+    /// Those of them that chance wanted.
+    pub faults: u64,
     pub checked: Checked,
     pub trace: Trace,
     pub disk: Disk,
@@ -127,17 +135,23 @@ impl State {
     pub fn draws(&mut self, kind: FaultKind) -> bool {
         let happens = self.rolls(kind);
         if happens {
-            self.saw(kind);
+            self.happens(kind);
         }
         happens
     }
 
-    /// Whether a kind may happen at all now.
-    pub fn may(&self, kind: FaultKind) -> bool {
-        !self.calm && self.setup.kinds.has(kind) && self.injected.all() < self.setup.faults_max
+    /// Chance wanted it, and it happens.
+    pub fn happens(&mut self, kind: FaultKind) {
+        self.faults += 1;
+        self.saw(kind);
     }
 
-    /// It happened.
+    /// Whether a kind may happen at all now.
+    pub fn may(&self, kind: FaultKind) -> bool {
+        !self.calm && self.setup.kinds.has(kind) && self.faults < self.setup.faults_max
+    }
+
+    /// It is seen, whether chance wanted it or it followed from something else.
     pub fn saw(&mut self, kind: FaultKind) {
         self.injected.count(kind);
         self.trace.word(0xfa_0000 + kind as u64);
@@ -153,7 +167,7 @@ impl State {
         let until_ms = BEGIN_MS + away.to_ms;
         // However often it is asked, it is away once.
         if self.troubled_until_ms < until_ms {
-            self.saw(FaultKind::Away);
+            self.happens(FaultKind::Away);
             self.troubled_until_ms = until_ms;
         }
         Some((until_ms, away.hangs))
@@ -200,6 +214,9 @@ impl Life {
             answers: BTreeMap::new(),
             next_append: 0,
             journal_stopped: false,
+            stops_by_ms: None,
+            stopped_clean: false,
+            clocks_waiting: 0,
             live: VecDeque::new(),
             live_bytes: 0,
             in_flight: InFlight::new(if setup.plant == Some(Plant::UnboundedIntake) { usize::MAX } else { setup.bounds.in_flight_bytes }),
@@ -241,6 +258,7 @@ impl World {
             crashes: 0,
             merged: 0,
             injected: Injected::default(),
+            faults: 0,
             checked: Checked::default(),
             trace: Trace::new(),
             disk: Disk::default(),

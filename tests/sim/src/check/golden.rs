@@ -32,7 +32,7 @@ pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
                 places.entry(uid).or_insert((row.ordinal, row.index));
             }
         }
-        let known = prepared.rows.iter().map(|row| tables.stored.contains(&row.event.uid)).collect();
+        let known = prepared.rows.iter().map(|row| tables.stored.contains_key(&row.event.uid)).collect();
         tables.apply(&fold.apply(prepared, known));
     }
     Ok(Golden { tables, places })

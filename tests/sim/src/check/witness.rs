@@ -2,15 +2,20 @@
 
 use crate::disk::{DiskRecord, Tables};
 use crate::failure::{Failure, Promise};
-use crate::senders::mark_of;
+use crate::senders::{mark_of, since_ms};
 use alertmill_core::record::{Door, DoorCounts, RecordBody};
 use alertmill_core::value::Text;
 use std::collections::{BTreeMap, BTreeSet};
+
+const DAY_MS: i64 = 86_400_000;
 
 #[derive(Default)]
 pub struct Witness {
     /// How often each item was journaled.
     copies: BTreeMap<String, u64>,
+    /// Items of which every copy came a day after the begin of what it tells of: what a rule drops of those, and what holds an
+    /// alert open, is counted and not stored (docs/semantics.md, Re-sends).
+    late: BTreeSet<String>,
     /// Door counts and journaled items of each source.
     sources: BTreeMap<Text, (DoorCounts, u64)>,
     /// The generation in force for the records from an ordinal on.
@@ -29,7 +34,15 @@ impl Witness {
                     counts.duplicates += items.counts.duplicates;
                     *journaled += items.spans.len() as u64;
                     for i in 0..items.spans.len() {
-                        *witness.copies.entry(mark_of(items.door, items.bytes(i)).to_owned()).or_insert(0) += 1;
+                        let mark = mark_of(items.door, items.bytes(i));
+                        let is_late = since_ms(items.bytes(i)).is_some_and(|since_ms| record.received_at_ms - since_ms >= DAY_MS);
+                        let copies = witness.copies.entry(mark.to_owned()).or_insert(0);
+                        *copies += 1;
+                        match is_late {
+                            true if *copies == 1 => witness.late.insert(mark.to_owned()),
+                            true => false,
+                            false => witness.late.remove(mark),
+                        };
                     }
                 }
                 RecordBody::RuleSet(set) => {
@@ -54,7 +67,7 @@ impl Witness {
             if !self.copies.contains_key(mark) {
                 return Err(Failure::broken(Promise::I1, format!("item {mark} was acknowledged and is not in the journal")));
             }
-            if !stored.contains(mark.as_str()) {
+            if !stored.contains(mark.as_str()) && !self.late.contains(mark) {
                 return Err(Failure::broken(
                     Promise::I1,
                     format!("item {mark} was acknowledged and is in the journal, and neither an event nor a dead letter"),

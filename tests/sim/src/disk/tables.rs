@@ -6,7 +6,7 @@ use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use alertmill_core::ports::{AlertWrite, Commit, DeadLetter, EventRole, LogWrite, Restored, RestoredAlert};
 use alertmill_core::record::RuleSet;
 use alertmill_core::value::Text;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A stored event.
@@ -60,7 +60,8 @@ pub struct Tables {
     pub open: BTreeMap<Fingerprint, u64>,
     pub open_twice: Option<Fingerprint>,
     pub events: Vec<EventRow>,
-    pub stored: BTreeSet<Uid>,
+    /// Every uid that is stored, with the second until which it must be known; what was stored again before that.
+    pub stored: BTreeMap<Uid, i64>,
     pub stored_twice: Option<Uid>,
     /// What the store answers from when asked for known uids.
     pub uids: BTreeMap<Uid, i64>,
@@ -121,7 +122,8 @@ impl Tables {
             let (uid, known_until_s, index_time_s) = (event.uid, event.known_until_s, event.index_time_s);
             self.events.push(EventRow { uid, known_until_s, index_time_s, heap: heap.clone(), place: event.document.clone() });
             self.uids.insert(event.uid, event.known_until_s);
-            if !self.stored.insert(event.uid) {
+            let before = self.stored.insert(event.uid, event.known_until_s);
+            if before.is_some_and(|until_s| until_s >= self.received_at_ms.div_euclid(1000)) {
                 self.stored_twice = Some(event.uid);
             }
         }

@@ -1,10 +1,11 @@
 //! The journal: appends wait in a queue, one writer takes them as groups, writes, syncs and answers them, as
 //! `host/stores/src/journal/writer.rs` does it. What a crash leaves of it is the disk's business.
 
+use crate::check;
 use crate::disk::{DiskRecord, RecordKind};
 use crate::faults::FaultKind;
 use crate::plant::Plant;
-use crate::restart::jump_ms;
+use crate::restart::set_wall;
 use crate::weather::Part;
 use crate::world::{Call, State, Waiting, World};
 use alertmill_core::item::Item;
@@ -42,7 +43,7 @@ async fn wait_for_writer(world: &World, body: RecordBody, parsed: Option<Vec<Ite
     let id = {
         let mut guard = world.state();
         let state = &mut *guard;
-        if state.life.journal_stopped {
+        if state.life.journal_stopped || state.life.stops_by_ms.is_some() {
             return Err(stopped());
         }
         state.trace.bytes(&payload);
@@ -117,8 +118,7 @@ fn write(world: &World, group: &[Waiting]) -> (u64, i64, bool) {
     let mut guard = world.state();
     let state = &mut *guard;
     if state.draws(FaultKind::ClockJump) {
-        let by_ms = jump_ms(state);
-        state.clocks.set_wall(by_ms);
+        set_wall(state);
     }
     let received_at_ms = state.clocks.read_journal();
     let journal = &mut state.disk.journal;
@@ -132,8 +132,10 @@ fn write(world: &World, group: &[Waiting]) -> (u64, i64, bool) {
             RecordBody::Clock => RecordKind::Clock,
             RecordBody::Start { .. } => RecordKind::Start,
         };
+        state.life.clocks_waiting += u64::from(kind == RecordKind::Clock);
         journal.cached.push(DiskRecord { ordinal, received_at_ms, kind, payload: waiting.payload.clone() });
     }
+    check::clocks_waiting(state);
     (first, received_at_ms, fits)
 }
 

@@ -46,6 +46,7 @@ fn save(world: &World, commit: &Commit) {
         state.disk.commit(commit);
     }
     state.commits += 1;
+    state.life.clocks_waiting = 0;
     state.progress = true;
     if let Err(failure) = check::after_commit(state, commit) {
         state.broken.get_or_insert(failure);

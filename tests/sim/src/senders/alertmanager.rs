@@ -107,10 +107,11 @@ fn alert(episode: &Episode, now_ms: i64) -> Option<String> {
 
 fn posted(episode: &Episode, ends_ms: i64) -> String {
     format!(
-        r#"{{"labels":{{"alertname":"{}","severity":"warning"{}}},"annotations":{{"summary":"seen"}},"startsAt":"{}","endsAt":"{}"}}"#,
+        r#"{{"labels":{{"alertname":"{}","severity":"warning"{}}},"annotations":{{"since_ms":"{}"}},"startsAt":"{}","endsAt":"{}"}}"#,
         episode.name,
         // Some generations drop it.
         if episode.name.ends_with('2') { r#","noise":"yes""# } else { "" },
+        episode.from_ms,
         rfc3339(episode.from_ms),
         rfc3339(ends_ms)
     )

@@ -123,10 +123,21 @@ fn plus(a: DoorCounts, b: DoorCounts) -> DoorCounts {
 
 /// By what the checks know an item again, read from its bytes without core: its event_id, or the name of an alert.
 pub fn mark_of(door: Door, bytes: &[u8]) -> &str {
-    let key = match door {
-        Door::Events => r#""event_id":""#,
-        Door::Alertmanager => r#""alertname":""#,
-    };
+    text_behind(
+        bytes,
+        match door {
+            Door::Events => r#""event_id":""#,
+            Door::Alertmanager => r#""alertname":""#,
+        },
+    )
+}
+
+/// Since when an item of an Alertmanager says that something is wrong, milliseconds, read without core.
+pub fn since_ms(bytes: &[u8]) -> Option<i64> {
+    text_behind(bytes, r#""since_ms":""#).parse().ok()
+}
+
+fn text_behind<'b>(bytes: &'b [u8], key: &str) -> &'b str {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let from = text.find(key).map_or(0, |at| at + key.len());
     text[from..].split('"').next().unwrap_or_default()

@@ -4,7 +4,7 @@ mod alertmanager;
 mod door;
 mod items;
 
-pub use door::mark_of;
+pub use door::{mark_of, since_ms};
 
 use crate::faults::FaultKind;
 use crate::ports::FakeJournal;
