@@ -185,7 +185,8 @@ mod tests {
         write(&text(&root), "# Title\n\nproof kills | tests/kills.rs | Kills.\n\nThe end.\n").unwrap();
         assert_eq!(render(&root).unwrap_err(), "docs/guarantees/text.md names the proof kills, and there is no result of it");
         write(&kept(&root).join("kills.ci"), "day = 2026-01-31\ncommit = abc\nkills = 1200\nlost = 0\nrate = 0.5\n").unwrap();
-        let expected = "# Title\n\n- **kills** (`tests/kills.rs`): Kills.\n  - every CI run: 1,200 kills, 0 lost, 0.5 rate (2026-01-31, commit abc)\n\nThe end.\n";
+        let expected =
+            "# Title\n\n- **kills** (`tests/kills.rs`): Kills.\n  - every CI run: 1,200 kills, 0 lost, 0.5 rate (2026-01-31, commit abc)\n\nThe end.\n";
         assert_eq!(render(&root).unwrap(), expected);
         write(&page(&root), "other").unwrap();
         assert!(check(&root).is_err());

@@ -1,8 +1,8 @@
 //! Seeded simulator: senders, start, clock, upkeep and an operator around the production pipeline (decode, both halves,
 //! time-outs, rule-set switches) on fake ports, in one thread and virtual time. A crash drops every future where it waits.
 //!
-//! Reading order: [`life`] (what runs), [`world`] and [`disk`] (time, faults, what survives), [`restart`], `ports`, `senders`,
-//! `check`.
+//! Reading order: [`life`] (what runs), [`world`], [`process`] and [`disk`] (time, faults, what a crash takes and what
+//! survives it), [`restart`], `ports`, `senders`, `check`.
 //!
 //! To add a port: a file in `ports`, whose calls go through `World::call`, so that each takes time and may be the last, whose
 //! faults are drawn by `World::draws`, and which tells `State::trace` what it was asked and answered; what survives of it goes
@@ -21,6 +21,7 @@ mod life;
 mod outcome;
 mod plant;
 mod ports;
+mod process;
 mod restart;
 mod rng;
 mod senders;

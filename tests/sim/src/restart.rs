@@ -5,8 +5,9 @@ use crate::disk::Tail;
 use crate::failure::Failure;
 use crate::faults::FaultKind;
 use crate::plant::Plant;
+use crate::process::Life;
 use crate::weather::Crashes;
-use crate::world::{Life, State, World};
+use crate::world::{State, World};
 
 /// The machine goes down and comes up. Fails when what it finds breaks a promise.
 pub fn restart(world: &World) -> Result<(), Failure> {
@@ -17,10 +18,12 @@ pub fn restart(world: &World) -> Result<(), Failure> {
     if !state.life.started {
         state.saw(FaultKind::CrashInStart);
     }
-    if !state.life.stopped_clean {
-        let wanted = state.rng.chance(state.setup.weather.power_loss_percent);
-        let lost_power = state.may(FaultKind::PowerLoss) && (wanted || !state.may(FaultKind::Kill));
+    let wanted = state.rng.chance(state.setup.weather.power_loss_percent);
+    let lost_power = !state.life.exited && state.may(FaultKind::PowerLoss) && (wanted || !state.may(FaultKind::Kill));
+    if !state.life.exited {
         state.happens(if lost_power { FaultKind::PowerLoss } else { FaultKind::Kill });
+    }
+    if !state.life.stopped_clean {
         lose(state, lost_power);
     }
     if state.draws(FaultKind::ClockJumpAtStart) {

@@ -22,18 +22,24 @@ pub async fn boot(world: &World) {
     while world.call(Part::Store, 10).await == Call::Refused {
         world.wait(1_000).await;
     }
-    world.state().disk.checkpoint();
+    world.state().checkpoint_all();
     while world.call(Part::Journal, 11).await == Call::Refused {
         world.wait(1_000).await;
     }
     let mut guard = world.state();
     let state = &mut *guard;
-    if !state.disk.journal.cached.is_empty() {
-        state.disk.journal.begin_segment();
-        state.disk.journal.sync();
-    }
+    // Into a segment of this process, in which there is room for its start.
+    state.disk.journal.begin_segment();
+    state.disk.journal.sync();
     let floor_ms = state.disk.journal.last_ms().max(state.disk.tables.received_at_ms);
     state.clocks.start_journal(floor_ms);
+}
+
+impl State {
+    fn checkpoint_all(&mut self) {
+        let position = self.disk.tables.position;
+        self.disk.checkpoint(position);
+    }
 }
 
 /// Syncs the state some time after each commit.
@@ -42,8 +48,10 @@ pub async fn checkpoint(world: &World) {
         let after_ms =
             world.until(|state| (state.disk.synced_position() < state.disk.tables.position).then_some(state.setup.weather.checkpoint_after_ms)).await;
         world.wait(after_ms).await;
+        // What is committed while it runs is not covered.
+        let position = world.state().disk.tables.position;
         if world.call(Part::Checkpoint, 12).await == Call::Goes && !world.draws(FaultKind::CheckpointBefore) {
-            world.state().disk.checkpoint();
+            world.state().disk.checkpoint(position);
             world.moved();
         }
     }
@@ -79,17 +87,26 @@ pub async fn supervisor(world: &World) {
     world.until(|state| state.life.journal_stopped.then_some(())).await;
     let ms = 1_000 + world.state().rng.below(20_000);
     world.wait(ms).await;
-    world.state().crashed = true;
-    std::future::pending().await
+    exit(world).await
 }
 
-/// Journals the start; the doors open behind it.
+/// Journals the start; the doors open behind it. A process whose journal does not take it ends, and is started again.
 pub async fn start(world: &World, journal: &FakeJournal<'_>) {
-    while journal.append(RecordBody::Start { version: "0.0.0-sim".into() }, None).await.is_err_and(|error| error.may_pass()) {
-        world.wait(20).await;
+    if journal.append(RecordBody::Start { version: "0.0.0-sim".into() }, None).await.is_err() {
+        return exit(world).await;
     }
     world.state().life.started = true;
     world.moved();
+}
+
+/// The process ends by itself.
+async fn exit(world: &World) {
+    {
+        let mut state = world.state();
+        state.life.exited = true;
+        state.crashed = true;
+    }
+    std::future::pending().await
 }
 
 /// Ends a process that was asked to stop, when all is folded and synced or its time is up.
@@ -106,12 +123,11 @@ pub async fn stop(world: &World) {
     if folded && world.call(Part::Checkpoint, 14).await == Call::Goes {
         let mut state = world.state();
         if state.all_folded() {
-            state.disk.checkpoint();
+            state.checkpoint_all();
             state.life.stopped_clean = true;
         }
     }
-    world.state().crashed = true;
-    std::future::pending().await
+    exit(world).await
 }
 
 /// Writes a clock record when a time-out is due and nothing else came by.

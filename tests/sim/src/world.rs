@@ -3,20 +3,17 @@
 //! What survives a crash is in [`Disk`]; everything else is gone when the futures are dropped.
 
 use crate::clock::Clocks;
-use crate::disk::{Disk, DiskRecord};
+use crate::disk::Disk;
 use crate::failure::{Checked, Failure};
 use crate::faults::{FaultKind, Injected};
-use crate::intake::InFlightWitness;
 use crate::plant::Plant;
+use crate::process::Life;
 use crate::rng::Rng;
 use crate::setup::Setup;
 use crate::trace::Trace;
 use crate::weather::{Crashes, Part};
-use alertmill_core::item::Item;
-use alertmill_core::pipeline::in_flight::InFlight;
-use alertmill_core::ports::{Appended, PortError};
-use alertmill_core::record::{DoorCounts, Journaled, RecordBody};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use alertmill_core::ports::PortError;
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
@@ -27,53 +24,6 @@ pub const BEGIN_MS: i64 = 1_700_000_000_000;
 pub const FAULTS_END_MS: i64 = BEGIN_MS + 26 * 3_600_000;
 /// A stall takes between this and eight times as long.
 const STALL_MS: u64 = 60_000;
-
-/// One append that waits for the journal's writer.
-pub struct Waiting {
-    pub id: u64,
-    pub body: RecordBody,
-    pub parsed: Option<Vec<Item>>,
-    pub payload: Vec<u8>,
-}
-
-/// A durable record on its way to the reader.
-pub enum Live {
-    /// In memory.
-    Held(Journaled, usize),
-    /// There was no room for it: its ordinal.
-    OnDisk(u64),
-}
-
-/// What is gone with the process.
-pub struct Life {
-    /// Port calls and steps so far.
-    pub calls: u64,
-    pub steps: u64,
-    /// The step behind which it crashes.
-    pub crash_at_step: u64,
-    pub appends: VecDeque<Waiting>,
-    pub answers: BTreeMap<u64, Result<Appended, PortError>>,
-    pub next_append: u64,
-    /// The journal failed and takes nothing any more.
-    pub journal_stopped: bool,
-    /// Until then a process that was asked to stop folds what it has.
-    pub stops_by_ms: Option<i64>,
-    /// It did, all of it, and synced it.
-    pub stopped_clean: bool,
-    /// Clock records since the last commit.
-    pub clocks_waiting: u64,
-    pub live: VecDeque<Live>,
-    pub live_bytes: usize,
-    pub in_flight: InFlight,
-    pub witness: InFlightWitness,
-    /// Numbers of requests that made no record, by source.
-    pub kept: BTreeMap<&'static str, DoorCounts>,
-    pub next_due_ms: Option<i64>,
-    /// When it began.
-    pub up_since_ms: i64,
-    /// Its start is in the journal: doors are open.
-    pub started: bool,
-}
 
 /// Everything at one moment.
 pub struct State {
@@ -176,56 +126,6 @@ impl State {
     /// Something keeps others waiting until then.
     fn trouble_until(&mut self, ms: i64) {
         self.troubled_until_ms = self.troubled_until_ms.max(ms);
-    }
-
-    /// What is durable goes to the reader, in memory as far as there is room.
-    pub fn hand_over(&mut self, record: Journaled) {
-        let bytes = record.size_bytes();
-        let full = self.life.live_bytes + bytes > self.setup.bounds.live_bytes;
-        if full && self.may(FaultKind::ReadFromDisk) {
-            self.saw(FaultKind::ReadFromDisk);
-            self.life.live.push_back(Live::OnDisk(record.record.ordinal));
-        } else {
-            self.life.live_bytes += bytes;
-            self.life.live.push_back(Live::Held(record, bytes));
-        }
-        self.progress = true;
-    }
-
-    /// Takes the oldest live record.
-    pub fn next_live(&mut self) -> Option<Journaled> {
-        match self.life.live.pop_front()? {
-            Live::Held(record, bytes) => {
-                self.life.live_bytes -= bytes;
-                Some(record)
-            }
-            Live::OnDisk(ordinal) => self.disk.journal.records.get(ordinal as usize - 1).map(DiskRecord::replayed),
-        }
-    }
-}
-
-impl Life {
-    pub fn new(setup: &Setup, now_ms: i64) -> Life {
-        Life {
-            calls: 0,
-            steps: 0,
-            crash_at_step: u64::MAX,
-            appends: VecDeque::new(),
-            answers: BTreeMap::new(),
-            next_append: 0,
-            journal_stopped: false,
-            stops_by_ms: None,
-            stopped_clean: false,
-            clocks_waiting: 0,
-            live: VecDeque::new(),
-            live_bytes: 0,
-            in_flight: InFlight::new(if setup.plant == Some(Plant::UnboundedIntake) { usize::MAX } else { setup.bounds.in_flight_bytes }),
-            witness: InFlightWitness::default(),
-            kept: BTreeMap::new(),
-            next_due_ms: None,
-            up_since_ms: now_ms,
-            started: false,
-        }
     }
 }
 

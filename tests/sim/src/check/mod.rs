@@ -76,6 +76,9 @@ pub fn after_restart(state: &mut State) -> Result<(), Failure> {
     if last < state.acknowledged_to {
         return Err(Failure::broken(Promise::I1, format!("record {} was acknowledged, the journal ends with {last}", state.acknowledged_to)));
     }
+    if last < position {
+        return Err(Failure::broken(Promise::I1, format!("the state is at record {position}, the journal ends with {last}")));
+    }
     if journal.first_held() > position + 1 {
         let first = journal.first_held();
         return Err(Failure::broken(Promise::I1, format!("the state is at record {position}, the journal begins with {first}")));
@@ -128,6 +131,10 @@ fn balance(tables: &Tables, source: &alertmill_core::value::Text) -> Result<(), 
 /// read from the journal's bytes; the comparison of whole tables comes last, since every bug shows there too.
 pub fn finally(state: &mut State, seed: u64) -> Result<(), Failure> {
     whole(state)?;
+    let mut pairs = state.disk.journal.records.windows(2);
+    if let Some(pair) = pairs.find(|pair| pair[1].ordinal != pair[0].ordinal + 1 || pair[1].received_at_ms < pair[0].received_at_ms) {
+        return Err(Failure::other(format!("record {} follows {} in the journal, or its time went back", pair[1].ordinal, pair[0].ordinal)));
+    }
     let golden = golden::refold(state, seed)?;
     let witness = witness::Witness::of(&state.disk.journal.records);
     let State { disk, checked, acknowledged, .. } = state;

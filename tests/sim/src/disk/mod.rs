@@ -53,9 +53,9 @@ impl Disk {
         self.event_files.truncate(events);
     }
 
-    /// Syncs all commits so far.
-    pub fn checkpoint(&mut self) {
-        self.unsynced.clear();
+    /// Commits up to this position are synced.
+    pub fn checkpoint(&mut self, position: u64) {
+        self.unsynced.retain(|undo| undo.position() >= position);
     }
 
     /// The power failed: commits behind the last synced one are there in part. How many are not.
@@ -64,7 +64,7 @@ impl Disk {
         let lost = self.unsynced.split_off(kept);
         let n = lost.len();
         lost.into_iter().rev().for_each(|undo| self.tables.take_back(undo));
-        self.checkpoint();
+        self.unsynced.clear();
         n
     }
 }
