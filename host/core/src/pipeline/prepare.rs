@@ -4,6 +4,7 @@
 use super::dedupe::dedupe;
 use super::enrich_events::enrich_events;
 use super::understand::{UnderstandConfig, understand};
+use crate::command::Command;
 use crate::ports::DeadLetter;
 use crate::record::{DoorCounts, Journaled, RecordBody, RuleSet};
 use crate::row::Row;
@@ -65,6 +66,8 @@ pub enum PreparedBody {
     Clock,
     /// The process started.
     Start,
+    /// An operator commands.
+    Command(Box<Command>),
 }
 
 /// Prepares records that all belong to one generation (a record that begins the next one may come last).
@@ -83,6 +86,7 @@ pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn 
             RecordBody::RuleSet(set) => PreparedBody::RuleSet(std::mem::take(set)),
             RecordBody::Clock => PreparedBody::Clock,
             RecordBody::Start { .. } => PreparedBody::Start,
+            RecordBody::Command(command) => PreparedBody::Command(Box::new(command.clone())),
         };
         prepared.records.push(PreparedRecord { ordinal, received_at_ms, generation, body });
     }
