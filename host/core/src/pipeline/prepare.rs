@@ -23,6 +23,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Rows, and alerts that commands name: what a commit of it may write, for bounds.
+    pub fn changes(&self) -> usize {
+        let commanded = |record: &PreparedRecord| if let PreparedBody::Command(command) = &record.body { command.alerts.len() } else { 0 };
+        self.rows.len() + self.records.iter().map(commanded).sum::<usize>()
+    }
+
     /// Puts the batch that follows behind this one, so that one commit takes both.
     pub fn append(&mut self, next: Prepared) {
         self.records.extend(next.records);

@@ -35,6 +35,8 @@ fn row(seq: u64) -> AlertRow {
         begin_time: begin,
         latest_time: begin,
         end_time: closed.then_some(begin + 10),
+        is_ack: false,
+        ack_operator: None,
         target: None,
         document: Some(format!("{{\"id\":\"{}\",\"seq_id\":{seq},\"event_count\":{seq}}}", alert_id(begin, seq)).into_bytes()),
     }
