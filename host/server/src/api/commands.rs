@@ -186,11 +186,15 @@ fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
 /// Reads a body; whatever is wrong with it, nothing is done.
 fn asked(bytes: &[u8]) -> Result<Asked, Problem> {
     let refuse = |pointer: &str, why: String| ProblemCode::Command.problem(why).at(pointer);
-    let asked: Asked = serde_json::from_slice(bytes).map_err(|e| {
+    let unreadable = |why: &str| {
         // Of what was sent the words repeat no more than this.
-        let words: String = e.to_string().chars().take(200).collect();
-        refuse("", format!("the body is no command: {words}; send {{\"ids\": [\"..\"], \"comment\": \"..\", \"operator\": \"..\"}}"))
-    })?;
+        let words: String = why.chars().take(200).collect();
+        ProblemCode::Command.problem(format!("the body is no command: {words}; send {{\"ids\": [\"..\"], \"comment\": \"..\", \"operator\": \"..\"}}"))
+    };
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(unreadable("it is no JSON object"));
+    }
+    let asked: Asked = serde_json::from_slice(bytes).map_err(|e| unreadable(&e.to_string()))?;
     match asked.ids.len() {
         0 => return Err(refuse("/ids", "`ids` is empty; name at least one alert".to_owned())),
         n if n > ALERTS_PER_COMMAND_MAX => {
