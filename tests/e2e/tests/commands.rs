@@ -3,6 +3,7 @@
 
 use alertmill_e2e::{PATIENCE, Server, Site, binary, event, now_s, until, view};
 use serde_json::{Value, json};
+use std::fs;
 use std::process::Command;
 
 /// One open alert of that name; gives its id.
@@ -66,20 +67,24 @@ fn acknowledge_take_back_and_close() {
     assert_eq!(metrics.get("alertmill_ledger_imbalance{half=\"fold\"}"), 0.0);
 }
 
+/// What was answered before a kill is there, whole, and once.
+fn all_there(server: &mut Server, acknowledged: &[(String, Value)]) {
+    for (id, comment) in acknowledged {
+        let alert = server.json(&format!("/api/v1/alerts/{id}"));
+        assert_eq!((&alert["is_ack"], &alert["ack_operator"]), (&true.into(), &"wang".into()), "{id}");
+        let logs = server.json(&format!("/api/v1/alerts/{id}/logs"));
+        let acks: Vec<&Value> = logs["items"].as_array().expect("items").iter().filter(|log| log["op_type"] == "ACK").collect();
+        assert_eq!((acks.len(), &acks[0]["description"], &acks[0]["operator"]), (1, comment, &"wang".into()), "{id}");
+    }
+}
+
 #[test]
 fn a_command_survives_a_kill_right_after_the_answer_and_its_repetition_changes_nothing() {
     let site = Site::new();
     let mut acknowledged = Vec::new();
     for round in 0..10 {
         let mut server = site.start();
-        // What was answered before an earlier kill is there, whole.
-        for (id, comment) in &acknowledged {
-            let alert = server.json(&format!("/api/v1/alerts/{id}"));
-            assert_eq!((&alert["is_ack"], &alert["ack_operator"]), (&true.into(), &"wang".into()), "round {round}");
-            let logs = server.json(&format!("/api/v1/alerts/{id}/logs"));
-            let acks: Vec<&Value> = logs["items"].as_array().expect("items").iter().filter(|log| log["op_type"] == "ACK").collect();
-            assert_eq!((acks.len(), &acks[0]["description"], &acks[0]["operator"]), (1, comment, &"wang".into()), "round {round}");
-        }
+        all_there(&mut server, &acknowledged);
         let id = open(&mut server, &format!("Alert {round}"), &format!("h{round}"));
         let comment = json!(format!("round {round}"));
         let body = json!({"ids": [id], "comment": comment, "operator": "wang"});
@@ -95,7 +100,40 @@ fn a_command_survives_a_kill_right_after_the_answer_and_its_repetition_changes_n
         acknowledged.push((id, comment));
         server.kill();
     }
+    all_there(&mut site.start(), &acknowledged);
     alertmill_proof::record("commands-kill", alertmill_proof::Tier::Ci, &[("kills", &20), ("commands", &acknowledged.len()), ("lost", &0), ("doubled", &0)]);
+}
+
+#[test]
+fn a_command_that_the_fold_does_not_come_to_is_pending_and_done_by_the_next_process() {
+    let site = Site::new();
+    let mut server = site.start();
+    let id = open(&mut server, "Kept", "a");
+    server.kill();
+    // Without its files the store has to begin one for the next event, and cannot: nothing is folded any more, and what is
+    // stored can be read.
+    let (events, aside) = (site.data_dir().join("events"), site.path().join("aside"));
+    fs::rename(&events, &aside).expect("the folder of event files");
+    let mut server = site.start();
+    fs::remove_dir_all(&events).expect("the folder that the start has made");
+    fs::write(&events, "in the way").expect("a file in its place");
+    server.post_events(&[event("more", "More", "b", now_s(), "ABNORMAL")]);
+    until("the store is in trouble", PATIENCE, || (!server.is_ready()).then_some(()));
+    let body = json!({"ids": [id], "operator": "wang"}).to_string();
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k")];
+    let answer = server.http.post("/api/v1/alerts:ack", &headers, body.as_bytes()).expect("an answer");
+    let said: Value = answer.json();
+    assert_eq!((answer.status, &said["pending"], &said["items"][0]["status"]), (202, &1.into(), &"pending".into()), "{said}");
+    assert_eq!(server.json(&format!("/api/v1/alerts/{id}"))["is_ack"], false, "it was not told that it is");
+    server.kill();
+
+    fs::remove_file(&events).expect("the file");
+    fs::rename(&aside, &events).expect("the folder");
+    let mut server = site.start();
+    server.wait_folded();
+    let repeated = command(&mut server, "ack", &[("idempotency-key", "k")], &json!({"ids": [id], "operator": "wang"}));
+    assert_eq!((&repeated["items"][0]["status"], &repeated["items"][0]["alert"]["revision"]), (&"done".into(), &2.into()), "{repeated}");
+    assert_eq!(operations(&mut server, &id), ["CREATE", "ACK"]);
 }
 
 #[test]
