@@ -3,6 +3,7 @@
 //! What survives a crash is in [`Disk`]; everything else is gone when the futures are dropped.
 
 use crate::clock::Clocks;
+use crate::commands::Operators;
 use crate::disk::{Disk, DiskRecord};
 use crate::failure::{Checked, Failure};
 use crate::faults::{FaultKind, Injected};
@@ -12,6 +13,7 @@ use crate::rng::Rng;
 use crate::setup::Setup;
 use crate::trace::Trace;
 use crate::weather::{Crashes, Part};
+use alertmill_core::command::Decision;
 use alertmill_core::item::Item;
 use alertmill_core::pipeline::in_flight::InFlight;
 use alertmill_core::ports::{Appended, PortError};
@@ -69,6 +71,8 @@ pub struct Life {
     /// Numbers of requests that made no record, by source.
     pub kept: BTreeMap<&'static str, DoorCounts>,
     pub next_due_ms: Option<i64>,
+    /// What became of commands, by the ordinal of their record.
+    pub decided: BTreeMap<u64, Vec<Decision>>,
     /// When it began.
     pub up_since_ms: i64,
     /// Its start is in the journal: doors are open.
@@ -103,6 +107,8 @@ pub struct State {
     pub broken: Option<Failure>,
     /// Marks of items that senders were told are safe.
     pub acknowledged: BTreeSet<String>,
+    /// What operators remember.
+    pub operators: Operators,
     /// The last record whose append was answered with success.
     pub acknowledged_to: u64,
     /// Until then somebody was away or stalled: what is late may be so because of it.
@@ -223,6 +229,7 @@ impl Life {
             witness: InFlightWitness::default(),
             kept: BTreeMap::new(),
             next_due_ms: None,
+            decided: BTreeMap::new(),
             up_since_ms: now_ms,
             started: false,
         }
@@ -265,6 +272,7 @@ impl World {
             life: Life::new(setup, BEGIN_MS),
             broken: None,
             acknowledged: BTreeSet::new(),
+            operators: Operators::default(),
             acknowledged_to: 0,
             troubled_until_ms: BEGIN_MS,
         }))
