@@ -106,6 +106,15 @@ pub fn fingerprint_unique(uid: Uid) -> Fingerprint {
     hash.finish()
 }
 
+/// What an alert remembers of a request whose command changed it, 32 hex digits.
+pub fn request_id(tenant: &str, operator: &str, action: &str, key: &str) -> Text {
+    let mut hash = Typed(Sha256::new());
+    for part in ["request", tenant, operator, action, key] {
+        hash.text(part);
+    }
+    hash.finish().to_hex()
+}
+
 /// 63 bits of a hash of (ordinal, index), for rules.
 pub fn seed(ordinal: u64, index: u32) -> i64 {
     let mut hash = SipHasher24::new_with_keys(0x616c_6572, 0x746d_696c);

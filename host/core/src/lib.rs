@@ -10,6 +10,7 @@
 //! 6. [`ports`]: one commit of state, position, ledger, event lists and outbox.
 
 pub mod alert;
+pub mod command;
 pub mod decode;
 pub mod event;
 pub mod fields;

@@ -1,6 +1,7 @@
 //! What the pipeline asks of the outside world. Each port makes one promise, written with it; the simulator and the real
 //! stores implement the same traits, and one test suite holds both to the promises.
 
+use crate::command::Decided;
 use crate::event::{Fingerprint, Status, Uid};
 use crate::item::Item;
 use crate::record::{Journaled, RecordBody, RuleSet};
@@ -112,6 +113,8 @@ pub struct Commit {
     pub rule_set: Option<RuleSet>,
     /// When the next time-out of an alert may be due, milliseconds.
     pub next_due_ms: Option<i64>,
+    /// What became of operators' commands, for those who wait for it; stores have no use for it.
+    pub commands: Vec<Decided>,
 }
 
 /// One event document.

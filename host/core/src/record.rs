@@ -3,6 +3,7 @@
 //! The journal itself adds ordinal, received_at and a checksum; the payload here holds the rest. Layout, little endian:
 //! `format u8, kind u8, ...` with texts and byte strings as `u32 length, bytes`. A reader refuses what it does not know.
 
+use crate::command::{Action, AlertRef, Command};
 use crate::item::Item;
 use crate::rules::Generation;
 use crate::value::Text;
@@ -121,6 +122,8 @@ pub enum RecordBody {
         /// Its version.
         version: Text,
     },
+    /// An operator commands.
+    Command(Command),
 }
 
 /// A journal record.
@@ -185,6 +188,19 @@ impl RecordBody {
                 out.push(4);
                 put(out, version.as_bytes());
             }
+            RecordBody::Command(command) => {
+                out.push(5);
+                out.push(command.action as u8);
+                for text in [&command.tenant, &command.operator, &command.comment] {
+                    put(out, text.as_bytes());
+                }
+                put(out, command.idempotency_key.as_deref().unwrap_or("").as_bytes());
+                put_len(out, command.alerts.len());
+                for alert in &command.alerts {
+                    out.extend_from_slice(&alert.create_time.to_le_bytes());
+                    out.extend_from_slice(&alert.seq.to_le_bytes());
+                }
+            }
         }
     }
 
@@ -200,6 +216,7 @@ impl RecordBody {
             2 => RecordBody::RuleSet(r.rule_set()?),
             3 => RecordBody::Clock,
             4 => RecordBody::Start { version: r.text()? },
+            5 => RecordBody::Command(r.command()?),
             _ => return Err(RecordError::Damaged(r.at - 1)),
         };
         if r.at == payload.len() { Ok(body) } else { Err(RecordError::Damaged(r.at)) }
@@ -288,6 +305,20 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Reader<'_> {
+    fn command(&mut self) -> Result<Command, RecordError> {
+        let at = self.at;
+        let action = Action::of_number(self.byte()?).ok_or(RecordError::Damaged(at))?;
+        let (tenant, operator, comment, key) = (self.text()?, self.text()?, self.text()?, self.text()?);
+        let n = self.count(16)?;
+        let mut alerts = Vec::with_capacity(n);
+        for _ in 0..n {
+            alerts.push(AlertRef { create_time: self.u64()? as i64, seq: self.u64()? });
+        }
+        Ok(Command { tenant, action, alerts, operator, comment, idempotency_key: (!key.is_empty()).then_some(key) })
+    }
+}
+
 /// A durable record as the journal hands it to the prepare half, with the items that the door has already parsed. On
 /// replay there are none, and prepare parses the bytes again by the same decoder.
 #[derive(Clone, Debug)]
@@ -304,6 +335,7 @@ impl Journaled {
     pub fn size_bytes(&self) -> usize {
         let body = match &self.record.body {
             RecordBody::Items(items) => items.spans.iter().map(|span| span.bytes.len() + size_of::<ItemSpan>()).sum(),
+            RecordBody::Command(command) => command.size_bytes(),
             _ => 256,
         };
         body + self.parsed.iter().flatten().map(Item::size_bytes).sum::<usize>() + size_of::<Journaled>()
@@ -354,6 +386,14 @@ mod tests {
             }),
             RecordBody::Clock,
             RecordBody::Start { version: "0.1.0".into() },
+            RecordBody::Command(Command {
+                tenant: "system".into(),
+                action: Action::Close,
+                alerts: vec![AlertRef { create_time: 1_700_000_000, seq: 16_384 }, AlertRef { create_time: 1_700_000_001, seq: 3 << 14 | 7 }],
+                operator: "wang".into(),
+                comment: "INC-881".into(),
+                idempotency_key: Some("k2".into()),
+            }),
         ]
     }
 
@@ -363,6 +403,26 @@ mod tests {
             let mut bytes = Vec::new();
             body.encode(&mut bytes);
             assert_eq!(RecordBody::decode(&bytes), Ok(body));
+        }
+    }
+
+    /// As journals on disk hold them; none of these bytes may ever change its meaning.
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let recorded: [&[u8]; 5] = [
+            b"\x01\x01\x01\x06\0\0\0system\x03\0\0\0web\x02\0\0\0k1\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\
+              \0\0\0\0\x02\0\0\0{}\x02\0\0\0\x07\0\0\0{\"a\":1}",
+            b"\x01\x02\x07\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0n\x01\0\0\01\x01\0\0\0d\x02\0\0\0{}\x02\0\0\0{}\x01\0\0\0\x05\0\0\0hosts\x02\0\0\0d2",
+            b"\x01\x03",
+            b"\x01\x04\x05\0\0\x000.1.0",
+            b"\x01\x05\x03\x06\0\0\0system\x04\0\0\0wang\x07\0\0\0INC-881\x02\0\0\0k2\x02\0\0\0\x00\xf1\x53\x65\0\0\0\0\x00\x40\0\0\0\0\0\0\
+              \x01\xf1\x53\x65\0\0\0\0\x07\xc0\0\0\0\0\0\0",
+        ];
+        for (bytes, body) in recorded.into_iter().zip(samples()) {
+            assert_eq!(RecordBody::decode(bytes), Ok(body));
+        }
+        for unknown in [&b"\x01\x06"[..], b"\x01\x05\x04\x06\0\0\0system"] {
+            assert!(matches!(RecordBody::decode(unknown), Err(RecordError::Damaged(_))));
         }
     }
 

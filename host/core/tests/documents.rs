@@ -1,8 +1,9 @@
 //! Documents against the recorded index bodies: every field that a document writes has its place in the mapping, or is one
 //! of ours; and every value has the type that the mapping wants.
 
+use alertmill_core::command::{Action, AlertRef, Command};
 use alertmill_core::decode::decode_item;
-use alertmill_core::identity::{Algorithm, UidKey};
+use alertmill_core::identity::{Algorithm, UidKey, alert_seq};
 use alertmill_core::pipeline::fold::{Fold, FoldConfig};
 use alertmill_core::pipeline::prepare::prepare;
 use alertmill_core::pipeline::understand::UnderstandConfig;
@@ -21,10 +22,10 @@ const ITEMS: [&str; 3] = [
     r#"{"event_id":"e3","alert_name":"Disk full","severity":1,"status":"RECOVERED","time":1700000020,"bk_biz_id":2,"target_type":"HOST","target":"10.0.0.1|0","tags":[{"key":"device","value":"sda"}],"dedupe_keys":["tags.device"]}"#,
 ];
 
-fn folded() -> Commit {
-    let heap = ITEMS.concat();
+fn record_of(ordinal: u64, texts: &[&str]) -> Record {
+    let heap = texts.concat();
     let mut end = 0;
-    let spans = ITEMS.iter().enumerate().map(|(i, item)| {
+    let spans = texts.iter().enumerate().map(|(i, item)| {
         let start = end;
         end += item.len() as u32;
         ItemSpan { bytes: start..end, request_index: i as u32 }
@@ -34,13 +35,27 @@ fn folded() -> Commit {
         source: "events".into(),
         door: Door::Events,
         idempotency_key: None,
-        counts: DoorCounts { received: 3, refused: 0, duplicates: 0 },
+        counts: DoorCounts { received: texts.len() as u64, refused: 0, duplicates: 0 },
         spans: spans.collect(),
         heap: heap.into_bytes().into(),
     };
-    let record = Record { ordinal: 1, received_at_ms: 1_700_000_030_000, body: RecordBody::Items(items) };
+    Record { ordinal, received_at_ms: 1_700_000_030_000, body: RecordBody::Items(items) }
+}
+
+/// The second event opens an alert of its own, which is acknowledged before the third one ends it.
+fn folded() -> Commit {
+    let command = Command {
+        tenant: "system".into(),
+        action: Action::Acknowledge,
+        alerts: vec![AlertRef { create_time: 1_700_000_030, seq: alert_seq(1, 1) }],
+        operator: "wang".into(),
+        comment: "INC-881".into(),
+        idempotency_key: None,
+    };
+    let acknowledged = Record { ordinal: 2, received_at_ms: 1_700_000_030_000, body: RecordBody::Command(command) };
+    let records = [record_of(1, &ITEMS[..2]), acknowledged, record_of(3, &ITEMS[2..])];
     let config = UnderstandConfig { uid_key: UidKey([1; 16]), algorithm: Algorithm::Keyed };
-    let prepared = prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config);
+    let prepared = prepare(records.map(|record| Journaled { record, parsed: None }).into(), 1, &mut NoRules, &config);
     assert_eq!(prepared.rows.len(), ITEMS.len());
     let known = vec![false; prepared.rows.len()];
     Fold::restore(&Restored::default(), FoldConfig::default()).expect("an empty store").apply(prepared, known)
@@ -98,6 +113,8 @@ fn documents_fit_the_recorded_mappings() {
     // Display texts of tags travel in `_source`; upstream's mapping leaves them out too.
     found.retain(|place| !place.contains(".tags.display_"));
     assert!(found.is_empty(), "{found:#?}");
+    let ended: Value = serde_json::from_slice(&commit.alerts[1].document).expect("JSON");
+    assert_eq!((&ended["is_ack"], &ended["ack_operator"], &ended["status"]), (&true.into(), &"wang".into(), &"RECOVERED".into()));
 }
 
 #[test]

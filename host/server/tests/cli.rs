@@ -136,6 +136,9 @@ fn help_is_on_stdout_with_examples_and_without_colour() {
         "alert get",
         "alert events",
         "alert logs",
+        "alert ack",
+        "alert unack",
+        "alert close",
         "rule",
         "rule list",
         "rule inspect",
@@ -235,7 +238,7 @@ fn alerts() -> Server {
     Server::start(|_, asked| {
         let row = |n: u64| {
             format!(
-                r#"{{"id":"{n}","alert_name":"a\u001b[31m {n}","severity":1,"status":"ABNORMAL","event_count":{n},"begin_time":1763800000,"latest_time":1763800000}}"#
+                r#"{{"id":"{n}","alert_name":"a\u001b[31m {n}","severity":1,"status":"ABNORMAL","ack_operator":"wang","event_count":{n},"begin_time":1763800000,"latest_time":1763800000}}"#
             )
         };
         let page = |rows: &[u64], cursor: &str| {
@@ -256,8 +259,8 @@ fn lists_follow_the_cursor_in_every_format() {
     let (code, out, err) = ask(&server, &["alert", "list", "--limit", "0", "--status", "abnormal", "--severity", "1,2", "--since", "6h"]);
     assert_eq!((code, err.as_str()), (0, ""));
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines[0], "SEV\tID\tNAME\tSTATUS\tEVENTS\tBEGAN\tLATEST");
-    assert_eq!(lines[1], "FATAL\t3\ta\u{fffd}[31m 3\tABNORMAL\t3\t2025-11-22T08:26:40Z\t2025-11-22T08:26:40Z");
+    assert_eq!(lines[0], "SEV\tID\tNAME\tSTATUS\tACK\tEVENTS\tBEGAN\tLATEST");
+    assert_eq!(lines[1], "FATAL\t3\ta\u{fffd}[31m 3\tABNORMAL\twang\t3\t2025-11-22T08:26:40Z\t2025-11-22T08:26:40Z");
     assert_eq!(lines.len(), 4);
     let asked = server.asked();
     assert_eq!(asked[0].line, "GET /api/v1/alerts?status=ABNORMAL&severity=1&severity=2&from=now-6h&limit=1000 HTTP/1.1");
@@ -365,4 +368,91 @@ fn every_form_of_input_becomes_lines() {
     let (code, _, err) = with_input(&server, &["event", "send", "-f", "-"], "[{},");
     assert!(code == 1 && err.contains("this is not JSON"), "{err}");
     assert_eq!(ask(&server, &["event", "send", "-f", "/nonexistent"]).0, 2);
+}
+
+/// Answers commands: ids that begin with 1 are done, with 2 ended, all others are not found.
+fn operated() -> Server {
+    Server::start(|_, asked| {
+        let body: Value = serde_json::from_str(&asked.body).expect("a command");
+        let ids: Vec<&str> = body["ids"].as_array().expect("ids").iter().map(|id| id.as_str().expect("text")).collect();
+        let item = |id: &&str| match &id[..1] {
+            "1" => serde_json::json!({"id": id, "status": "done", "alert": {"status": "ABNORMAL", "ack_operator": "wang"}}),
+            "2" => {
+                serde_json::json!({"id": id, "status": "ended", "alert": {"status": "CLOSED", "ack_operator": null}, "problem": {"code": "ended", "detail": "has ended"}})
+            }
+            _ => serde_json::json!({"id": id, "status": "not-found", "problem": {"code": "not-found", "detail": "there is none"}}),
+        };
+        let ok = ids.iter().filter(|id| id.starts_with('1')).count();
+        (200, "", serde_json::json!({"ok": ok, "failed": ids.len() - ok, "items": ids.iter().map(item).collect::<Vec<_>>()}).to_string())
+    })
+}
+
+#[test]
+fn commands_to_alerts_send_every_id_once_and_end_as_the_server_decided() {
+    let server = operated();
+    let (code, out, err) = ask(&server, &["alert", "ack", "11", "12", "11", "-m", "on it", "--operator", "wang"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "ID\tRESULT\tSTATUS\tACK\n11\tdone\tABNORMAL\twang\n12\tdone\tABNORMAL\twang\n", ""));
+    let asked = &server.asked()[0];
+    assert_eq!((asked.line.as_str(), asked.header("content-type")), ("POST /api/v1/alerts:ack HTTP/1.1", Some("application/json")));
+    assert_eq!(serde_json::from_str::<Value>(&asked.body).expect("json"), serde_json::json!({"ids": ["11", "12"], "comment": "on it", "operator": "wang"}));
+    let first = asked.header("idempotency-key").expect("a key").to_owned();
+    let (code, out, err) = ask(&server, &["alert", "close", "11", "21", "31"]);
+    assert_eq!((code, out.lines().count()), (6, 4));
+    assert_eq!(err, "21: has ended\n31: there is none\n");
+    assert_ne!(server.asked()[1].header("idempotency-key"), Some(first.as_str()));
+    assert_eq!(ask(&server, &["alert", "unack", "31", "-o", "json"]).0, 3);
+    assert_eq!(ask(&server, &["alert", "unack", "31", "21"]).0, 1);
+    assert_eq!(server.asked()[2].line, "POST /api/v1/alerts:unack HTTP/1.1");
+    assert_eq!(ask(&server, &["alert", "ack", "31", "12", "-o", "name"]).1, "12\n");
+    let (code, out, err) = ask(&server, &["-q", "alert", "ack", "31", "12"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (6, "", ""));
+}
+
+#[test]
+fn ids_of_a_pipe_are_sent_a_thousand_at_a_time() {
+    let server = operated();
+    let input: String = (0..2_500).map(|n| format!("1{n}\n")).collect();
+    let (code, out, err) = with_input(&server, &["alert", "ack", "-", "-o", "json"], &input);
+    let json: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out} {err}"));
+    assert_eq!((code, &json["ok"], json["items"].as_array().map(Vec::len)), (0, &2_500.into(), Some(2_500)));
+    let sizes: Vec<usize> =
+        server.asked().iter().map(|asked| serde_json::from_str::<Value>(&asked.body).expect("json")["ids"].as_array().map_or(0, Vec::len)).collect();
+    assert_eq!(sizes, [1_000, 1_000, 500]);
+    // Nothing in the pipe is nothing to do.
+    assert_eq!(with_input(&server, &["alert", "close", "-", "-o", "name"], "\n"), (0, String::new(), String::new()));
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[test]
+fn a_command_that_is_put_off_is_repeated_under_its_key_and_one_that_waits_is_75() {
+    let item = |status: &str| {
+        format!(r#"{{"ok":{},"failed":0,"pending":{},"items":[{{"id":"1","status":"{status}"}}]}}"#, u8::from(status == "done"), u8::from(status != "done"))
+    };
+    let server = Server::start(move |number, _| match number {
+        0 => (429, "retry-after: 0\r\n", r#"{"code":"overloaded","detail":"full"}"#.to_owned()),
+        1 => (200, "", item("done")),
+        _ => (202, "", item("pending")),
+    });
+    assert_eq!(ask(&server, &["-q", "alert", "ack", "1"]).0, 0);
+    let asked = server.asked();
+    assert!(asked.len() == 2 && asked[0].header("idempotency-key").is_some());
+    assert_eq!((asked[0].header("idempotency-key"), &asked[0].body), (asked[1].header("idempotency-key"), &asked[1].body));
+    let (code, _, err) = ask(&server, &["alert", "ack", "1"]);
+    assert!(code == 75 && err.contains("look again later"), "{code} {err}");
+}
+
+#[test]
+fn a_command_that_is_wrong_is_not_sent() {
+    let server = operated();
+    let long = "x".repeat(1_001);
+    for (arguments, word) in [
+        (&["alert", "ack"][..], "ID"),
+        (&["alert", "ack", "1", "-m", "a\u{1b}[31m"], "control character"),
+        (&["alert", "ack", "1", "-m", &long], "1000 characters"),
+        (&["alert", "close", "1", "--operator", " "], "empty"),
+    ] {
+        let (code, out, err) = ask(&server, arguments);
+        assert!(code == 2 && out.is_empty() && err.contains(word), "{arguments:?}: {code} {err}");
+    }
+    assert!(server.asked().is_empty());
 }

@@ -1,4 +1,4 @@
-//! Seeded simulator: senders, start, clock, upkeep and an operator around the production pipeline (decode, both halves,
+//! Seeded simulator: senders, start, clock, upkeep and operators around the production pipeline (decode, both halves,
 //! time-outs, rule-set switches) on fake ports, in one thread and virtual time. A crash drops every future where it waits.
 //!
 //! Reading order: [`life`] (what runs), [`world`], [`process`] and [`disk`] (time, faults, what a crash takes and what
@@ -13,6 +13,7 @@
 
 mod check;
 mod clock;
+mod commands;
 mod disk;
 mod failure;
 mod faults;

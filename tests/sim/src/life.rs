@@ -1,6 +1,7 @@
 //! One life of the process: core's two halves on the fake ports, with start, clock, operator and senders around them.
 
 use crate::check;
+use crate::commands::{OPERATORS, operate};
 use crate::failure::{Failure, Promise};
 use crate::plant::Plant;
 use crate::ports::{Channel, FakeJournal, FakePatience, FakeRecords, FakeRules, FakeStore, Receiver, Sender, Watcher, writer};
@@ -72,6 +73,9 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
     let ending = tasks.len();
     tasks.push(Box::pin(start(world, &journal)));
     tasks.push(Box::pin(operator(world, &journal)));
+    for n in 0..OPERATORS {
+        tasks.push(Box::pin(operate(world, &journal, seed, n)));
+    }
     let load = world.state().setup.load;
     for (n, sent) in (0..).zip(sent.iter_mut()).filter(|(n, _)| load.has(*n)) {
         let journal = &journal;

@@ -36,7 +36,7 @@ macro_rules! figures {
 }
 
 figures! {
-    calls steps commits crashes faults merged acknowledged records starts clocks generations
+    calls steps commits crashes faults merged acknowledged records starts clocks generations commands commands_done
     timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed simulated_ms
 }
 
@@ -55,6 +55,7 @@ impl Outcome {
             faults: state.faults,
             merged: state.merged,
             acknowledged: state.acknowledged.len() as u64,
+            commands_done: state.operators.told.len() as u64,
             records: state.disk.journal.records.len() as u64,
             timed_out: tables.logs.iter().filter(|log| log.op_type.starts_with("SYSTEM_")).count() as u64,
             dead_letters: counted("dead_letters"),
@@ -72,6 +73,7 @@ impl Outcome {
                 RecordKind::Start => outcome.starts += 1,
                 RecordKind::Clock => outcome.clocks += 1,
                 RecordKind::RuleSet(_) => outcome.generations += 1,
+                RecordKind::Command => outcome.commands += 1,
                 RecordKind::Items => {}
             }
         }

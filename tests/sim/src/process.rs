@@ -6,6 +6,7 @@ use crate::intake::InFlightWitness;
 use crate::plant::Plant;
 use crate::setup::Setup;
 use crate::world::State;
+use alertmill_core::command::Decision;
 use alertmill_core::item::Item;
 use alertmill_core::pipeline::in_flight::InFlight;
 use alertmill_core::ports::{Appended, PortError};
@@ -55,6 +56,8 @@ pub struct Life {
     /// Numbers of requests that made no record, by source.
     pub kept: BTreeMap<&'static str, DoorCounts>,
     pub next_due_ms: Option<i64>,
+    /// What became of commands, by the ordinal of their record.
+    pub decided: BTreeMap<u64, Vec<Decision>>,
     /// When it began.
     pub up_since_ms: i64,
     /// Its start is in the journal: doors are open.
@@ -81,6 +84,7 @@ impl Life {
             witness: InFlightWitness::default(),
             kept: BTreeMap::new(),
             next_due_ms: None,
+            decided: BTreeMap::new(),
             up_since_ms: now_ms,
             started: false,
         }

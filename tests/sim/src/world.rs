@@ -3,6 +3,7 @@
 //! What survives a crash is in [`Disk`]; everything else is gone when the futures are dropped.
 
 use crate::clock::Clocks;
+use crate::commands::Operators;
 use crate::disk::Disk;
 use crate::failure::{Checked, Failure};
 use crate::faults::{FaultKind, Injected};
@@ -53,6 +54,8 @@ pub struct State {
     pub broken: Option<Failure>,
     /// Marks of items that senders were told are safe.
     pub acknowledged: BTreeSet<String>,
+    /// What operators remember.
+    pub operators: Operators,
     /// The last record whose append was answered with success.
     pub acknowledged_to: u64,
     /// Until then somebody was away or stalled: what is late may be so because of it.
@@ -165,6 +168,7 @@ impl World {
             life: Life::new(setup, BEGIN_MS),
             broken: None,
             acknowledged: BTreeSet::new(),
+            operators: Operators::default(),
             acknowledged_to: 0,
             troubled_until_ms: BEGIN_MS,
         }))

@@ -1,6 +1,6 @@
 //! The alert's document (docs/semantics.md, Documents): whole, with its revision, and read back at start.
 
-use super::{Alert, open::dimension_from_value};
+use super::{Acknowledged, Alert, open::dimension_from_value};
 use crate::event::{Event, Fingerprint, Status, Tag, Uid, unhex};
 use crate::row::Lasting;
 use crate::value::{Text, Value};
@@ -29,6 +29,11 @@ impl Serialize for AlertDocument<'_> {
         map.serialize_entry("severity", &a.severity)?;
         map.serialize_entry("status", a.status.as_str())?;
         map.serialize_entry("is_blocked", &a.is_blocked)?;
+        map.serialize_entry("is_ack", &a.ack.is_some())?;
+        // No notices are sent, so none has told of it.
+        map.serialize_entry("is_ack_noticed", &false)?;
+        map.serialize_entry("ack_operator", &a.ack.as_ref().map(|ack| ack.operator.as_str()))?;
+        map.serialize_entry("ack_duration", &a.ack.as_ref().map(|ack| ack.after_s))?;
         map.serialize_entry("labels", &a.labels)?;
         map.serialize_entry("dimensions", &a.dimensions)?;
         map.serialize_entry("dedupe_md5", a.dedupe_md5.as_str())?;
@@ -64,13 +69,16 @@ impl Alert {
         let mut state = Value::Object(Vec::new());
         state.set("fingerprint", Value::Text(self.fingerprint.to_hex()));
         state.set("severity_by_rule", Value::Bool(self.severity_by_rule));
-        state.set("timed_out", Value::Bool(self.timed_out));
+        state.set("timed_out", Value::Bool(self.ended_by_us));
         if let Some(lasting) = self.lasting {
             state.set("starts_at", Value::Int(lasting.starts_at));
             state.set("ends_at", lasting.ends_at.map_or(Value::Null, Value::Int));
         }
         if let Some((event_id, starts_at)) = &self.ended_by {
             state.set("ended_by", Value::List(vec![event_id.clone(), Value::Int(*starts_at)]));
+        }
+        if !self.requests.is_empty() {
+            state.set("requests", Value::List(self.requests.iter().cloned().map(Value::Text).collect()));
         }
         state.to_json().into_bytes()
     }
@@ -94,6 +102,15 @@ impl Alert {
         let ended_by = match state.get("ended_by") {
             Some(Value::List(pair)) => pair.first().cloned().zip(pair.get(1).and_then(Value::as_int)),
             _ => None,
+        };
+        // Documents of before there were commands have none of this.
+        let ack = (doc.get("is_ack") == Some(&Value::Bool(true))).then(|| Acknowledged {
+            operator: doc.get("ack_operator").and_then(Value::as_text).map(Text::new).unwrap_or_default(),
+            after_s: doc.get("ack_duration").and_then(Value::as_int).unwrap_or_default(),
+        });
+        let requests = match state.get("requests") {
+            Some(Value::List(list)) => list.iter().filter_map(Value::as_text).map(Text::new).collect(),
+            _ => Vec::new(),
         };
         let dimensions = match doc.get("dimensions") {
             Some(Value::List(list)) => list.iter().filter_map(dimension_from_value).collect(),
@@ -122,8 +139,10 @@ impl Alert {
             is_blocked: doc.get("is_blocked") == Some(&Value::Bool(true)),
             next_status,
             lasting,
-            timed_out: state.get("timed_out") == Some(&Value::Bool(true)),
+            ended_by_us: state.get("timed_out") == Some(&Value::Bool(true)),
             ended_by,
+            ack,
+            requests,
             event_count: int("event_count")? as u64,
             revision: int("revision")? as u64,
             rule_generation: int("rule_generation")? as u64,

@@ -1,6 +1,8 @@
 //! How an alert ends. Once ended it never changes again; a new event opens a new alert.
 
+use super::command::close_description;
 use super::{Alert, LogEntry};
+use crate::command::Command;
 use crate::event::{Event, Status};
 use crate::value::Value;
 
@@ -13,6 +15,8 @@ pub enum EndReason<'a> {
     HigherSeverity(&'a Event),
     /// `next_status` is due, or the episode ran out; at that second.
     TimeOut(Status, i64),
+    /// An operator says so.
+    Operator(&'a Command),
 }
 
 impl Alert {
@@ -36,9 +40,15 @@ impl Alert {
                 let op_type = if status == Status::Recovered { "SYSTEM_RECOVER" } else { "SYSTEM_CLOSE" };
                 (status, at_s, Value::literal(""), LogEntry::of_system(id, op_type, at_s, ""))
             }
+            EndReason::Operator(command) => {
+                let why = close_description(command);
+                let mut log = LogEntry::of_operator(id, "CLOSE", now_s, command);
+                log.description = why.clone();
+                (Status::Closed, now_s, why, log)
+            }
         };
         if self.is_open() {
-            self.timed_out = matches!(reason, EndReason::TimeOut(..));
+            self.ended_by_us = matches!(reason, EndReason::TimeOut(..) | EndReason::Operator(_));
             self.revision += 1;
             self.status = status;
             self.end_time = Some(end_time);

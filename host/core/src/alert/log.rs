@@ -1,5 +1,6 @@
 //! Log entries of an alert (docs/semantics.md, Logs).
 
+use crate::command::Command;
 use crate::event::{Event, Status};
 use crate::value::{Text, Value};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -19,6 +20,8 @@ pub struct LogEntry {
     pub description: Value,
     /// Uid of the event that caused it.
     pub event_id: Option<Text>,
+    /// Who caused it, if somebody did.
+    pub operator: Option<Text>,
     /// Severity of a dropped event.
     pub severity: Option<Value>,
     /// Status of a converged event.
@@ -37,6 +40,7 @@ impl LogEntry {
             time: event.time_s(),
             description: event.description.clone(),
             event_id: Some(event.uid.to_hex()),
+            operator: None,
             severity: None,
             status: None,
             next: None,
@@ -52,10 +56,16 @@ impl LogEntry {
             time: now_s,
             description: Value::from(description),
             event_id: None,
+            operator: None,
             severity: None,
             status: None,
             next: None,
         }
+    }
+
+    /// An entry that an operator caused, with the comment as its description.
+    pub fn of_operator(alert_id: Text, op_type: &'static str, now_s: i64, command: &Command) -> LogEntry {
+        LogEntry { operator: Some(command.operator.clone()), ..LogEntry::of_system(alert_id, op_type, now_s, &command.comment) }
     }
 }
 
@@ -71,6 +81,9 @@ impl Serialize for LogEntry {
         }
         if let Some(id) = &self.event_id {
             map.serialize_entry("event_id", id.as_str())?;
+        }
+        if let Some(operator) = &self.operator {
+            map.serialize_entry("operator", operator.as_str())?;
         }
         if let Some(severity) = &self.severity {
             map.serialize_entry("severity", severity)?;

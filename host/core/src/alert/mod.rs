@@ -1,14 +1,16 @@
 //! The alert: what one fingerprint's events fold into. Pure: open alerts + events + time -> alerts, logs, time-outs.
 //!
-//! Reading order: [`open`], [`update`], [`end`], then [`fold`](crate::pipeline::fold), which chooses between them for each
+//! Reading order: [`open`], [`update`], [`end`], [`command`], then [`fold`](crate::pipeline::fold), which chooses between them for each
 //! event (docs/semantics.md, Fold). [`document`] is the form that Elasticsearch holds (the same, Documents).
 
+mod command;
 mod document;
 mod end;
 mod log;
 mod open;
 mod update;
 
+pub use command::Acknowledged;
 pub use document::AlertDocument;
 pub use end::EndReason;
 pub use log::LogEntry;
@@ -85,10 +87,14 @@ pub struct Alert {
     pub next_status: Option<(Status, i64)>,
     /// The episode of a source that re-sends while a condition lasts.
     pub lasting: Option<Lasting>,
-    /// A time-out ended it, so that its sender may still hold the condition for true.
-    pub timed_out: bool,
+    /// A time-out or an operator ended it, so that its sender may still hold the condition for true.
+    pub ended_by_us: bool,
     /// The item of a re-sending source that ended it: `event_id`, and the start of its episode.
     pub ended_by: Option<(Value, i64)>,
+    /// Who takes care of it.
+    pub ack: Option<Acknowledged>,
+    /// Requests whose commands changed it, oldest first ([`Command::request_id`](crate::command::Command::request_id)).
+    pub requests: Vec<Text>,
     /// Distinct events that opened, updated, converged into or ended it.
     pub event_count: u64,
     /// Rises with every change, wherever commits begin and end; external version of the document.

@@ -18,8 +18,8 @@ pub trait HandOver: Send {
 
 /// The fold's end of [`HandOver`].
 pub trait Incoming: Send {
-    /// Waits for the next batch, and takes along what is already there, at most `rows_max` rows unless the first batch
-    /// alone has more; `None` when the prepare half is gone.
+    /// Waits for the next batch, and takes along what is already there, at most `rows_max` rows and alerts of
+    /// commands ([`Prepared::changes`]) unless the first batch alone has more; `None` when the prepare half is gone.
     fn next_prepared(&mut self, rows_max: usize) -> impl Future<Output = Option<Prepared>> + Send;
 }
 

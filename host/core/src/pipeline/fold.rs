@@ -7,6 +7,9 @@ mod batch;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod command_tests;
+mod commands;
+#[cfg(test)]
 mod lasting_tests;
 #[cfg(test)]
 mod tests;
@@ -23,7 +26,7 @@ use crate::ledger::{Ledger, Outcome, StoredOnly};
 use crate::ports::{Commit, EventRole, PortError, Restored};
 use crate::record::RuleSet;
 use crate::row::Row;
-use crate::value::Value;
+use crate::value::{Text, Value};
 use batch::{Batch, Touched, list_event, store_event, write_alert, write_failures, write_log};
 use std::collections::{BTreeMap, HashMap};
 use time_outs::{milliseconds, next_due};
@@ -52,6 +55,16 @@ enum Slot {
     Ended(EndedAlert),
 }
 
+impl Slot {
+    /// The `seq_id` by which commands find it.
+    fn commanded_as(&self) -> Option<u64> {
+        match self {
+            Slot::Open { alert, .. } => Some(alert.seq),
+            Slot::Ended(ended) => (!ended.requests.is_empty()).then_some(ended.seq),
+        }
+    }
+}
+
 /// What later events need of an alert that has ended.
 #[derive(Clone, Debug)]
 struct EndedAlert {
@@ -59,14 +72,16 @@ struct EndedAlert {
     end_time: i64,
     /// The item that ended it, if a re-sending source did: `event_id`, and the start of its episode.
     ended_by: Option<(Value, i64)>,
-    /// Ended by us, so that its sender may still hold the condition for true.
-    timed_out: bool,
+    /// So that its sender may still hold the condition for true.
+    ended_by_us: bool,
+    /// Requests whose commands changed it.
+    requests: Vec<Text>,
 }
 
 impl EndedAlert {
     /// Whether it was an event that ended it, and not the end of another sender's item.
     fn is_over(&self, event: &Event, starts_at: i64) -> bool {
-        !self.timed_out && self.ended_by.as_ref().is_none_or(|(event_id, start)| *event_id == event.event_id && *start == starts_at)
+        !self.ended_by_us && self.ended_by.as_ref().is_none_or(|(event_id, start)| *event_id == event.event_id && *start == starts_at)
     }
 }
 
@@ -74,6 +89,8 @@ impl EndedAlert {
 pub struct Fold {
     config: FoldConfig,
     shards: Vec<HashMap<Fingerprint, Slot>>,
+    /// Alerts that a command may find by their `seq_id`: the open ones, and ended ones that remember a request.
+    by_seq: HashMap<u64, Fingerprint>,
     /// (due in ms, seq) -> fingerprint, one entry for each open alert that can end by itself. It may be earlier than the
     /// alert's time-out; it is then put forward when it comes up, so that an update costs nothing here.
     timers: BTreeMap<(i64, u64), Fingerprint>,
@@ -95,6 +112,7 @@ impl Fold {
         let mut fold = Fold {
             config,
             shards: (0..SHARDS).map(|_| HashMap::new()).collect(),
+            by_seq: HashMap::new(),
             timers: BTreeMap::new(),
             ended: BTreeMap::new(),
             position: restored.position,
@@ -239,6 +257,7 @@ impl Fold {
                 self.rule_set = set.clone();
                 batch.commit.rule_set = Some(set);
             }
+            PreparedBody::Command(command) => self.command(record.ordinal, &command, batch),
             PreparedBody::Start | PreparedBody::Clock => {}
         }
         self.position = record.ordinal;
@@ -418,14 +437,14 @@ impl Fold {
             }
             self.ended.remove(&(at_ms, seq));
             if matches!(self.slot(&fingerprint), Some(Slot::Ended(ended)) if ended.seq == seq) {
-                self.shards[shard_of(fingerprint)].remove(&fingerprint);
+                self.slot_remove(&fingerprint);
             }
         }
     }
 
     /// Takes an alert that has just ended out of the open ones, to be written whole.
     fn retire(&mut self, fingerprint: Fingerprint, batch: &mut Batch) {
-        let Some(Slot::Open { alert, timer_ms }) = self.shards[shard_of(fingerprint)].remove(&fingerprint) else { return };
+        let Some(Slot::Open { alert, timer_ms }) = self.slot_remove(&fingerprint) else { return };
         if let Some(at_ms) = timer_ms {
             self.timers.remove(&(at_ms, alert.seq));
         }
@@ -481,7 +500,18 @@ impl Fold {
         self.shards[shard_of(*fingerprint)].get_mut(fingerprint)
     }
     fn slot_insert(&mut self, fingerprint: Fingerprint, slot: Slot) {
+        self.slot_remove(&fingerprint);
+        if let Some(seq) = slot.commanded_as() {
+            self.by_seq.insert(seq, fingerprint);
+        }
         self.shards[shard_of(fingerprint)].insert(fingerprint, slot);
+    }
+    fn slot_remove(&mut self, fingerprint: &Fingerprint) -> Option<Slot> {
+        let slot = self.shards[shard_of(*fingerprint)].remove(fingerprint)?;
+        if let Some(seq) = slot.commanded_as() {
+            self.by_seq.remove(&seq);
+        }
+        Some(slot)
     }
     fn open_mut(&mut self, fingerprint: &Fingerprint) -> Option<&mut Alert> {
         match self.slot_mut(fingerprint) {
@@ -493,5 +523,6 @@ impl Fold {
 
 fn remember(alert: &Alert) -> EndedAlert {
     let end_time = alert.end_time.unwrap_or(alert.latest_time);
-    EndedAlert { seq: alert.seq, end_time, ended_by: alert.ended_by.clone(), timed_out: alert.timed_out }
+    let (ended_by, requests) = (alert.ended_by.clone(), alert.requests.clone());
+    EndedAlert { seq: alert.seq, end_time, ended_by, ended_by_us: alert.ended_by_us, requests }
 }

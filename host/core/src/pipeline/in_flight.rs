@@ -46,7 +46,7 @@ impl InFlight {
 
     /// Room for `bytes`, or [`PortError::Unavailable`]. What the bound could never hold is let in on top of it, one request
     /// at a time: it would be put off for ever otherwise. Until it is folded everyone else waits, so memory stays below the
-    /// bound and one request. Records that are not items hold nothing that is counted, and the time must go on while
+    /// bound and one request. Records of time and of rules hold nothing that is counted, and the time must go on while
     /// everyone waits: 0 bytes always have room.
     pub fn take(&mut self, bytes: usize) -> Result<Held, PortError> {
         let over = bytes > self.bytes_max && self.bytes <= self.bytes_max;

@@ -4,6 +4,7 @@
 use super::dedupe::dedupe;
 use super::enrich_events::enrich_events;
 use super::understand::{UnderstandConfig, understand};
+use crate::command::Command;
 use crate::ports::DeadLetter;
 use crate::record::{DoorCounts, Journaled, RecordBody, RuleSet};
 use crate::row::Row;
@@ -22,6 +23,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Rows, and alerts that commands name: what a commit of it may write, for bounds.
+    pub fn changes(&self) -> usize {
+        let commanded = |record: &PreparedRecord| if let PreparedBody::Command(command) = &record.body { command.alerts.len() } else { 0 };
+        self.rows.len() + self.records.iter().map(commanded).sum::<usize>()
+    }
+
     /// Puts the batch that follows behind this one, so that one commit takes both.
     pub fn append(&mut self, next: Prepared) {
         self.records.extend(next.records);
@@ -65,6 +72,8 @@ pub enum PreparedBody {
     Clock,
     /// The process started.
     Start,
+    /// An operator commands.
+    Command(Box<Command>),
 }
 
 /// Prepares records that all belong to one generation (a record that begins the next one may come last).
@@ -83,6 +92,7 @@ pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn 
             RecordBody::RuleSet(set) => PreparedBody::RuleSet(std::mem::take(set)),
             RecordBody::Clock => PreparedBody::Clock,
             RecordBody::Start { .. } => PreparedBody::Start,
+            RecordBody::Command(command) => PreparedBody::Command(Box::new(command.clone())),
         };
         prepared.records.push(PreparedRecord { ordinal, received_at_ms, generation, body });
     }

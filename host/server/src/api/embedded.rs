@@ -150,6 +150,8 @@ fn alert(row: embedded::AlertRow) -> AlertRow {
         begin_time: row.begin_time,
         latest_time: row.latest_time,
         end_time: row.end_time,
+        is_ack: row.ack_operator.is_some(),
+        ack_operator: row.ack_operator,
         target: None,
         document: row.document,
     }

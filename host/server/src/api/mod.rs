@@ -2,6 +2,7 @@
 
 mod alerts;
 mod answer;
+mod commands;
 pub mod cursor;
 mod dead_letters;
 mod edge;
@@ -15,13 +16,19 @@ mod system;
 mod tests;
 pub mod time;
 
+pub use commands::{CommandCounters, Commands, Handed};
 pub use edge::finish;
 pub use reads::{AlertFilter, AlertReads, AlertRow, DeadLetterRow, Dependency, EventRow, Health, Page, ReadError, RuleReads, RuleRow, RuleStats};
 pub use rules::WatchedRules;
 
+use crate::http::Budget;
 use crate::telemetry::Metrics;
+use alertmill_core::command::Action;
 use axum::Router;
-use axum::routing::get;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Request;
+use axum::routing::{get, post};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -36,18 +43,37 @@ pub struct Api {
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
     readers: Arc<Semaphore>,
+    commands: Arc<dyn Commands>,
+    counters: Arc<CommandCounters>,
+    budget: Budget,
 }
 
 impl Api {
-    /// Answers from these.
-    pub fn new(reads: Arc<dyn AlertReads>, rules: Arc<dyn RuleReads>, health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Self {
-        Api { reads, rules, health, metrics, readers: Arc::new(Semaphore::new(READERS)) }
+    /// Answers from these. `operating` takes commands.
+    pub fn new(reads: Arc<dyn AlertReads>, rules: Arc<dyn RuleReads>, health: Arc<dyn Health>, metrics: Arc<Metrics>, operating: Operating) -> Self {
+        let Operating { commands, counters, budget } = operating;
+        Api { reads, rules, health, metrics, readers: Arc::new(Semaphore::new(READERS)), commands, counters, budget }
     }
+}
+
+/// What commands of operators need.
+pub struct Operating {
+    /// Where they go.
+    pub commands: Arc<dyn Commands>,
+    /// Where they are counted.
+    pub counters: Arc<CommandCounters>,
+    /// Bounds the bytes of their bodies, with those of the doors.
+    pub budget: Budget,
 }
 
 /// The routes. Merge the doors' routes into it, then call [`finish`].
 pub fn router(api: Api) -> Router {
-    Router::new()
+    let mut router = Router::new();
+    for action in Action::ALL {
+        let command = move |State(api): State<Api>, request: Request<Body>| commands::command(api, *action, request);
+        router = router.route(&format!("/api/v1/alerts:{}", action.name()), post(command));
+    }
+    router
         .route("/api", get(system::versions))
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/alerts/{id}", get(alerts::get))

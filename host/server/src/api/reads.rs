@@ -46,6 +46,10 @@ pub struct AlertRow {
     pub latest_time: i64,
     /// Seconds; only ended alerts have one.
     pub end_time: Option<i64>,
+    /// Whether somebody has acknowledged it.
+    pub is_ack: bool,
+    /// Who.
+    pub ack_operator: Option<String>,
     /// What it is about, where the store knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,

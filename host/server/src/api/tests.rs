@@ -1,22 +1,30 @@
 use super::*;
 use crate::telemetry::Sources;
+use alertmill_core::command::{AlertNow, Command, Decision, Verdict};
 use alertmill_core::event::Status;
 use alertmill_core::identity::alert_id;
-use alertmill_core::ports::LedgerValue;
+use alertmill_core::ports::{LedgerValue, PortError};
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tower::ServiceExt;
 
 const ALERTS: u64 = 120;
 const T0: i64 = 1_763_800_000;
 
-/// 120 alerts; seq 1 is the oldest. Every third is closed, severity is seq mod 3 + 1.
+/// 120 alerts; seq 1 is the oldest. Every third is closed, severity is seq mod 3 + 1. Those of which seq mod 7 is 0 somebody
+/// has acknowledged.
 #[derive(Default)]
 struct Fake {
     broken: AtomicBool,
+    /// Commands that were handed over.
+    commanded: Mutex<Vec<Command>>,
+    /// What is answered to them instead of decisions.
+    refusal: Mutex<Option<Result<(), PortError>>>,
+    counters: Arc<CommandCounters>,
 }
 
 fn row(seq: u64) -> AlertRow {
@@ -35,8 +43,17 @@ fn row(seq: u64) -> AlertRow {
         begin_time: begin,
         latest_time: begin,
         end_time: closed.then_some(begin + 10),
+        is_ack: false,
+        ack_operator: None,
         target: None,
-        document: Some(format!("{{\"id\":\"{}\",\"seq_id\":{seq},\"event_count\":{seq}}}", alert_id(begin, seq)).into_bytes()),
+        document: Some(
+            serde_json::json!({
+                "id": alert_id(begin, seq).as_str(), "seq_id": seq, "event_count": seq, "bk_tenant_id": "system", "revision": 2,
+                "status": if closed { "CLOSED" } else { "ABNORMAL" }, "end_time": closed.then_some(begin + 10), "ack_operator": null,
+            })
+            .to_string()
+            .into_bytes(),
+        ),
     }
 }
 
@@ -67,6 +84,9 @@ impl AlertReads for Fake {
         Ok(Some((1..=ALERTS).map(row).filter(|row| matches(row, filter)).count() as u64))
     }
     fn alert(&self, seq: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        if self.broken.load(Relaxed) {
+            return Err(ReadError("disk I/O error".into()));
+        }
         Ok((1..=ALERTS).contains(&seq).then(|| row(seq).document).flatten())
     }
     fn alert_events(&self, _: u64, after: Option<u128>, limit: usize) -> Result<Page<EventRow>, ReadError> {
@@ -121,9 +141,35 @@ impl Health for Fake {
     }
 }
 
+impl Commands for Fake {
+    fn hand_over(&self, command: Command) -> Handed {
+        let decide = |alert: &alertmill_core::command::AlertRef| {
+            let open = (1..=ALERTS).contains(&alert.seq) && row(alert.seq).status == "ABNORMAL";
+            let now = AlertNow { status: Status::Abnormal, ack_operator: Some("li".into()), end_time: None, revision: 3 };
+            match (open, alert.seq % 7) {
+                (false, _) => Decision { verdict: Verdict::NotOpen, alert: None },
+                (true, 0) => Decision { verdict: Verdict::Unchanged, alert: Some(now) },
+                (true, 1) => Decision { verdict: Verdict::Repeated, alert: Some(now) },
+                (true, _) => Decision { verdict: Verdict::Done, alert: Some(now) },
+            }
+        };
+        let decisions = command.alerts.iter().map(decide).collect();
+        self.commanded.lock().expect("lock").push(command);
+        let answer = match self.refusal.lock().expect("lock").clone() {
+            None => Ok(Some(decisions)),
+            Some(refused) => refused.map(|()| None),
+        };
+        Box::pin(async move { answer })
+    }
+}
+
 async fn call(fake: &Arc<Fake>, method: &str, uri: &str) -> (StatusCode, HeaderMap, Value) {
-    let api = Api::new(fake.clone(), fake.clone(), fake.clone(), Arc::new(Metrics::new(Sources::default())));
-    let request = Request::builder().method(method).uri(uri).body(Body::empty()).expect("request");
+    send(fake, Request::builder().method(method).uri(uri).body(Body::empty()).expect("request")).await
+}
+
+async fn send(fake: &Arc<Fake>, request: Request<Body>) -> (StatusCode, HeaderMap, Value) {
+    let operating = Operating { commands: fake.clone(), counters: fake.counters.clone(), budget: Budget::new(1 << 20) };
+    let api = Api::new(fake.clone(), fake.clone(), fake.clone(), Arc::new(Metrics::new(Sources::default())), operating);
     let response = finish(router(api)).oneshot(request).await.expect("answer");
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.expect("body").to_bytes();
@@ -309,4 +355,156 @@ async fn a_broken_store_is_503_and_not_ready() {
     let (status, _, body) = call(&fake, "GET", "/readyz").await;
     assert_eq!((status, body["dependencies"][0]["name"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("journal")));
     assert_eq!(call(&fake, "GET", "/healthz").await.0, StatusCode::OK);
+}
+
+async fn command(fake: &Arc<Fake>, action: &str, headers: &[(&str, &str)], body: &str) -> (u16, HeaderMap, Value) {
+    let mut request = Request::builder().method("POST").uri(format!("/api/v1/alerts:{action}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (status, headers, body) = send(fake, request.body(Body::from(body.to_owned())).expect("request")).await;
+    (status.as_u16(), headers, body)
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+fn id(seq: u64) -> String {
+    alert_id(T0 + seq as i64, seq).to_string()
+}
+
+#[tokio::test]
+async fn a_command_is_answered_id_by_id() {
+    let fake = Arc::new(Fake::default());
+    let unknown = alert_id(T0, 999).to_string();
+    // Open, acknowledged already, a repeated request, ended, another second's, never there, no id; one of them twice.
+    let wrong_second = alert_id(T0, 3).to_string();
+    let ids = [id(2), id(7), id(8), id(3), wrong_second, unknown, "x".to_owned(), id(2)];
+    let body = serde_json::json!({"ids": ids, "comment": "line one\nline two", "operator": " wang "}).to_string();
+    let (status, _, answer) = command(&fake, "ack", &[JSON, ("idempotency-key", "k1")], &body).await;
+    assert_eq!((status, &answer["ok"], &answer["failed"], answer.get("pending")), (200, &3.into(), &4.into(), None), "{answer}");
+    let items = answer["items"].as_array().expect("items");
+    let statuses: Vec<&str> = items.iter().map(|item| item["status"].as_str().expect("text")).collect();
+    assert_eq!(statuses, ["done", "unchanged", "done", "ended", "not-found", "not-found", "not-found"]);
+    assert!(items.iter().zip(&ids).all(|(item, id)| item["id"] == *id));
+    let now = serde_json::json!({"status": "ABNORMAL", "is_ack": true, "ack_operator": "li", "end_time": null, "revision": 3});
+    assert_eq!((&items[0]["alert"], items[0].get("problem")), (&now, None));
+    assert_eq!((&items[3]["alert"]["status"], &items[3]["alert"]["end_time"]), (&"CLOSED".into(), &(T0 + 13).into()));
+    assert_eq!((&items[3]["problem"]["code"], &items[6]["problem"]["code"]), (&"ended".into(), &"not-found".into()));
+    let commands = fake.commanded.lock().expect("lock").clone();
+    assert_eq!(commands.len(), 1);
+    assert_eq!(commands[0].alerts.iter().map(|alert| alert.id().to_string()).collect::<Vec<_>>(), ids[..6], "each once, and only what is an id");
+    assert_eq!(
+        (commands[0].operator.as_str(), commands[0].comment.as_str(), commands[0].idempotency_key.as_deref(), commands[0].tenant.as_str()),
+        ("wang", "line one\nline two", Some("k1"), "system")
+    );
+    let counted: Vec<_> = fake.counters.snapshot().into_iter().filter(|c| c.alerts > 0).map(|c| (c.action, c.outcome, c.alerts)).collect();
+    assert_eq!(counted, [("ack", "done", 1), ("ack", "repeated", 1), ("ack", "unchanged", 1), ("ack", "ended", 1), ("ack", "not-found", 3)]);
+}
+
+#[tokio::test]
+async fn each_action_has_its_path_and_nobody_is_anonymous() {
+    for (path, action) in [("ack", Action::Acknowledge), ("unack", Action::Unacknowledge), ("close", Action::Close)] {
+        let fake = Arc::new(Fake::default());
+        let (status, _, _) =
+            command(&fake, path, &[("content-type", "application/json; charset=UTF-8")], &format!(r#"{{"ids":["{}"],"comment":null}}"#, id(2))).await;
+        let commands = fake.commanded.lock().expect("lock").clone();
+        assert_eq!((status, commands[0].action, commands[0].operator.as_str(), commands[0].comment.as_str()), (200, action, "anonymous", ""));
+    }
+    assert_eq!(command(&Arc::default(), "reopen", &[JSON], "{}").await.0, 404);
+    let (status, headers, _) = call(&Arc::default(), "GET", "/api/v1/alerts:ack").await;
+    assert_eq!((status, headers["allow"].as_bytes()), (StatusCode::METHOD_NOT_ALLOWED, &b"POST"[..]));
+}
+
+#[tokio::test]
+async fn a_command_that_names_nothing_is_not_journaled() {
+    let fake = Arc::new(Fake::default());
+    let (status, _, answer) = command(&fake, "close", &[JSON], r#"{"ids":["", "nonsense", "0017"]}"#).await;
+    assert_eq!((status, &answer["failed"], fake.commanded.lock().expect("lock").len()), (200, &3.into(), 0));
+}
+
+#[tokio::test]
+async fn a_command_that_is_wrong_changes_nothing_and_says_why() {
+    let many = |n: usize| serde_json::json!({"ids": (0..n).map(|n| n.to_string()).collect::<Vec<_>>()}).to_string();
+    let long = |name: &str, n: usize| serde_json::json!({"ids": [id(2)], name: "x".repeat(n)}).to_string();
+    let with = |name: &str, value: &str| format!(r#"{{"ids":["{}"],"{name}":{value}}}"#, id(2));
+    let cases: Vec<(String, &str, &str)> = vec![
+        ("".into(), "", "no JSON object"),
+        ("[]".into(), "", "no JSON object"),
+        (format!(r#"[["{}"],null,null]"#, id(2)), "", "no JSON object"),
+        ("{".into(), "", "EOF"),
+        ("{} x".into(), "", "missing field `ids`"),
+        (format!(r#"{{"ids":["{}"]}} x"#, id(2)), "", "trailing"),
+        (r#"{"ids":"1"}"#.into(), "", "expected a sequence"),
+        (r#"{"ids":[1]}"#.into(), "", "expected a string"),
+        (r#"{"ids":[null]}"#.into(), "", "expected a string"),
+        (r#"{"ids":["1"],"ids":["2"]}"#.into(), "", "duplicate field `ids`"),
+        (with("id", "1"), "", "unknown field `id`"),
+        (with("comment", "5"), "", "expected a string"),
+        (with("comment", "\"a\u{1}\""), "", "control character"),
+        (r#"{"ids":[]}"#.into(), "/ids", "at least one"),
+        (many(1_001), "/ids", "1001"),
+        (with("comment", r#""\u001b[31m""#), "/comment", "control character"),
+        (with("comment", r#""\u0000""#), "/comment", "control character"),
+        (with("operator", r#""a\nb""#), "/operator", "control character"),
+        (with("operator", r#"" ""#), "/operator", "empty"),
+        (long("comment", 1_001), "/comment", "1000"),
+        (long("operator", 65), "/operator", "64"),
+        (with(&"k".repeat(5_000), "1"), "", "unknown field"),
+    ];
+    let fake = Arc::new(Fake::default());
+    for (body, pointer, word) in cases {
+        let (status, headers, answer) = command(&fake, "close", &[JSON], &body).await;
+        assert_eq!(
+            (status, &answer["code"], &headers["content-type"]),
+            (400, &"bad-command".into(), &"application/problem+json".parse().expect("value")),
+            "{body}"
+        );
+        assert_eq!(answer.pointer("/errors/0/pointer").and_then(Value::as_str).unwrap_or_default(), pointer, "{answer}");
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(word) && detail.len() < 400), "{word}: {answer}");
+    }
+    let good = format!(r#"{{"ids":["{}"]}}"#, id(2));
+    let twice = [JSON, ("idempotency-key", "a"), ("idempotency-key", "b")];
+    for (headers, body, expected) in [
+        (&[][..], good.as_str(), (415, "content-type")),
+        (&[("content-type", "text/plain")], &good, (415, "content-type")),
+        (&[("content-type", "application/x-ndjson")], &good, (415, "content-type")),
+        (&[("content-type", "application/x-www-form-urlencoded")], &good, (415, "content-type")),
+        (&[JSON, ("idempotency-key", "")], &good, (400, "header")),
+        (&twice, &good, (400, "header")),
+        (&[JSON], &" ".repeat(200_000), (413, "body-too-large")),
+    ] {
+        let (status, _, answer) = command(&fake, "close", headers, body).await;
+        assert_eq!((status, answer["code"].as_str()), (expected.0, Some(expected.1)), "{headers:?}");
+    }
+    let request = Request::builder().method("POST").uri("/api/v1/alerts:close?dry_run=true").header(JSON.0, JSON.1);
+    let (status, _, answer) = send(&fake, request.body(Body::from(good)).expect("request")).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (400, &"unknown-parameter".into()));
+    assert!(fake.commanded.lock().expect("lock").is_empty());
+    // The largest that is allowed.
+    let (status, _, answer) = command(&fake, "close", &[JSON], &many(1_000)).await;
+    assert_eq!((status, &answer["failed"]), (200, &1_000.into()));
+}
+
+#[tokio::test]
+async fn what_is_not_decided_yet_is_said_so() {
+    let fake = Arc::new(Fake::default());
+    let body = serde_json::json!({"ids": [id(2), "x"]}).to_string();
+    *fake.refusal.lock().expect("lock") = Some(Ok(()));
+    let (status, _, answer) = command(&fake, "ack", &[JSON], &body).await;
+    assert_eq!((status, &answer["ok"], &answer["failed"], &answer["pending"]), (202, &0.into(), &1.into(), &1.into()), "{answer}");
+    assert_eq!((&answer["items"][0]["status"], &answer["items"][1]["status"]), (&"pending".into(), &"not-found".into()));
+    for (error, expected, retry) in [
+        (PortError::Unavailable("full".into()), (429, "overloaded"), "1"),
+        (PortError::DiskRefused("disk".into()), (503, "unavailable"), "5"),
+        (PortError::Unclear("cut".into()), (503, "unclear"), "5"),
+    ] {
+        *fake.refusal.lock().expect("lock") = Some(Err(error));
+        let (status, headers, answer) = command(&fake, "ack", &[JSON], &body).await;
+        assert_eq!((status, answer["code"].as_str(), headers["retry-after"].to_str().expect("text")), (expected.0, Some(expected.1), retry));
+    }
+    // A store that cannot be read hides only what it alone knows.
+    *fake.refusal.lock().expect("lock") = None;
+    fake.broken.store(true, Relaxed);
+    let (status, _, answer) = command(&fake, "ack", &[JSON], &serde_json::json!({"ids": [id(2), id(3)]}).to_string()).await;
+    assert_eq!((status, &answer["items"][0]["status"], &answer["items"][1]["status"]), (200, &"done".into(), &"not-open".into()));
 }

@@ -68,6 +68,7 @@ pub async fn list(args: &List, context: &Context) -> Result<(), Failure> {
         Column { head: "ID", cell: |row| text(row, "id") },
         Column { head: "NAME", cell: |row| text(row, "alert_name") },
         Column { head: "STATUS", cell: |row| text(row, "status") },
+        Column { head: "ACK", cell: |row| text(row, "ack_operator") },
         Column { head: "EVENTS", cell: |row| text(row, "event_count") },
         Column { head: "BEGAN", cell: |row| seconds(row, "begin_time") },
         Column { head: "LATEST", cell: |row| seconds(row, "latest_time") },
@@ -109,6 +110,7 @@ pub async fn logs(args: &Part, context: &Context) -> Result<(), Failure> {
     let columns = [
         Column { head: "TIME", cell: |row| seconds(row, "create_time") },
         Column { head: "OPERATION", cell: |row| text(row, "op_type") },
+        Column { head: "OPERATOR", cell: |row| text(row, "operator") },
         Column { head: "DESCRIPTION", cell: |row| text(row, "description") },
     ];
     let path = format!("/api/v1/alerts/{}/logs", id(&args.id)?);

@@ -239,18 +239,19 @@ impl Sender<'_> {
 }
 
 /// Gives events what they lack. All events of one call have the same random part.
-struct Stamp {
+pub(super) struct Stamp {
     random: String,
     made: u64,
 }
 
 impl Stamp {
-    fn new() -> Stamp {
+    pub(super) fn new() -> Stamp {
         let seed = (jiff::Timestamp::now().as_nanosecond(), std::process::id());
         Stamp { random: format!("{:016x}{:016x}", RandomState::new().hash_one(seed), RandomState::new().hash_one(seed)), made: 0 }
     }
 
-    fn key(&self, first: u64) -> String {
+    /// An `Idempotency-Key` for the request that begins with item `first`.
+    pub(super) fn key(&self, first: u64) -> String {
         format!("alertmill-cli-{}-{first}", self.random)
     }
 

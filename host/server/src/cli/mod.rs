@@ -6,12 +6,14 @@ pub(crate) mod client;
 mod dlq;
 mod event;
 pub(crate) mod exit;
+mod operate;
 mod output;
 mod rule;
 mod serve;
 
 pub use exit::{Exit, Failure};
 
+use alertmill_core::command::Action;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::Client;
 use output::{Column, Format, Output};
@@ -75,8 +77,11 @@ enum Command {
     /// Send events
     #[command(subcommand, before_help = "Examples:\n  alertmill event send -f events.ndjson")]
     Event(EventCommand),
-    /// Look at alerts
-    #[command(subcommand, before_help = "Examples:\n  alertmill alert list --severity 1\n  alertmill alert get 17638416001042")]
+    /// Look at alerts, acknowledge and close them
+    #[command(
+        subcommand,
+        before_help = "Examples:\n  alertmill alert list --severity 1\n  alertmill alert get 17638416001042\n  alertmill alert ack 17638416001042 -m 'on it'"
+    )]
     Alert(AlertCommand),
     /// Look at rules
     #[command(subcommand, before_help = "Examples:\n  alertmill rule list\n  alertmill rule inspect rules.d/10-owner.wasm")]
@@ -129,6 +134,19 @@ enum AlertCommand {
     /// List what happened to an alert, newest first
     #[command(before_help = "Examples:\n  alertmill alert logs 17638416001042")]
     Logs(alert::Part),
+    /// Acknowledge alerts: somebody takes care of them
+    #[command(before_help = "Examples:
+  alertmill alert ack 17638416001042 -m 'on it'
+  alertmill alert list --severity 1 -o name | alertmill alert ack - -m INC-881")]
+    Ack(operate::Operate),
+    /// Take acknowledgements back
+    #[command(before_help = "Examples:\n  alertmill alert unack 17638416001042")]
+    Unack(operate::Operate),
+    /// Close alerts by hand; the next event opens a new one
+    #[command(before_help = "Examples:
+  alertmill alert close 17638416001042 -m 'host was removed'
+  alertmill alert list --status ABNORMAL --to now-7d -o name | alertmill alert close - -m stale")]
+    Close(operate::Operate),
 }
 
 #[derive(Debug, Subcommand)]
@@ -235,6 +253,9 @@ fn ask(command: Command, context: &Context, timeout: Option<Duration>) -> Result
             Command::Alert(AlertCommand::Get(args)) => alert::get(args, context).await,
             Command::Alert(AlertCommand::Events(args)) => alert::events(args, context).await,
             Command::Alert(AlertCommand::Logs(args)) => alert::logs(args, context).await,
+            Command::Alert(AlertCommand::Ack(args)) => operate::operate(Action::Acknowledge, args, context).await,
+            Command::Alert(AlertCommand::Unack(args)) => operate::operate(Action::Unacknowledge, args, context).await,
+            Command::Alert(AlertCommand::Close(args)) => operate::operate(Action::Close, args, context).await,
             Command::Rule(RuleCommand::List) => rule::list(context).await,
             Command::Dlq(DlqCommand::List(args)) => dlq::list(args, context).await,
             Command::Dlq(DlqCommand::Show(args)) => dlq::show(args, context).await,

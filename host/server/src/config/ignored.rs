@@ -5,7 +5,7 @@ use super::load::ENVIRONMENT_PREFIX;
 use super::model::Config;
 
 /// Read by the command line and by this repository's tests.
-const KNOWN: &[&str] = &["ALERTMILL_SERVER", "ALERTMILL_BIN", "ALERTMILL_KEEP", "ALERTMILL_RULES_DIST", "ALERTMILL_SEED"];
+const KNOWN: &[&str] = &["ALERTMILL_SERVER", "ALERTMILL_OPERATOR", "ALERTMILL_BIN", "ALERTMILL_KEEP", "ALERTMILL_RULES_DIST", "ALERTMILL_SEED"];
 /// Set by tests, and by Kubernetes for a service that is called `alertmill`.
 const KNOWN_BEGINNINGS: &[&str] = &[ENVIRONMENT_PREFIX, "ALERTMILL_TEST_", "ALERTMILL_SERVICE_", "ALERTMILL_PORT"];
 

@@ -48,6 +48,9 @@ const UNORDERED: [&str; 4] = ["anomalies", "triggered", "events", "actions"];
 /// Fields of alerts that are ours, or left out of the vectors.
 const ALERT_FIELDS_LEFT_OUT: [&str; 5] = ["_snapshot", "seq_id", "event_count", "revision", "rule_generation"];
 
+/// Fields of alerts that say the same when they are absent, null or false: nobody has acknowledged it.
+const ALERT_FIELDS_OF_ACK: [&str; 4] = ["is_ack", "is_ack_noticed", "ack_operator", "ack_duration"];
+
 /// All differences of one step. A part of `expect` that is not known is an error, so that nothing goes unseen.
 pub fn step(at: usize, step: &Step, got: Map<String, Json>, fingerprint: Fingerprint) -> Result<Vec<Difference>, String> {
     if let Some(part) = step.expect.keys().find(|part| !COMPARED.contains(&part.as_str()) && !NOT_COMPARED.contains(&part.as_str())) {
@@ -74,7 +77,9 @@ fn present<'a>(parts: &'a Map<String, Json>, part: &str) -> Option<&'a Json> {
 fn common_form(mut parts: Map<String, Json>, fingerprint: Fingerprint) -> Map<String, Json> {
     parts.retain(|part, _| COMPARED.contains(&part.as_str()));
     for alert in elements(&mut parts, "alerts") {
-        alert.retain(|field, _| !ALERT_FIELDS_LEFT_OUT.contains(&field.as_str()));
+        let says_nothing = |value: &Json| value.is_null() || *value == Json::Bool(false);
+        alert
+            .retain(|field, value| !ALERT_FIELDS_LEFT_OUT.contains(&field.as_str()) && !(ALERT_FIELDS_OF_ACK.contains(&field.as_str()) && says_nothing(value)));
     }
     for event in elements(&mut parts, "events_saved") {
         // The alias that a document is written to is the store's affair; `derived` has it as a decision.

@@ -155,7 +155,8 @@ pub fn is_source_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Text>, Problem> {
+/// The request's `Idempotency-Key`, if it has one.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Text>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     match value.to_str() {
@@ -165,7 +166,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Text>, Problem> {
 }
 
 /// What the body is. Types that a page of another site may send without asking are refused with the rest.
-pub(super) fn content_kind(headers: &HeaderMap) -> Result<ContentKind, Problem> {
+pub(crate) fn content_kind(headers: &HeaderMap) -> Result<ContentKind, Problem> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let refuse = |why: &str| Err(ProblemCode::ContentType.problem(why).closing());
     let remedy = "send Content-Type: application/json (one event or an array) or application/x-ndjson (one event a line), in UTF-8";

@@ -15,6 +15,7 @@ mod tests;
 
 pub use counters::DoorMetrics;
 pub use intake::Intake;
+pub(crate) use submit::not_begun as refused_by_journal;
 
 use crate::http::{BodyLimits, Budget, Problem, ProblemCode};
 use crate::telemetry::DoorSnapshot;

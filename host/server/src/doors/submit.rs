@@ -118,7 +118,7 @@ fn settle_part(plan: &Plan, durable: u64, metrics: &DoorMetrics) {
 }
 
 /// Of this request nothing is journaled.
-fn not_begun(error: PortError) -> Problem {
+pub(crate) fn not_begun(error: PortError) -> Problem {
     match error {
         PortError::Unavailable(why) | PortError::Full(why) => ProblemCode::Overloaded.problem(why),
         PortError::DiskRefused(why) => ProblemCode::Unavailable.problem(why),

@@ -199,9 +199,9 @@ impl Incoming for In {
             return None;
         }
         // What waits already goes into the same commit: one transaction and one sync for all of it.
-        while first.rows.len() < rows_max {
+        while first.changes() < rows_max {
             match self.receiver.try_recv() {
-                Ok(next) if first.rows.len() + next.rows.len() <= rows_max => first.append(next),
+                Ok(next) if first.changes() + next.changes() <= rows_max => first.append(next),
                 Ok(next) => {
                     self.held = Some(next);
                     break;

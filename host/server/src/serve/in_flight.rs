@@ -118,6 +118,7 @@ impl Journal for InFlightJournal {
     async fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
         let bytes = match &body {
             RecordBody::Items(items) => items.heap.len() + parsed_bytes(parsed.as_deref()),
+            RecordBody::Command(command) => command.size_bytes(),
             _ => 0,
         };
         let mut room = self.room(bytes)?;

@@ -4,6 +4,8 @@
 //! [`start`] gives a running server (the demo and the bench use it too); [`run`] is `alertmill serve`.
 
 mod clock;
+mod commands;
+mod decisions;
 mod halves;
 mod health;
 mod in_flight;
@@ -15,7 +17,7 @@ pub use halves::Generations;
 pub use in_flight::InFlightJournal;
 pub use progress::Progress;
 
-use crate::api::{self, Api, WatchedRules};
+use crate::api::{self, Api, CommandCounters, Operating, WatchedRules};
 use crate::config::Config;
 use crate::config::types::FingerprintAlgorithm;
 use crate::doors::{self, DoorConfig, Doors};
@@ -34,6 +36,7 @@ use alertmill_stores::embedded::{Checkpointer, EmbeddedReport};
 use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::journal::JournalReport;
 use anyhow::{Context, anyhow};
+use commands::JournaledCommands;
 use progress::Part;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -260,7 +263,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), stop.clone())),
     ];
 
-    let doors = Doors::new(journal.clone(), Budget::new(config.limits.queue.as_usize()), door_config(&config));
+    let budget = Budget::new(config.limits.queue.as_usize());
+    let doors = Doors::new(journal.clone(), budget.clone(), door_config(&config));
+    let commands = Arc::new(JournaledCommands::new(journal.clone(), progress.clone()));
+    let counters = Arc::new(CommandCounters::default());
     let health = Arc::new(health::ProcessHealth::new(folder.journal.clone(), checkpointer.clone(), progress.clone()));
     let listener = Listener { hosts: HostPolicy::new(config.server.allowed_hosts.clone()), limits: listener_limits(&config), ..Listener::default() };
     let metrics = Arc::new(Metrics::new(Sources {
@@ -299,6 +305,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             let (engine, watch) = (engine.clone(), watch.clone());
             handle(move || EngineSnapshot::of(watch.shown().set.generation, &engine.stats()))
         },
+        commands: {
+            let counters = counters.clone();
+            handle(move || counters.snapshot())
+        },
         alerts: {
             let progress = progress.clone();
             handle(move || AlertsSnapshot {
@@ -310,7 +320,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             })
         },
     }));
-    let api = Api::new(Arc::new(reader), Arc::new(WatchedRules::new(watch.clone(), engine.clone())), health, metrics);
+    let api = Api::new(Arc::new(reader), Arc::new(WatchedRules::new(watch.clone(), engine.clone())), health, metrics, Operating { commands, counters, budget });
     let app = api::finish(api::router(api).merge(doors::router(&doors)));
 
     let socket = socket.listen(BACKLOG).map_err(|e| cannot_be_bound(&config.server.listen, &e))?;

@@ -1,5 +1,6 @@
 //! How far both halves are: written by them after each batch, read by everyone.
 
+use super::decisions::Decisions;
 use crate::telemetry::PipelineSnapshot;
 use crate::telemetry::histogram::{Histogram, MILLISECONDS, ROWS};
 use alertmill_core::pipeline::fold::Fold;
@@ -53,6 +54,7 @@ pub struct Progress {
     prepare_rows: Histogram,
     fold_rows: Histogram,
     lag_ms: Histogram,
+    decisions: Decisions,
 }
 
 const NEVER: i64 = i64::MAX;
@@ -78,6 +80,7 @@ impl Progress {
             prepare_rows: Histogram::new(ROWS),
             fold_rows: Histogram::new(ROWS),
             lag_ms: Histogram::new(MILLISECONDS),
+            decisions: Decisions::default(),
         }
     }
 
@@ -165,7 +168,14 @@ impl Progress {
         self.received_at_ms.store(commit.received_at_ms, Relaxed);
         self.next_due_ms.store(commit.next_due_ms.unwrap_or(NEVER), Relaxed);
         self.open_alerts.store(fold.open_alerts() as u64, Relaxed);
+        // Before the position, which those who wait look at.
+        self.decisions.committed(&commit.commands);
         self.position.send_replace(commit.to);
+    }
+
+    /// What became of commands.
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     /// A half has stopped for good.
@@ -185,8 +195,9 @@ impl Progress {
     /// Comes back when a half has stopped.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.subscribe();
-        match failure.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
+        let why = failure.wait_for(Option::is_some).await.map(|why| why.clone());
+        match why {
+            Ok(why) => why.unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
     }

@@ -53,6 +53,9 @@ impl Collector for Reading {
         let alerts = (self.0.alerts)();
         out.gauge("open_alerts", "Open alerts", alerts.open)?;
         out.gauge("known_uids", "Uids of events that a retry would be recognised by", alerts.known_uids)?;
+        let commands = (self.0.commands)();
+        let rows = commands.iter().map(|c| ([("action", c.action), ("outcome", c.outcome)], c.alerts));
+        out.counters("commands", "Alerts that operators' commands named since the process started", rows)?;
         out.process()
     }
 }

@@ -15,4 +15,6 @@ mod tests;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, Metrics, imbalance};
 pub use process::build_info;
-pub use sources::{AlertsSnapshot, DoorSnapshot, EngineSnapshot, Handle, JournalSnapshot, ListenerSnapshot, PipelineSnapshot, RuleSnapshot, Sources, handle};
+pub use sources::{
+    AlertsSnapshot, CommandsSnapshot, DoorSnapshot, EngineSnapshot, Handle, JournalSnapshot, ListenerSnapshot, PipelineSnapshot, RuleSnapshot, Sources, handle,
+};

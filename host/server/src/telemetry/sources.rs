@@ -29,6 +29,8 @@ pub struct Sources {
     pub engine: Handle<EngineSnapshot>,
     /// What the fold holds.
     pub alerts: Handle<AlertsSnapshot>,
+    /// What operators commanded since the process started.
+    pub commands: Handle<Vec<CommandsSnapshot>>,
 }
 
 impl Default for Sources {
@@ -37,7 +39,7 @@ impl Default for Sources {
         fn zero<T: Default + 'static>() -> Handle<T> {
             handle(T::default)
         }
-        Sources { doors: zero(), ledger: zero(), listener: zero(), journal: zero(), pipeline: zero(), engine: zero(), alerts: zero() }
+        Sources { doors: zero(), ledger: zero(), listener: zero(), journal: zero(), pipeline: zero(), engine: zero(), alerts: zero(), commands: zero() }
     }
 }
 
@@ -155,6 +157,17 @@ pub struct RuleSnapshot {
     pub failures: Vec<(String, u64)>,
     /// Nanoseconds inside it.
     pub nanos: u64,
+}
+
+/// Alerts that commands of one action named, by what became of them.
+#[derive(Clone, Debug)]
+pub struct CommandsSnapshot {
+    /// Name of the action.
+    pub action: &'static str,
+    /// Name of the outcome.
+    pub outcome: &'static str,
+    /// How many alerts.
+    pub alerts: u64,
 }
 
 /// What the fold holds now.

@@ -108,11 +108,12 @@ impl Live {
     }
 }
 
-/// Items of a record; others count as one row, so that a batch of them ends too.
+/// Items of a record, or alerts of a command; others count as one row, so that a batch of them ends too.
 pub(super) fn rows_of(record: &Journaled) -> usize {
     use alertmill_core::record::RecordBody;
     match &record.record.body {
         RecordBody::Items(items) => items.spans.len().max(1),
+        RecordBody::Command(command) => command.alerts.len().max(1),
         _ => 1,
     }
 }

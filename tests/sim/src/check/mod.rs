@@ -4,6 +4,7 @@
 mod golden;
 mod witness;
 
+use crate::commands;
 use crate::disk::Tables;
 use crate::failure::{Failure, Promise};
 use crate::world::State;
@@ -137,6 +138,7 @@ pub fn finally(state: &mut State, seed: u64) -> Result<(), Failure> {
     }
     let golden = golden::refold(state, seed)?;
     let witness = witness::Witness::of(&state.disk.journal.records);
+    commands::check(state)?;
     let State { disk, checked, acknowledged, .. } = state;
     let tables = &disk.tables;
     checked.add(Promise::I1, acknowledged.len() as u64);

@@ -48,7 +48,7 @@ impl Witness {
                 RecordBody::RuleSet(set) => {
                     witness.generations.insert(record.ordinal + 1, set.generation);
                 }
-                RecordBody::Clock | RecordBody::Start { .. } => {}
+                RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) => {}
             }
         }
         witness

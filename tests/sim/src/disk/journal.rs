@@ -12,6 +12,7 @@ pub enum RecordKind {
     RuleSet(u64),
     Clock,
     Start,
+    Command,
 }
 
 /// A journal record on the simulated disk.

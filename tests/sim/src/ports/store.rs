@@ -69,7 +69,7 @@ impl KnownUids for FakeStore<'_> {
     }
 }
 
-/// Learns when the next time-out is due.
+/// Learns when the next time-out is due, and what became of commands.
 pub struct Watcher<'w>(pub &'w World);
 
 impl Committed for Watcher<'_> {
@@ -77,6 +77,7 @@ impl Committed for Watcher<'_> {
         let mut state = self.0.state();
         let forgets = state.setup.plant == Some(Plant::LostTimer) && state.rng.chance(10);
         state.life.next_due_ms = commit.next_due_ms.filter(|_| !forgets);
+        state.life.decided.extend(commit.commands.iter().map(|decided| (decided.ordinal, decided.decisions.clone())));
         state.progress = true;
     }
 }

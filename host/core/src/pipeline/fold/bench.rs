@@ -2,6 +2,7 @@
 
 use super::{Fold, FoldConfig};
 use crate::alert::LifecycleConfig;
+use crate::command::{Action, AlertRef, Command, Decided, Verdict};
 use crate::event::Uid;
 use crate::identity::{Algorithm, UidKey};
 use crate::pipeline::prepare::prepare;
@@ -111,6 +112,8 @@ pub struct Life {
     pub rules: Rules,
     pub config: FoldConfig,
     pub journal: Vec<Record>,
+    /// What became of all commands.
+    pub decided: Vec<Decided>,
     fold: Fold,
 }
 
@@ -121,7 +124,7 @@ impl Life {
 
     pub fn with(config: FoldConfig) -> Life {
         let fold = Fold::restore(&Restored::default(), config).unwrap();
-        Life { tables: Tables::default(), rules: Rules::default(), config, journal: Vec::new(), fold }
+        Life { tables: Tables::default(), rules: Rules::default(), config, journal: Vec::new(), decided: Vec::new(), fold }
     }
 
     /// As a new process finds it.
@@ -147,7 +150,26 @@ impl Life {
         self.record(at_s, RecordBody::Start { version: "test".into() });
     }
 
-    fn record(&mut self, at_s: i64, body: RecordBody) {
+    /// A command of wang's, with the key if it is not empty; gives what became of it.
+    pub fn command(&mut self, at_s: i64, action: Action, alerts: &[AlertRef], key: &str) -> Vec<Verdict> {
+        let idempotency_key = (!key.is_empty()).then(|| key.into());
+        let command = Command { tenant: "system".into(), action, alerts: alerts.to_vec(), operator: "wang".into(), comment: "because".into(), idempotency_key };
+        self.record(at_s, RecordBody::Command(command));
+        self.decided.last().unwrap().decisions.iter().map(|decision| decision.verdict).collect()
+    }
+
+    /// As commands name an alert, by its place.
+    pub fn named(&self, n: usize) -> AlertRef {
+        AlertRef::parse(&self.alert(n).id).unwrap()
+    }
+
+    /// A field of an alert's document, as JSON.
+    pub fn field(&self, n: usize, name: &str) -> String {
+        let document = crate::value::Value::from_json(&self.alert(n).document).unwrap();
+        document.get(name).unwrap_or_else(|| panic!("no {name}")).to_json()
+    }
+
+    pub fn record(&mut self, at_s: i64, body: RecordBody) {
         let record = Record { ordinal: self.journal.len() as u64 + 1, received_at_ms: at_s * 1000, body };
         self.journal.push(record.clone());
         self.fold(vec![record]);
@@ -160,7 +182,8 @@ impl Life {
         let prepared = prepare(journaled, 1, &mut self.rules, &config);
         let now_s = self.tables.received_at_ms.div_euclid(1000);
         let known = prepared.rows.iter().map(|row| self.tables.uids.get(&row.event.uid).is_some_and(|until| *until >= now_s)).collect();
-        let commit = self.fold.apply(prepared, known);
+        let mut commit = self.fold.apply(prepared, known);
+        self.decided.append(&mut commit.commands);
         self.tables.apply(commit);
     }
 
