@@ -1,0 +1,233 @@
+//! A journal in a process of its own, for the tests that kill it or let its system calls fail, and the maker of their fixtures.
+//!
+//! - `script DIR RECORDS [wait]` opens the journal in DIR, appends records and prints each ordinal as soon as it is
+//!   acknowledged, removes segments in between, closes and prints `end`. With `wait` it appends when a line comes in;
+//! - `open DIR POSITION` opens it for a state at that position, prints what was found, and ends;
+//! - `read DIR` prints all records as in the list of a fixture;
+//! - `fixture DIR` writes a journal with every record kind and every kind of file, and beside it what must be read of it:
+//!   `cargo run --release -p alertmill-stores --example journal_script -- fixture host/stores/tests/fixtures/journal-vN`.
+//!
+//! Ends with 3 when the journal has stopped for good.
+
+use alertmill_core::ports::{Appended, Journal, PortError};
+use alertmill_core::record::{Door, DoorCounts, Items, RecordBody, RuleEntry, RuleSet};
+use alertmill_stores::embedded::SyncedPosition;
+use alertmill_stores::journal::{Clock, JournalDir, JournalOptions, JournalReader};
+use alertmill_stores::port_suite::{block_on, record_body};
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+
+/// Items of each record.
+const ITEMS: usize = 20;
+/// Segments hold some ten records, so that a script changes them often.
+const SEGMENT_BYTES: u64 = 16 << 10;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["script", dir, records] => script(Path::new(dir), number(records), false),
+        ["script", dir, records, "wait"] => script(Path::new(dir), number(records), true),
+        ["open", dir, position] => open(Path::new(dir), number(position)),
+        ["read", dir] => read(Path::new(dir)),
+        ["fixture", dir] => fixture(Path::new(dir)),
+        _ => {
+            eprintln!("say script DIR RECORDS [wait], open DIR POSITION, read DIR or fixture DIR");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
+}
+
+fn options(position: u64) -> JournalOptions {
+    JournalOptions { segment_bytes: SEGMENT_BYTES, position, ..JournalOptions::default() }
+}
+
+/// One line, at once: what stands there was said before anything that follows.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("{line}\n").as_bytes()).expect("stdout");
+    out.flush().expect("stdout");
+}
+
+fn script(dir: &Path, records: u64, wait: bool) -> ExitCode {
+    let (journal, reader, report) = match JournalDir::open(dir, options(0)) {
+        Ok(open) => open,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(4);
+        }
+    };
+    say("opened");
+    if wait {
+        std::io::stdin().read_line(&mut String::new()).expect("stdin");
+    }
+    let first = report.last_ordinal + 1;
+    let mut n = first;
+    while n < first + records {
+        // Mostly one by one, now and then several in one group.
+        let together = if n % 10 == 0 { 4.min(first + records - n) } else { 1 };
+        let waiting: Vec<_> = (n..n + together).map(|n| journal.append(record_body(n, ITEMS), None)).collect();
+        for append in waiting {
+            if let Err(error) = answered(append) {
+                say(&format!("refused {error}"));
+                if matches!(error, PortError::Fatal(_)) {
+                    return ExitCode::from(3);
+                }
+            }
+        }
+        n += together;
+        if n % 20 < together {
+            // Everything but the last few is folded, and the state that says so is synced.
+            let position = journal.counts().last_ordinal.saturating_sub(5);
+            say(&format!("position {position}"));
+            if let Err(error) = journal.release(SyncedPosition::vouched(position)) {
+                say(&format!("not removed: {error}"));
+            }
+        }
+    }
+    drop(reader);
+    journal.close();
+    say("end");
+    ExitCode::SUCCESS
+}
+
+fn answered(append: impl Future<Output = Result<Appended, PortError>>) -> Result<(), PortError> {
+    let appended = block_on(append)?;
+    say(&format!("acked {}", appended.ordinal));
+    Ok(())
+}
+
+fn open(dir: &Path, position: u64) -> ExitCode {
+    match JournalDir::open(dir, options(position)) {
+        Ok((journal, _reader, report)) => {
+            journal.close();
+            say(&format!("{report:?}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(4)
+        }
+    }
+}
+
+/// All records, a line each, in words that no change of a type here changes.
+fn lines(reader: &mut JournalReader, last: u64) -> String {
+    let mut text = String::new();
+    while reader.next_ordinal() <= last {
+        for journaled in reader.next_blocking(usize::MAX).expect("reads") {
+            let record = journaled.record;
+            writeln!(text, "{} {} {}", record.ordinal, record.received_at_ms, shown(&record.body)).expect("text");
+        }
+    }
+    text
+}
+
+fn shown(body: &RecordBody) -> String {
+    match body {
+        RecordBody::Items(items) => {
+            let Items { tenant, source, counts, .. } = items;
+            let DoorCounts { received, refused, duplicates } = counts;
+            let key = items.idempotency_key.as_deref().unwrap_or("-");
+            let mut text = format!("items {tenant} {source} {} {key} {received} {refused} {duplicates}", items.door.name());
+            for (i, span) in items.spans.iter().enumerate() {
+                write!(text, " {}:{}", span.request_index, String::from_utf8_lossy(items.bytes(i))).expect("text");
+            }
+            text
+        }
+        RecordBody::RuleSet(set) => {
+            let rule = |rule: &RuleEntry| format!(" rule {} {} {} {} {}", rule.name, rule.version, rule.digest, rule.config, rule.options);
+            let rules: String = set.rules.iter().map(rule).collect();
+            let tables: String = set.tables.iter().map(|(name, digest)| format!(" table {name} {digest}")).collect();
+            format!("rule-set {}{rules}{tables}", set.generation)
+        }
+        RecordBody::Clock => "clock".to_owned(),
+        RecordBody::Start { version } => format!("start {version}"),
+    }
+}
+
+fn read(dir: &Path) -> ExitCode {
+    let (_journal, mut reader, report) = match JournalDir::open(dir, options(0)) {
+        Ok(open) => open,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(4);
+        }
+    };
+    print!("# Missing: {:?}\n{}", report.gaps, lines(&mut reader, report.last_ordinal));
+    ExitCode::SUCCESS
+}
+
+/// Times in a fixture go up by a second a record.
+const BEGINS_MS: i64 = 1_790_000_000_000;
+
+fn fixture(dir: &Path) -> ExitCode {
+    let work = tempfile::tempdir().expect("a scratch folder");
+    let now = Arc::new(AtomicI64::new(BEGINS_MS));
+    let open = || {
+        let clock = now.clone();
+        let clock = Clock::Custom(Box::new(move || clock.fetch_add(1_000, SeqCst)));
+        JournalDir::open(work.path(), JournalOptions { segment_bytes: 2_048, clock, ..JournalOptions::default() }).expect("opens")
+    };
+    let (journal, reader, _) = open();
+    let rules = RuleSet {
+        generation: 1,
+        rules: vec![RuleEntry { name: "owner".into(), version: "1.0.0".into(), digest: "ab".repeat(32).into(), config: "{}".into(), options: "{}".into() }],
+        tables: vec![("owners".into(), "cd".repeat(32).into())],
+    };
+    let started = || RecordBody::Start { version: "1.0.0".into() };
+    let append = |journal: &alertmill_stores::JournalHandle, body| block_on(journal.append(body, None)).expect("append").ordinal;
+    append(&journal, started());
+    append(&journal, RecordBody::RuleSet(rules));
+    for n in 3..=40 {
+        let body = match record_body(n, n as usize % 5 + 1) {
+            _ if n % 7 == 0 => RecordBody::Clock,
+            RecordBody::Items(items) if n % 3 == 0 => {
+                let counts = DoorCounts { received: n, refused: 2, duplicates: 1 };
+                RecordBody::Items(Items { door: Door::Alertmanager, idempotency_key: Some(format!("key-{n}").into()), counts, ..items })
+            }
+            body => body,
+        };
+        append(&journal, body);
+    }
+    drop((journal, reader));
+    // A bit of the second file flips, and the next start sets that file aside.
+    let mut files: Vec<_> = std::fs::read_dir(work.path()).expect("the journal").map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "journal"));
+    files.sort();
+    let mut bytes = std::fs::read(&files[1]).expect("a segment");
+    bytes[64 + 32 + 8] ^= 1;
+    std::fs::write(&files[1], bytes).expect("a segment");
+    let (journal, mut reader, report) = open();
+    append(&journal, started());
+    for n in 42..=50 {
+        append(&journal, record_body(n, 2));
+    }
+    // As a kill would leave it: the last segment is not sealed.
+    copy(work.path(), dir);
+    let text = format!("# Missing: {:?}\n{}", report.gaps, lines(&mut reader, 50));
+    std::fs::write(dir.join("records.txt"), text).expect("the list");
+    ExitCode::SUCCESS
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a kind").is_dir() {
+            copy(&entry.path(), &to);
+        } else if entry.file_name() != "lock" {
+            std::fs::copy(entry.path(), to).expect("a copy");
+        }
+    }
+}
