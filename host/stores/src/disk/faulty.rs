@@ -31,6 +31,10 @@ pub(crate) struct FaultyDisk {
     pub creates: Failing,
     /// A file was written or synced after its sync had failed.
     pub used_after_failure: Arc<AtomicBool>,
+    /// Writes, syncs and creations of the journal's watermark fail as long as it is set; the numbers do not count them.
+    pub watermark_fails: Arc<AtomicBool>,
+    /// How often the watermark was synced.
+    pub watermark_syncs: Arc<AtomicU32>,
     /// Syncs wait as long as it is set.
     pub hold: Arc<AtomicBool>,
 }
@@ -52,11 +56,39 @@ pub(crate) fn yield_until(what: &str, is_over: impl Fn() -> bool) {
 
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
+        if path.ends_with("watermark") {
+            refuse(&self.watermark_fails)?;
+            return Ok(Box::new(FaultyWatermark { file: RealDisk.create(path, bytes, content)?, disk: self.clone() }));
+        }
         if self.creates.is_next() {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         let file = RealDisk.create(path, bytes, content)?;
         Ok(Box::new(FaultyFile { file, disk: self.clone(), failed: AtomicBool::new(false) }))
+    }
+}
+
+struct FaultyWatermark {
+    file: Box<dyn SegmentFile>,
+    disk: FaultyDisk,
+}
+
+fn refuse(fails: &AtomicBool) -> io::Result<()> {
+    if fails.load(Ordering::SeqCst) { Err(io::Error::other("input/output error")) } else { Ok(()) }
+}
+
+impl SegmentFile for FaultyWatermark {
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        refuse(&self.disk.watermark_fails)?;
+        self.file.write_all_at(bytes, at)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        refuse(&self.disk.watermark_fails)?;
+        self.disk.watermark_syncs.fetch_add(1, Ordering::SeqCst);
+        self.file.sync_data()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
     }
 }
 

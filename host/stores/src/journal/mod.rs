@@ -13,7 +13,10 @@ mod reader;
 mod recovery;
 mod segment;
 #[cfg(test)]
+mod small_worlds;
+#[cfg(test)]
 mod tests;
+mod watermark;
 mod writer;
 
 pub use clock::Clock;
@@ -136,8 +139,7 @@ fn open_on(dir: &Path, options: JournalOptions, disk: Box<dyn Disk>) -> Result<(
     durable::make_dir(dir)?;
     let lock = FolderLock::take(&dir.join("lock"))?;
     let mut found = recovery::recover(dir, options.position, options.position_ms)?;
-    let is_new = found.segments.is_empty();
-    let (uid_key, identity_replaced) = identity(dir, is_new)?;
+    let (uid_key, identity_replaced) = identity(dir, found.is_new)?;
     found.report.identity_replaced = identity_replaced;
     let live = LiveQueue::new(options.live_bytes_max, found.report.last_ordinal);
     let shared = Arc::new(Shared {

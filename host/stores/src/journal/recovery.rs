@@ -4,6 +4,7 @@
 
 use super::Segment;
 use super::segment::{self, Frame, Gap, Header, Scan};
+use super::watermark;
 use super::writer::Again;
 use crate::disk::UNFINISHED;
 use crate::durable::{self, StoreError};
@@ -31,6 +32,9 @@ pub struct JournalReport {
     /// The journal ends before the position of the state: it was deleted or an older copy of it restored. Ordinals go on
     /// behind the state's.
     pub behind_state: bool,
+    /// The watermark was missing or damaged, so that nobody can tell whether the last group, or whole files behind the last
+    /// one, were lost. So after a version that did not write it.
+    pub watermark_missing: bool,
     /// The key of the uids was missing or damaged and a new one was made: retries of earlier events count again.
     pub identity_replaced: bool,
 }
@@ -50,6 +54,10 @@ pub(super) struct Recovered {
     pub next_ordinal: u64,
     pub next_id: u64,
     pub last_ms: i64,
+    /// The last ordinal that was acknowledged for certain.
+    acked: u64,
+    /// There was nothing at all.
+    pub is_new: bool,
     /// The last file when it was not sealed, and where its data end: its blocks behind that can go.
     pub unsealed: Option<(PathBuf, u64)>,
     pub report: JournalReport,
@@ -59,7 +67,9 @@ pub(super) struct Recovered {
 pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Recovered, StoreError> {
     let unfinished: Vec<PathBuf> = durable::names_with_suffix(dir, UNFINISHED)?.iter().map(|name| dir.join(name)).collect();
     durable::remove_files(dir, &unfinished)?;
+    let misnamed = put_misnamed_right(dir)?;
     let mut found = list(dir)?;
+    let acked = watermark::read(dir)?;
     let next_id = match found.iter().map(|segment| segment.id).max() {
         Some(id) => id + 1,
         None => u64::from_le_bytes(durable::random_bytes()?) >> 16,
@@ -73,8 +83,18 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
         firsts.get(i).is_none_or(|next| *next > firsts[i - 1])
     });
     durable::remove_files(dir, &superseded)?;
-    let mut recovered =
-        Recovered { segments: Vec::new(), again: Vec::new(), next_ordinal: 0, next_id, last_ms: position_ms, unsealed: None, report: JournalReport::default() };
+    let is_new = found.is_empty() && acked.is_none();
+    let mut recovered = Recovered {
+        segments: Vec::new(),
+        again: Vec::new(),
+        next_ordinal: 0,
+        next_id,
+        last_ms: position_ms,
+        acked: acked.unwrap_or_default(),
+        is_new,
+        unsealed: None,
+        report: JournalReport { watermark_missing: acked.is_none() && !is_new, fenced: misnamed, ..JournalReport::default() },
+    };
     // An empty or unreadable segment, too, says which ordinals were given before it.
     recovered.report.last_ordinal = found.last().map_or(0, |segment| segment.first - 1);
     let mut covered: Vec<Gap> = Vec::new();
@@ -90,6 +110,46 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
     Ok(recovered)
 }
 
+/// A file under the name of another one, as after a rename that went astray, would stand in its place; its header knows
+/// better. It gets its own name back, or is set aside when a file of that name is there.
+fn put_misnamed_right(dir: &Path) -> Result<Vec<Fenced>, StoreError> {
+    let mut fenced = Vec::new();
+    for named in list(dir)? {
+        let path = dir.join(named.name());
+        let mut header = [0; segment::HEADER_BYTES];
+        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut header, 0));
+        let Header::Good { id, first } = segment::decode_header(&header) else { continue };
+        if read.is_err() || (id, first) == (named.id, named.first) {
+            continue;
+        }
+        // Only its first block may be another file's; then its frames are where they belong.
+        if !segment::scan(&read_what_is_readable(&path)?, named.id, named.first, None, 0).frames.is_empty() {
+            continue;
+        }
+        let own = dir.join(Segment { id, first, bytes: named.bytes }.name());
+        if own.exists() {
+            let quarantined = set_aside(dir, &named)?;
+            durable::remove_files(dir, &[path])?;
+            fenced.push(Fenced { quarantined, missing: Vec::new() });
+        } else {
+            std::fs::rename(&path, &own).map_err(StoreError::io("rename", &path))?;
+            durable::sync_dir(dir)?;
+        }
+    }
+    Ok(fenced)
+}
+
+/// Gives a file a second name in quarantine; the first one is the caller's to remove.
+fn set_aside(dir: &Path, segment: &Segment) -> Result<PathBuf, StoreError> {
+    let quarantine = dir.join("quarantine");
+    durable::make_dir(&quarantine)?;
+    let (original, quarantined) = (dir.join(segment.name()), quarantine.join(segment.name()));
+    match std::fs::hard_link(&original, &quarantined) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("set aside", &original)(error)),
+        _ => durable::sync_dir(&quarantine).map(|()| quarantined),
+    }
+}
+
 fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
     let mut found = Vec::new();
     for name in durable::names_with_suffix(dir, Segment::SUFFIX)? {
@@ -103,16 +163,25 @@ fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
     Ok(found)
 }
 
+/// Whether a file must be set aside, and what can be read of it; or the newer format that it has.
+pub(super) fn judge(bytes: &[u8], segment: &Segment, limit: Option<u64>, acked: u64) -> Result<(bool, Scan), u32> {
+    let header_good = match segment::decode_header(bytes) {
+        Header::Newer(found) => return Err(found),
+        Header::Good { id, first } => (id, first) == (segment.id, segment.first),
+        Header::Damaged => false,
+    };
+    let scan = segment::scan(bytes, segment.id, segment.first, limit, acked);
+    Ok((!header_good || !scan.gaps.is_empty() || scan.holed, scan))
+}
+
 impl Recovered {
     fn read_segment(&mut self, dir: &Path, segment: &Segment, limit: Option<u64>, covered: &mut Vec<Gap>) -> Result<(), StoreError> {
         let path = dir.join(segment.name());
         let bytes = read_what_is_readable(&path)?;
-        let header_good = match segment::decode_header(&bytes) {
-            Header::Newer(found) => return Err(StoreError::Newer { path, found, known: segment::FORMAT }),
-            Header::Good { id, first } => (id, first) == (segment.id, segment.first),
-            Header::Damaged => false,
+        let (is_damaged, scan) = match judge(&bytes, segment, limit, self.acked) {
+            Ok(judged) => judged,
+            Err(found) => return Err(StoreError::Newer { path, found, known: segment::FORMAT }),
         };
-        let scan = segment::scan(&bytes, segment.id, segment.first, limit);
         for frame in &scan.frames {
             self.last_ms = self.last_ms.max(frame.head.received_at_ms);
             match covered.last_mut() {
@@ -120,7 +189,7 @@ impl Recovered {
                 _ => covered.push(Gap { first: frame.head.ordinal, last: frame.head.ordinal }),
             }
         }
-        if !header_good || !scan.gaps.is_empty() {
+        if is_damaged {
             return self.fence(dir, segment, &bytes, scan);
         }
         self.report.torn_bytes += scan.torn_bytes;
@@ -137,15 +206,7 @@ impl Recovered {
     /// Sets a damaged file aside. First its good parts become segments of their own, then its name goes: a crash in
     /// between leaves it in the journal and the next start does the same again.
     fn fence(&mut self, dir: &Path, segment: &Segment, bytes: &[u8], scan: Scan) -> Result<(), StoreError> {
-        let quarantine = dir.join("quarantine");
-        durable::make_dir(&quarantine)?;
-        let (original, quarantined) = (dir.join(segment.name()), quarantine.join(segment.name()));
-        match std::fs::hard_link(&original, &quarantined) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(StoreError::io("set aside", &original)(error));
-            }
-            _ => durable::sync_dir(&quarantine)?,
-        }
+        let quarantined = set_aside(dir, segment)?;
         let mut parts: Vec<Vec<&Frame>> = Vec::new();
         for frame in &scan.frames {
             match parts.last_mut().filter(|part| part.last().is_some_and(|last| last.head.ordinal + 1 == frame.head.ordinal)) {
@@ -159,7 +220,7 @@ impl Recovered {
             let written = self.write_part(dir, bytes, part)?;
             self.segments.insert(at, written);
         }
-        durable::remove_files(dir, &[original])?;
+        durable::remove_files(dir, &[dir.join(segment.name())])?;
         self.report.fenced.push(Fenced { quarantined, missing: scan.gaps });
         Ok(())
     }
@@ -196,8 +257,9 @@ impl Recovered {
             self.report.replay += run.last - run.first.max(next) + 1;
             next = run.last + 1;
         }
-        let promised = covered.last().map_or(0, |run| run.last).max(self.report.last_ordinal);
-        self.report.behind_state = promised < position;
+        let found = covered.last().map_or(0, |run| run.last).max(self.report.last_ordinal);
+        self.report.behind_state = found < position;
+        let promised = found.max(self.acked);
         if promised >= next {
             self.report.gaps.push(Gap { first: next, last: promised });
         }

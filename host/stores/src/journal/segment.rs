@@ -7,8 +7,10 @@
 //!
 //! Every crc covers the segment id, so that bytes of another file never pass. A group was written only after all groups
 //! before it were synced: so a frame tells, by the first ordinal of its group, that everything before that was durable.
-//! That is how a torn tail (never acknowledged, cut) is told from damage (acknowledged, fenced and reported).
+//! That is how a torn tail (never acknowledged, cut) is told from damage (acknowledged, fenced and reported). Of the last
+//! group no frame can tell; its watermark (`watermark.rs`) does.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub(super) const MAGIC: &[u8; 8] = b"ALRTJRNL";
@@ -68,6 +70,14 @@ pub(super) fn encode_header(id: u64, first: u64) -> [u8; HEADER_BYTES] {
 
 fn header_crc(header: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..HEADER_BYTES])
+}
+
+/// Makes a header say another format, as a version to come would.
+#[cfg(test)]
+pub(super) fn set_format(header: &mut [u8], format: u32) {
+    header[8..12].copy_from_slice(&format.to_le_bytes());
+    let crc = header_crc(header);
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// What a header says.
@@ -173,93 +183,109 @@ pub(super) struct Scan {
     pub sealed: bool,
     /// What was durable and cannot be read.
     pub gaps: Vec<Gap>,
-    /// Bytes that are neither a frame nor zero behind `end`: a write that the crash cut.
+    /// Some of the frames lie behind bytes that cannot be read: nobody can read this file from front to back.
+    pub holed: bool,
+    /// Bytes that are not zero behind `end`: a write that the crash cut.
     pub torn_bytes: u64,
 }
 
 /// Reads a segment. `first` is its first ordinal, `limit` the first ordinal of the segment behind it: frames from there
-/// on were written again there and do not count here.
-pub(super) fn scan(bytes: &[u8], id: u64, first: u64, limit: Option<u64>) -> Scan {
-    let mut scan = Scan { end: HEADER_BYTES.min(bytes.len()), ..Scan::default() };
+/// on were written again there and do not count here. `acked` is the last ordinal that was acknowledged for certain.
+pub(super) fn scan(bytes: &[u8], id: u64, first: u64, limit: Option<u64>, acked: u64) -> Scan {
+    let mut scan = Scan { end: HEADER_BYTES, ..Scan::default() };
     let mut next = first;
-    let done = |next: u64| limit.is_some_and(|limit| next >= limit);
-    while !done(next) {
+    let counts = |ordinal: u64| limit.is_none_or(|limit| ordinal < limit);
+    while counts(next) {
         match piece_at(bytes, scan.end, id) {
             Piece::Frame(frame) if frame.head.ordinal == next => {
                 scan.end = frame.end;
                 next += 1;
                 scan.frames.push(frame);
-                continue;
             }
             Piece::Footer(last) if last + 1 == next => {
                 scan.sealed = true;
                 scan.end += FRAME_HEAD_BYTES;
+                return scan;
+            }
+            _ => {
+                scan.look_behind_the_hole(bytes, id, next, limit, acked);
                 break;
             }
-            _ => {}
         }
-        let later = search(bytes, scan.end, id, next);
-        // Nothing behind the hole proves that the hole was ever synced: it is the tail of a write that a crash cut.
-        let Some((frame, _)) = later.as_ref().filter(|(_, durable_before)| *durable_before > next || limit.is_some()) else {
-            let footer_last = later.is_none().then(|| search_footer(bytes, scan.end, id)).flatten();
-            if let Some(last) = footer_last.filter(|last| *last >= next) {
-                scan.gaps.push(Gap { first: next, last });
-                next = last + 1;
-                scan.sealed = true;
-            }
-            break;
-        };
-        if done(frame.head.ordinal) {
-            break;
-        }
-        scan.gaps.push(Gap { first: next, last: frame.head.ordinal - 1 });
-        next = frame.head.ordinal + 1;
-        scan.end = frame.end;
-        scan.frames.push(frame.clone());
-    }
-    match limit {
-        // A sealed file holds all it ever held; what is missing behind it is not its damage.
-        Some(limit) if next < limit && !scan.sealed => scan.gaps.push(Gap { first: next, last: limit - 1 }),
-        None if !scan.sealed => scan.torn_bytes = bytes[scan.end..].iter().filter(|byte| **byte != 0).count() as u64,
-        _ => {}
     }
     scan
 }
 
-/// The next readable frame at or behind `at` whose ordinal is not below `next`, and the highest ordinal before which any
-/// frame from there on says that everything was durable.
-fn search(bytes: &[u8], at: usize, id: u64, next: u64) -> Option<(Frame, u64)> {
-    let mut found: Option<Frame> = None;
-    let mut durable_before = 0;
-    let mut at = at;
-    while at + FRAME_HEAD_BYTES <= bytes.len() {
-        let length = u32_at(bytes, at);
-        // No segment holds more records than bytes, so most accidental heads fall out before their crc is computed.
-        let plausible = length != 0 && length != FOOTER_MARK && u64_at(bytes, at + 8).wrapping_sub(next) <= bytes.len() as u64;
-        if plausible && let Piece::Frame(frame) = piece_at(bytes, at, id) {
-            durable_before = durable_before.max(frame.head.group_first);
-            at = frame.end;
-            found.get_or_insert(frame);
-        } else if length == FOOTER_MARK
-            && let Piece::Footer(last) = piece_at(bytes, at, id)
-        {
-            durable_before = durable_before.max(last + 1);
-            at += FRAME_HEAD_BYTES;
-        } else {
-            at += 8;
+impl Scan {
+    /// `next` is not where it belongs. What lies behind it is taken whole wherever it is, since id and crc say that it is
+    /// ours; what was durable once and is nowhere is a gap.
+    fn look_behind_the_hole(&mut self, bytes: &[u8], id: u64, mut next: u64, limit: Option<u64>, acked: u64) {
+        let rest = Rest::of(bytes, self.end, id, next);
+        self.sealed = rest.footer.is_some();
+        let last = limit.map_or(u64::MAX, |limit| limit - 1);
+        // A sealed file holds all it ever held; what is missing behind it is not its damage.
+        let durable = rest.footer.unwrap_or_else(|| limit.map_or(rest.durable.max(acked), |_| last)).min(last);
+        for frame in rest.frames.into_values().take_while(|frame| frame.head.ordinal <= last) {
+            let found = frame.head.ordinal;
+            if found > next {
+                // Nothing proves that this hole was ever synced: it is the tail of a write that a crash cut.
+                if next > durable {
+                    break;
+                }
+                self.gaps.push(Gap { first: next, last: found - 1 });
+            }
+            next = found + 1;
+            self.end = self.end.max(frame.end);
+            self.holed = true;
+            self.frames.push(frame);
+        }
+        if next <= durable {
+            self.gaps.push(Gap { first: next, last: durable });
+        }
+        if limit.is_none() && !self.sealed {
+            self.torn_bytes = bytes.get(self.end..).unwrap_or_default().iter().filter(|byte| **byte != 0).count() as u64;
         }
     }
-    found.map(|frame| (frame, durable_before))
 }
 
-fn search_footer(bytes: &[u8], at: usize, id: u64) -> Option<u64> {
-    (at..bytes.len()).step_by(8).find_map(|at| match bytes.get(at..at + 4) {
-        Some(mark) if mark == FOOTER_MARK.to_le_bytes() => match piece_at(bytes, at, id) {
-            Piece::Footer(last) => Some(last),
-            _ => None,
-        },
-        _ => None,
-    })
+/// What can be read behind a hole.
+#[derive(Default)]
+struct Rest {
+    /// By ordinal, from the missing one on.
+    frames: BTreeMap<u64, Frame>,
+    /// The last ordinal of which a frame says that it was durable before.
+    durable: u64,
+    /// The last ordinal that a footer names.
+    footer: Option<u64>,
+}
+
+impl Rest {
+    fn of(bytes: &[u8], mut at: usize, id: u64, next: u64) -> Rest {
+        let mut rest = Rest::default();
+        while at + FRAME_HEAD_BYTES <= bytes.len() {
+            // No segment holds more records than bytes, so most accidental heads fall out before their crc is computed.
+            let plausible = match u32_at(bytes, at) {
+                0 => false,
+                FOOTER_MARK => true,
+                _ => next.abs_diff(u64_at(bytes, at + 8)) <= bytes.len() as u64,
+            };
+            match plausible.then(|| piece_at(bytes, at, id)) {
+                Some(Piece::Frame(frame)) => {
+                    at = frame.end;
+                    rest.durable = rest.durable.max(frame.head.group_first.saturating_sub(1));
+                    if frame.head.ordinal >= next {
+                        rest.frames.entry(frame.head.ordinal).or_insert(frame);
+                    }
+                }
+                Some(Piece::Footer(last)) => {
+                    at += FRAME_HEAD_BYTES;
+                    rest.footer = rest.footer.max(Some(last));
+                }
+                _ => at += 8,
+            }
+        }
+        rest
+    }
 }
 
 #[cfg(test)]
@@ -290,7 +316,7 @@ mod tests {
         for sealed in [false, true] {
             let bytes = sample(sealed);
             assert_eq!(decode_header(&bytes), Header::Good { id: ID, first: 5 });
-            let scan = scan(&bytes, ID, 5, None);
+            let scan = scan(&bytes, ID, 5, None, 0);
             assert_eq!(ordinals(&scan), [5, 6, 7, 8, 9]);
             assert_eq!((scan.sealed, scan.gaps.len(), scan.torn_bytes, scan.end), (sealed, 0, 0, bytes.len()));
             assert_eq!(&bytes[scan.frames[2].payload.clone()], b"record 7");
@@ -300,11 +326,11 @@ mod tests {
     #[test]
     fn a_cut_at_any_byte_leaves_the_frames_before_it() {
         let bytes = sample(false);
-        let ends: Vec<usize> = scan(&bytes, ID, 5, None).frames.iter().map(|f| f.payload.end).collect();
+        let ends: Vec<usize> = scan(&bytes, ID, 5, None, 0).frames.iter().map(|f| f.payload.end).collect();
         for cut in HEADER_BYTES..bytes.len() {
             let mut torn = bytes[..cut].to_vec();
             torn.resize(bytes.len() + 64, 0);
-            let scan = scan(&torn, ID, 5, None);
+            let scan = scan(&torn, ID, 5, None, 0);
             let whole = ends.iter().filter(|end| **end <= cut).count();
             assert!(scan.frames.len() >= whole && scan.gaps.is_empty(), "cut at {cut}: {scan:?}");
             // A cut inside trailing zeros or zero bytes of the payload loses nothing; else the frame is gone.
@@ -318,7 +344,7 @@ mod tests {
         for bit in HEADER_BYTES * 8..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let scan = scan(&flipped, ID, 5, None);
+            let scan = scan(&flipped, ID, 5, None, 0);
             let lost: u64 = scan.gaps.iter().map(|gap| gap.last - gap.first + 1).sum();
             for frame in &scan.frames {
                 assert_eq!(&flipped[frame.payload.clone()], format!("record {}", frame.head.ordinal).as_bytes(), "bit {bit}");
@@ -330,25 +356,25 @@ mod tests {
     #[test]
     fn without_a_later_group_a_hole_is_a_torn_tail() {
         let mut bytes = sample(false);
-        let frames = scan(&bytes, ID, 5, None).frames;
+        let frames = scan(&bytes, ID, 5, None, 0).frames;
         bytes[frames[4].payload.start] ^= 1;
-        let scan_last = scan(&bytes, ID, 5, None);
+        let scan_last = scan(&bytes, ID, 5, None, 0);
         assert_eq!((ordinals(&scan_last), scan_last.gaps.len()), (vec![5, 6, 7, 8], 0));
         assert!(scan_last.torn_bytes > 0);
         // 7 was durable before 9's group was written.
         bytes = sample(false);
         bytes[frames[2].payload.start] ^= 1;
-        let scan = scan(&bytes, ID, 5, None);
+        let scan = scan(&bytes, ID, 5, None, 0);
         assert_eq!((ordinals(&scan), scan.gaps), (vec![5, 6, 8, 9], vec![Gap { first: 7, last: 7 }]));
     }
 
     #[test]
     fn what_the_next_segment_holds_does_not_count_here() {
         let mut bytes = sample(false);
-        let scan_limited = scan(&bytes, ID, 5, Some(9));
+        let scan_limited = scan(&bytes, ID, 5, Some(9), 0);
         assert_eq!((ordinals(&scan_limited), scan_limited.gaps.len()), (vec![5, 6, 7, 8], 0));
         let last = scan_limited.frames[3].payload.start;
         bytes[last] ^= 1;
-        assert_eq!(scan(&bytes, ID, 5, Some(9)).gaps, [Gap { first: 8, last: 8 }]);
+        assert_eq!(scan(&bytes, ID, 5, Some(9), 0).gaps, [Gap { first: 8, last: 8 }]);
     }
 }

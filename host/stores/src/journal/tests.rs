@@ -104,36 +104,6 @@ fn a_second_opening_is_refused() {
 }
 
 #[test]
-fn a_kill_at_every_byte_of_the_last_segment_loses_nothing_before_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
-    append(&journal, 1..=6);
-    let killed = copy(dir.path());
-    drop((journal, reader));
-    let bytes = std::fs::read(&segment_files(killed.path())[0]).unwrap();
-    let name = segment_files(killed.path())[0].file_name().unwrap().to_owned();
-    let id = Segment::parse_name(name.to_str().unwrap()).unwrap().1;
-    let frames = segment::scan(&bytes, id, 1, None).frames;
-    for cut in segment::HEADER_BYTES..=frames[5].end {
-        let again = tempfile::tempdir().unwrap();
-        std::fs::copy(killed.path().join("identity"), again.path().join("identity")).unwrap();
-        let mut torn = bytes.clone();
-        torn[cut..].fill(0);
-        std::fs::write(again.path().join(&name), &torn).unwrap();
-        let (journal, mut reader, report) = JournalDir::open(again.path(), small(0)).unwrap();
-        let whole = frames.iter().filter(|frame| torn[..frame.end] == bytes[..frame.end]).count() as u64;
-        assert_eq!((report.last_ordinal, report.fenced.len(), report.gaps.len()), (whole, 0, 0), "cut at {cut}");
-        assert_eq!(report.written_again, u64::from(whole > 0), "the last group, here one record, is not known to be synced");
-        append(&journal, whole + 1..=whole + 2);
-        check(&drain(&mut reader, whole + 2));
-        drop((journal, reader));
-        let (_journal, mut reader, report) = JournalDir::open(again.path(), small(0)).unwrap();
-        assert_eq!((report.last_ordinal, report.gaps.len()), (whole + 2, 0));
-        check(&drain(&mut reader, whole + 2));
-    }
-}
-
-#[test]
 fn damage_in_the_middle_is_fenced_with_the_exact_gap() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
@@ -142,7 +112,7 @@ fn damage_in_the_middle_is_fenced_with_the_exact_gap() {
     let file = segment_files(dir.path())[0].clone();
     let mut bytes = std::fs::read(&file).unwrap();
     let id = Segment::parse_name(file.file_name().unwrap().to_str().unwrap()).unwrap().1;
-    let frame = segment::scan(&bytes, id, 1, None).frames[9].clone();
+    let frame = segment::scan(&bytes, id, 1, None, 0).frames[9].clone();
     bytes[frame.payload.start + 1] ^= 0x40;
     std::fs::write(&file, &bytes).unwrap();
     let gap = Gap { first: 10, last: 10 };
@@ -167,7 +137,7 @@ fn a_crash_in_the_middle_of_fencing_is_finished_by_the_next_start() {
     let file = segment_files(dir.path())[0].clone();
     let mut bytes = std::fs::read(&file).unwrap();
     let id = Segment::parse_name(file.file_name().unwrap().to_str().unwrap()).unwrap().1;
-    let frame = segment::scan(&bytes, id, 1, None).frames[9].clone();
+    let frame = segment::scan(&bytes, id, 1, None, 0).frames[9].clone();
     bytes[frame.payload.start] ^= 1;
     std::fs::write(&file, &bytes).unwrap();
     drop(JournalDir::open(dir.path(), small(0)).unwrap());
@@ -379,23 +349,89 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
 }
 
 #[test]
-fn a_second_failure_in_a_row_stops_the_journal() {
+fn after_a_second_failure_in_a_row_the_group_is_unclear_and_the_journal_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = FaultyDisk { syncs: Failing::at(&[3]), creates: Failing::at(&[2]), ..FaultyDisk::default() };
-    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
+    let disk = FaultyDisk { syncs: Failing::at(&[3]), creates: Failing::at(&[2, 3]), ..FaultyDisk::default() };
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
     append(&journal, 1..=2);
-    let failed = wait(journal.append(body(3), None));
-    assert!(matches!(&failed, Err(PortError::Fatal(why)) if why.contains("restart")), "{failed:?}");
-    assert!(!format!("{failed:?}").contains(&dir.path().display().to_string()), "senders learn no paths: {failed:?}");
-    assert!(matches!(wait(journal.append(body(3), None)), Err(PortError::Fatal(_))));
-    assert!(journal.failure().is_some_and(|why| why.contains("input/output error")));
+    let unclear = wait(journal.append(body(33), None));
+    assert!(matches!(&unclear, Err(PortError::Unclear(why)) if why.contains("input/output error")), "{unclear:?}");
+    assert!(!format!("{unclear:?}").contains(&dir.path().display().to_string()), "senders learn no paths: {unclear:?}");
+    let killed = copy(dir.path());
+    let refused = wait(journal.append(body(34), None));
+    assert!(matches!(&refused, Err(PortError::DiskRefused(why)) if why.contains("nothing was taken")), "{refused:?}");
+    append(&journal, 3..=9);
+    check(&drain(&mut reader, 9));
+    let later = copy(dir.path());
+    drop((journal, reader));
+    assert!(!disk.used_after_failure.load(Ordering::SeqCst), "the failed file was used again");
+    for folder in [dir.path(), later.path()] {
+        let (_journal, mut reader, report) = JournalDir::open(folder, small(0)).unwrap();
+        assert_eq!((report.last_ordinal, report.gaps.len(), report.fenced.len()), (9, 0, 0));
+        check(&drain(&mut reader, 9));
+    }
+    // A kill before the next group: what is unclear may be there or not; what was acknowledged is.
+    let (_journal, mut reader, report) = JournalDir::open(killed.path(), small(0)).unwrap();
+    assert!((2..=3).contains(&report.last_ordinal) && report.gaps.is_empty());
+    check(&drain(&mut reader, report.last_ordinal)[..2]);
+}
+
+#[test]
+fn a_writer_that_panics_is_said_and_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = Arc::new(AtomicI64::new(0));
+    let clock = Clock::Custom(Box::new(move || {
+        let now = told.fetch_add(1, Ordering::SeqCst);
+        assert!(now < 2, "this panic is the test's");
+        now
+    }));
+    let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { clock, ..small(0) }).unwrap();
+    append(&journal, 1..=2);
+    for _ in 0..2 {
+        assert!(matches!(wait(journal.append(body(3), None)), Err(PortError::Fatal(why)) if why.contains("restart")));
+    }
+    yield_until("health to know it", || journal.failure().is_some_and(|why| why.contains("bug")));
     check(&drain(&mut reader, 2));
     assert!(matches!(reader.next_blocking(1), Err(PortError::Fatal(_))));
-    drop((journal, reader));
-    // What was never acknowledged may be there or not; what was, is.
-    let (_journal, mut reader, report) = JournalDir::open(dir.path(), small(0)).unwrap();
-    assert!((2..=3).contains(&report.last_ordinal) && report.gaps.is_empty());
-    check(&drain(&mut reader, report.last_ordinal));
+}
+
+#[test]
+fn a_watermark_that_fails_refuses_nobody_and_is_made_anew_with_the_next_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+    let says = || watermark::read(dir.path()).unwrap();
+    append(&journal, 1..=3);
+    assert_eq!(says(), Some(3));
+    disk.watermark_fails.store(true, Ordering::SeqCst);
+    append(&journal, 4..=100);
+    assert_eq!(says(), Some(3), "behind, and never ahead");
+    disk.watermark_fails.store(false, Ordering::SeqCst);
+    let segments = journal.counts().segment_bytes;
+    let mut last = 100;
+    while journal.counts().segment_bytes == segments || says() != Some(last) {
+        last += 1;
+        append(&journal, [last]);
+        assert!(last < 300, "no new one");
+    }
+    check(&drain(&mut reader, last));
+    assert_eq!(journal.failure(), None);
+}
+
+#[test]
+fn a_journal_at_rest_syncs_its_watermark_and_a_busy_one_once_in_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let (journal, _reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+    append(&journal, [1]);
+    yield_until("the sync at rest", || disk.watermark_syncs.load(Ordering::SeqCst) == 1);
+    let began = std::time::Instant::now();
+    let mut n = 1;
+    while disk.watermark_syncs.load(Ordering::SeqCst) == 1 {
+        n += 1;
+        append(&journal, [n]);
+        assert!(began.elapsed() < Duration::from_secs(60), "{n} groups without a sync");
+    }
 }
 
 #[test]

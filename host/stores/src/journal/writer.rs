@@ -5,6 +5,7 @@ use super::answer::Promise;
 use super::clock::Ticking;
 use super::gather::{Gathering, PAUSE, WINDOW};
 use super::segment::{self, FrameHead};
+use super::watermark::Watermark;
 use super::{Segment, Shared};
 use crate::disk::{Disk, SegmentFile};
 use alertmill_core::item::Item;
@@ -14,7 +15,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One append that waits.
 pub(super) struct Request {
@@ -52,24 +53,20 @@ pub(super) struct Writer {
     disk: Box<dyn Disk>,
     clock: Ticking,
     active: Option<Active>,
+    watermark: Watermark,
     next_ordinal: u64,
     next_id: u64,
     last_ms: i64,
     buffer: Vec<u8>,
     gathering: Gathering,
-}
-
-/// Why a group did not become durable.
-enum Failure {
-    /// Nothing was written, and this is what the senders are told; the next group may find it better.
-    NoSegment(PortError),
-    /// The group's bytes may or may not be on disk, and a second file failed as well.
-    Lost(String),
+    /// The last group was refused, and the log says so already.
+    refuses: bool,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, clock: Ticking, next_ordinal: u64, next_id: u64, last_ms: i64) -> Writer {
-        Writer { shared, disk, clock, active: None, next_ordinal, next_id, last_ms, buffer: Vec::new(), gathering: Gathering::default() }
+        let (watermark, gathering) = (Watermark::new(), Gathering::default());
+        Writer { shared, disk, clock, active: None, watermark, next_ordinal, next_id, last_ms, buffer: Vec::new(), gathering, refuses: false }
     }
 
     /// Makes the first segment, with what the last process may not have synced.
@@ -79,27 +76,40 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs until the journal is closed or has failed.
+    /// Runs until the journal is closed.
     pub fn run(mut self) {
+        let _panics = Panics(self.shared.clone());
         while let Some(group) = self.next_group() {
             match self.make_durable(&group) {
                 Ok((first, received_at_ms)) => self.hand_over(group, first, received_at_ms),
-                Err(Failure::NoSegment(error)) => group.into_iter().for_each(|request| request.promise.keep(Err(error.clone()))),
-                Err(Failure::Lost(why)) => return self.fail(group, &why),
+                Err(error) => self.refuse(group, &error),
             }
         }
         self.seal();
+        self.watermark.sync();
         self.shared.live.end("the journal is closed".into());
     }
 
     fn next_group(&mut self) -> Option<Vec<Request>> {
-        let mut queue = self.shared.append.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.watermark.is_overdue() {
+            self.watermark.sync();
+        }
+        let shared = self.shared.clone();
+        let mut queue = shared.append.lock().unwrap_or_else(PoisonError::into_inner);
         while queue.requests.is_empty() {
             if queue.closed {
                 return None;
             }
             queue.wake_at = 1;
-            queue = self.shared.append_ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = match self.watermark.rests_for() {
+                None => shared.append_ready.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    drop(queue);
+                    self.watermark.sync();
+                    shared.append.lock().unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(rest) => shared.append_ready.wait_timeout(queue, rest).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
         queue = self.gather(queue);
         let mut group = Vec::with_capacity(queue.requests.len());
@@ -132,7 +142,7 @@ impl Writer {
     }
 
     /// Gives the group's first ordinal and its time, once it is durable.
-    fn make_durable(&mut self, group: &[Request]) -> Result<(u64, i64), Failure> {
+    fn make_durable(&mut self, group: &[Request]) -> Result<(u64, i64), PortError> {
         let first = self.next_ordinal;
         let received_at_ms = self.clock.now_ms();
         let heads: Vec<(FrameHead, &[u8])> = group
@@ -149,16 +159,28 @@ impl Writer {
                 }
             }
             None => {
-                self.room_for(need).map_err(Failure::NoSegment)?;
+                self.room_for(need)?;
                 self.seal();
                 let begun = self.new_segment(first, &heads);
-                self.active = Some(begun.map_err(|why| Failure::NoSegment(PortError::DiskRefused(format!("{why}; nothing was taken"))))?);
+                self.active = Some(begun.map_err(|why| PortError::DiskRefused(format!("{why}; nothing was taken")))?);
             }
         }
         self.shared.counters.group_of(group.len() as u64, need as u64, began.elapsed().as_nanos() as u64);
         self.next_ordinal = first + group.len() as u64;
         self.last_ms = received_at_ms;
+        self.watermark.advance(self.next_ordinal - 1);
+        if std::mem::take(&mut self.refuses) {
+            tracing::warn!("{}: the journal takes records again", self.shared.dir.display());
+        }
         Ok((first, received_at_ms))
+    }
+
+    /// Said once in the log, not for each group: whoever refuses is asked again and again.
+    fn refuse(&mut self, group: Vec<Request>, error: &PortError) {
+        if !std::mem::replace(&mut self.refuses, true) {
+            tracing::error!("{}: the journal takes nothing: {error}; appends are refused until it works again", self.shared.dir.display());
+        }
+        group.into_iter().for_each(|request| request.promise.keep(Err(error.clone())));
     }
 
     fn hand_over(&mut self, group: Vec<Request>, first: u64, received_at_ms: i64) {
@@ -176,17 +198,18 @@ impl Writer {
     }
 
     /// The active file failed. The kernel may have dropped its pages and would call the next fsync a success, so it is
-    /// never written or synced again; its group is still in memory and begins a new file.
-    fn rescue(&mut self, heads: &[(FrameHead, &[u8])], error: &io::Error) -> Result<(), Failure> {
+    /// never written or synced again; its group is still in memory and begins a new file. When that fails too, nobody knows
+    /// whether the group will be there after a restart. In this process it has no ordinals: the next group begins a file
+    /// with the same ones, and in the failed file they do not count any more.
+    fn rescue(&mut self, heads: &[(FrameHead, &[u8])], error: &io::Error) -> Result<(), PortError> {
         self.shared.counters.failed_syncs.fetch_add(1, Relaxed);
-        let why = match self.active.take() {
-            Some(active) => self.shared.words("write", active.id, error),
-            None => error.to_string(),
-        };
-        tracing::error!("the last group is written again into a new segment");
+        let why = format!("cannot write a segment of the journal: {error}");
+        if let Some(failed) = self.active.take() {
+            tracing::error!("{}: segment {:016x}: {why}; the last group is written again into a new one", self.shared.dir.display(), failed.id);
+        }
         let first = heads.first().map_or(self.next_ordinal, |(head, _)| head.ordinal);
         let rescued = self.new_segment(first, heads);
-        self.active = Some(rescued.map_err(|second| Failure::Lost(format!("{why}; then {second}")))?);
+        self.active = Some(rescued.map_err(|second| PortError::Unclear(format!("{why}; then {second}")))?);
         Ok(())
     }
 
@@ -195,10 +218,8 @@ impl Writer {
         if taken + self.shared.segment_bytes.max(need as u64) <= self.shared.disk_bytes_max {
             return Ok(());
         }
-        let (dir, limit) = (self.shared.dir.display(), self.shared.disk_bytes_max);
-        let why = format!("the journal is full: {taken} bytes wait to be folded and its limit is {limit}");
-        tracing::error!("{dir}: {why}; appends are refused until some are folded, or the limit is raised");
-        Err(PortError::Full(format!("{why}; send it again a little later")))
+        let limit = self.shared.disk_bytes_max;
+        Err(PortError::Full(format!("the journal is full: {taken} bytes wait to be folded and its limit is {limit}; send it again a little later")))
     }
 
     /// A durable segment that begins with these records.
@@ -216,8 +237,10 @@ impl Writer {
         let capacity = self.shared.segment_bytes.max(offset + segment::FRAME_HEAD_BYTES as u64);
         let segment = Segment { first, id, bytes: capacity };
         let file = self.disk.create(&self.shared.dir.join(segment.name()), capacity, &self.buffer);
-        let file = file.map_err(|error| self.shared.words("create", id, &error))?;
+        // Senders hear this, and they must not learn where files are.
+        let file = file.map_err(|error| format!("cannot create a segment of the journal: {error}"))?;
         self.shared.add_segment(segment);
+        self.watermark.renew(self.disk.as_ref(), &self.shared.dir, self.next_ordinal - 1);
         Ok(Active { file, id, offset, capacity })
     }
 
@@ -232,28 +255,24 @@ impl Writer {
             Err(error) => tracing::warn!("cannot seal segment {:016x} in {}: {error}; its records are safe", active.id, self.shared.dir.display()),
         }
     }
-
-    fn fail(self, group: Vec<Request>, why: &str) {
-        let why = format!("the journal stopped: {why}; check the disk, then restart: what was acknowledged is safe");
-        tracing::error!("{why}");
-        let _ = self.shared.failed.set(why.clone());
-        let mut queue = self.shared.append.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.closed = true;
-        let waiting = std::mem::take(&mut queue.requests);
-        queue.bytes = 0;
-        drop(queue);
-        for request in group.into_iter().chain(waiting) {
-            request.promise.keep(Err(PortError::Fatal(why.clone())));
-        }
-        self.shared.live.end(why);
-    }
 }
 
-impl Shared {
-    /// Writes to the log which file it was, and gives the words for senders, who must not learn where files are.
-    fn words(&self, what: &str, id: u64, error: &io::Error) -> String {
-        tracing::error!("cannot {what} segment {id:016x} in {}: {error}", self.dir.display());
-        format!("cannot {what} a segment of the journal: {error}")
+/// A writer that panics must not look well, nor let anyone wait for it.
+struct Panics(Arc<Shared>);
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "the journal's writer panicked; this is a bug, restart: what was acknowledged is safe".to_owned();
+            let _ = self.0.failed.set(why.clone());
+            let mut queue = self.0.append.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.closed = true;
+            let waiting = std::mem::take(&mut queue.requests);
+            queue.bytes = 0;
+            drop(queue);
+            waiting.into_iter().for_each(|request| request.promise.keep(Err(PortError::Fatal(why.clone()))));
+            self.0.live.end(why);
+        }
     }
 }
 
