@@ -26,7 +26,11 @@ pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
     };
     let began = Instant::now();
     guarantees::forget(root)?;
-    step("services for the tests (a real Prometheus)", || services::prometheus().map(|_| ()))?;
+    step("services for the tests (a real Prometheus, strace, mkfs.ext4)", || {
+        services::prometheus()?;
+        services::strace()?;
+        services::mkfs_ext4().map(|_| ())
+    })?;
     step("shipped rules and the template: build again, compare with rules/dist, run their cases", || rules::build(root, true))?;
     step("rules and SDK: their own tests", || {
         cargo(&root.join("guest/rust"), &["test", "--quiet"])?;

@@ -110,7 +110,7 @@ fn open(dir: &Path, position: u64) -> ExitCode {
     match JournalDir::open(dir, options(position)) {
         Ok((journal, _reader, report)) => {
             journal.close();
-            say(&format!("{report:?}"));
+            say(&format!("found {report:?}"));
             ExitCode::SUCCESS
         }
         Err(error) => {

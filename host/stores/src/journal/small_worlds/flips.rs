@@ -61,7 +61,7 @@ fn each_bit_of_a_segment_is_seen_or_without_effect() {
                 let mut expected = (file.segment.first..=file.last()).filter(|ordinal| missing.iter().all(|gap| gap.first != *ordinal));
                 for frame in &scan.frames {
                     assert_eq!(Some(frame.head.ordinal), expected.next(), "{what}");
-                    assert!(file.bytes[frame.payload.clone()] == payload(frame.head.ordinal), "{what}");
+                    assert!(file.bytes[frame.payload.clone()] == *payload(frame.head.ordinal), "{what}");
                 }
                 assert_eq!(expected.next(), None, "{what}: silently lost");
                 let in_header = bit / 8 < segment::HEADER_BYTES;

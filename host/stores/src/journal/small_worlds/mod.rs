@@ -18,6 +18,7 @@ use alertmill_core::record::RecordBody;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// In memory where there is such a folder: these worlds are many, and none of them loses power.
 fn scratch() -> tempfile::TempDir {
@@ -48,10 +49,17 @@ impl Random {
     }
 }
 
-fn payload(ordinal: u64) -> Vec<u8> {
-    let mut payload = Vec::new();
-    record_body(ordinal, ordinal as usize % 5 + 1).encode(&mut payload);
-    payload
+/// The content of a record in all of these worlds.
+fn payload(ordinal: u64) -> &'static [u8] {
+    static PAYLOADS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let payload = |ordinal: u64| {
+            let mut payload = Vec::new();
+            record_body(ordinal, ordinal as usize % 5 + 1).encode(&mut payload);
+            payload
+        };
+        (0..2_000).map(payload).collect()
+    });
+    &PAYLOADS[ordinal as usize]
 }
 
 /// A segment as a writer leaves it, in groups of one to three records.
@@ -77,7 +85,7 @@ impl Written {
                 group_first = ordinal;
             }
             let begin = bytes.len();
-            segment::encode_frame(&mut bytes, id, FrameHead { ordinal, received_at_ms: 1_000 + ordinal as i64, group_first }, &payload);
+            segment::encode_frame(&mut bytes, id, FrameHead { ordinal, received_at_ms: 1_000 + ordinal as i64, group_first }, payload);
             frames.push(begin..bytes.len());
             ordinal += 1;
         }
@@ -143,7 +151,7 @@ fn recover_and_check(dir: &Path, acked: u64, what: &str) -> (Recovered, Vec<Gap>
     assert!((next..=acked).all(|ordinal| found.contains_key(&ordinal)), "{what}: silently lost; missing {gaps:?}, found {:?}", found.keys());
     assert!(found.keys().all(|ordinal| (1..=acked).contains(ordinal)), "{what}: nobody wrote {:?}", found.keys().next_back());
     for (ordinal, bytes) in &found {
-        assert!(*bytes == payload(*ordinal), "{what}: another record {ordinal}");
+        assert!(bytes == payload(*ordinal), "{what}: another record {ordinal}");
     }
     assert_eq!(recovered.next_ordinal, acked + 1, "{what}");
     (recovered, gaps)
