@@ -468,10 +468,13 @@ fn report(report: &JournalReport, store: &EmbeddedReport) {
         tracing::info!(bytes = report.torn_bytes, "the journal ended in the middle of a write; nothing acknowledged was in it");
     }
     for gap in &report.gaps {
-        tracing::error!(first = gap.first, last = gap.last, "journal records are lost; the damaged file is in journal/quarantine");
+        tracing::error!(first = gap.first, last = gap.last, "journal records are lost; files that were damaged are in journal/quarantine");
     }
     for fenced in &report.fenced {
         tracing::error!(file = %fenced.quarantined.display(), "a damaged journal file was set aside; what could be read of it stays");
+    }
+    if report.watermark_missing {
+        tracing::warn!("journal/watermark was not there or damaged: had the last acknowledged records been lost, this start could not know. So once after an upgrade from a version without it");
     }
     if report.behind_state {
         tracing::error!("the journal ends before the state: it was deleted, or an older copy was restored; new records go on behind the state");
