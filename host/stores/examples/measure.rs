@@ -71,13 +71,16 @@ fn journal(dir: &Path, senders: usize, per_record: usize) {
     let counts = journal.counts();
     let events = (records * per_record) as f64;
     println!(
-        "{senders:4} senders x {per_record:4} items of 1 kB: {:8.0} items/s, {:6.0} MB/s, {:5.1} us CPU an item, {:5} fdatasyncs of {:5.2} ms, {:6.1} records each",
+        "{senders:4} senders x {per_record:4} items of 1 kB: {:8.0} items/s, {:6.0} MB/s, {:5.1} us CPU an item, {:5} fdatasyncs of {:5.2} ms, {:6.1} records each; watermark {:4.1} us a group, {:3} fdatasyncs, {:4.2}% of the time",
         events / wall,
         events / wall / 1e3,
         cpu * 1e6 / events,
         counts.fdatasyncs,
         counts.sync_nanos as f64 / counts.groups as f64 / 1e6,
-        counts.records as f64 / counts.groups as f64
+        counts.records as f64 / counts.groups as f64,
+        counts.watermark_nanos as f64 / counts.groups as f64 / 1e3,
+        counts.watermark_syncs,
+        counts.watermark_nanos as f64 / 1e7 / wall,
     );
 }
 

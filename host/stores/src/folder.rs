@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub struct DataFolder;
 
 impl DataFolder {
-    /// Segment files of the journal, `identity` and `quarantine/`.
+    /// Segment files of the journal, `identity`, `watermark` and `quarantine/`.
     pub const JOURNAL: &str = "journal";
     /// Event documents.
     pub const EVENTS: &str = "events";

@@ -186,11 +186,13 @@ fn refuses_and_comes_back(server: &mut Server, sender: &mut Sender, words: &str,
     assert!(said.contains(words), "{said}");
     assert_eq!(server.get("/api/v1/alerts?limit=1").status, 200, "reads go on");
     assert_eq!(server.get("/healthz").status, 200);
+    assert_eq!(server.metrics().get("alertmill_journal_failed"), 1.0);
     assert_eq!(alarms(server), alarms_before + 1, "one alarm, not one for each request: {}", server.log());
     make_well();
     let took = sender.post_until_taken(server);
     assert!(took < BACK_WITHIN, "{took:?}");
     server.wait_ready();
+    assert_eq!(server.metrics().get("alertmill_journal_failed"), 0.0);
     took
 }
 

@@ -474,7 +474,9 @@ fn report(report: &JournalReport, store: &EmbeddedReport) {
         tracing::error!(file = %fenced.quarantined.display(), "a damaged journal file was set aside; what could be read of it stays");
     }
     if report.watermark_missing {
-        tracing::warn!("journal/watermark was not there or damaged: had the last acknowledged records been lost, this start could not know. So once after an upgrade from a version without it");
+        tracing::warn!(
+            "journal/watermark was not there or damaged: had the last acknowledged records been lost, this start could not know. So once after an upgrade from a version without it"
+        );
     }
     if report.behind_state {
         tracing::error!("the journal ends before the state: it was deleted, or an older copy was restored; new records go on behind the state");

@@ -24,7 +24,7 @@ impl JournalSnapshot {
             queue_bytes: counts.append_queue_bytes + counts.live_queue_bytes,
             segment_bytes: counts.segment_bytes,
             segment_bytes_max,
-            failed: journal.failure().is_some(),
+            failed: counts.refuses || journal.failure().is_some(),
         }
     }
 }

@@ -190,7 +190,7 @@ impl Writer<'_> {
         self.gauge("journal_queue_bytes", "Bytes that wait to be written, or in memory to be read", journal.queue_bytes)?;
         self.gauge("journal_segment_bytes", "Bytes of all segment files", journal.segment_bytes)?;
         self.gauge("journal_segment_bytes_max", "data.journal_max", journal.segment_bytes_max)?;
-        self.gauge("journal_failed", "1 when a write or sync failed and nothing more is accepted", u64::from(journal.failed))
+        self.gauge("journal_failed", "1 while the disk or data.journal_max refuses, or the journal has stopped: nothing is accepted", u64::from(journal.failed))
     }
 
     fn pipeline(&mut self, pipeline: &PipelineSnapshot) -> fmt::Result {

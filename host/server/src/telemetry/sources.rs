@@ -91,7 +91,7 @@ pub struct JournalSnapshot {
     pub segment_bytes: u64,
     /// How many they may have.
     pub segment_bytes_max: u64,
-    /// A write or sync failed: nothing more is accepted.
+    /// The disk or the journal's bound refuses, or the journal has stopped: nothing is accepted now.
     pub failed: bool,
 }
 

@@ -76,12 +76,16 @@ pub(super) struct Watermark {
     /// When the oldest and the newest ordinal that is not synced were written.
     unsynced: Option<(Instant, Instant)>,
     sync_took: Duration,
+    /// What all of it has cost so far.
+    pub spent: Duration,
+    /// How often it was synced.
+    pub syncs: u64,
 }
 
 impl Watermark {
     /// None yet; nothing is written before [`Watermark::renew`].
     pub fn new() -> Watermark {
-        Watermark { file: None, slot: 0, unsynced: None, sync_took: Duration::ZERO }
+        Watermark { file: None, slot: 0, unsynced: None, sync_took: Duration::ZERO, spent: Duration::ZERO, syncs: 0 }
     }
 
     /// Makes a new file in the place of the old one, unless there is one that works. All up to `ordinal` is durable.
@@ -97,10 +101,12 @@ impl Watermark {
     /// All up to `ordinal` is durable.
     pub fn advance(&mut self, ordinal: u64) {
         let Some(file) = &self.file else { return };
+        let began = Instant::now();
         match file.write_all_at(&encode(ordinal), (self.slot * SLOTS_APART) as u64) {
             Ok(()) => {
                 let now = Instant::now();
                 self.unsynced = Some((self.unsynced.map_or(now, |(since, _)| since), now));
+                self.spent += now - began;
             }
             Err(error) => self.failed(&error),
         }
@@ -121,7 +127,10 @@ impl Watermark {
         let (Some(file), Some(_)) = (&self.file, self.unsynced) else { return };
         let began = Instant::now();
         match file.sync_data() {
-            Ok(()) => (self.sync_took, self.unsynced, self.slot) = (began.elapsed(), None, 1 - self.slot),
+            Ok(()) => {
+                (self.sync_took, self.unsynced, self.slot) = (began.elapsed(), None, 1 - self.slot);
+                (self.spent, self.syncs) = (self.spent + self.sync_took, self.syncs + 1);
+            }
             Err(error) => self.failed(&error),
         }
     }

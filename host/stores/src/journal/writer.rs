@@ -59,14 +59,12 @@ pub(super) struct Writer {
     last_ms: i64,
     buffer: Vec<u8>,
     gathering: Gathering,
-    /// The last group was refused, and the log says so already.
-    refuses: bool,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, clock: Ticking, next_ordinal: u64, next_id: u64, last_ms: i64) -> Writer {
         let (watermark, gathering) = (Watermark::new(), Gathering::default());
-        Writer { shared, disk, clock, active: None, watermark, next_ordinal, next_id, last_ms, buffer: Vec::new(), gathering, refuses: false }
+        Writer { shared, disk, clock, active: None, watermark, next_ordinal, next_id, last_ms, buffer: Vec::new(), gathering }
     }
 
     /// Makes the first segment, with what the last process may not have synced.
@@ -169,7 +167,7 @@ impl Writer {
         self.next_ordinal = first + group.len() as u64;
         self.last_ms = received_at_ms;
         self.watermark.advance(self.next_ordinal - 1);
-        if std::mem::take(&mut self.refuses) {
+        if self.shared.counters.refuses.swap(false, Relaxed) {
             tracing::warn!("{}: the journal takes records again", self.shared.dir.display());
         }
         Ok((first, received_at_ms))
@@ -177,14 +175,17 @@ impl Writer {
 
     /// Said once in the log, not for each group: whoever refuses is asked again and again.
     fn refuse(&mut self, group: Vec<Request>, error: &PortError) {
-        if !std::mem::replace(&mut self.refuses, true) {
+        if !self.shared.counters.refuses.swap(true, Relaxed) {
             tracing::error!("{}: the journal takes nothing: {error}; appends are refused until it works again", self.shared.dir.display());
         }
         group.into_iter().for_each(|request| request.promise.keep(Err(error.clone())));
     }
 
     fn hand_over(&mut self, group: Vec<Request>, first: u64, received_at_ms: i64) {
-        self.shared.counters.last_ordinal.store(self.next_ordinal - 1, Relaxed);
+        let counters = &self.shared.counters;
+        counters.last_ordinal.store(self.next_ordinal - 1, Relaxed);
+        counters.watermark_syncs.store(self.watermark.syncs, Relaxed);
+        counters.watermark_nanos.store(self.watermark.spent.as_nanos() as u64, Relaxed);
         let mut records = Vec::with_capacity(group.len());
         for (request, ordinal) in group.into_iter().zip(first..) {
             request.promise.keep(Ok(Appended { ordinal, received_at_ms }));

@@ -128,10 +128,10 @@ fn a_hundred_thousand_flips_in_a_large_segment() {
     );
 }
 
-/// Random bits of 64 MiB, sixteen at once in a copy: each is a frame that is missing, or padding.
+/// Random bits of 64 MiB, fifty at once in a copy: each is a frame that is missing, or padding.
 fn flips_in_a_large_segment(flips: usize) -> usize {
     const LARGE: usize = 64 << 20;
-    const AT_ONCE: usize = 16;
+    const AT_ONCE: usize = 50;
     const RECORD: usize = 1_000;
     let id = 0xc1;
     let content = |ordinal: u64| {
