@@ -161,7 +161,7 @@ fn open_on(dir: &Path, options: JournalOptions, disk: Box<dyn Disk>) -> Result<(
     shared.counters.last_ordinal.store(found.report.last_ordinal, Relaxed);
     let clock = Ticking::start(options.clock, found.last_ms);
     let mut writer = Writer::new(shared.clone(), disk, clock, found.next_ordinal, found.next_id, found.last_ms);
-    writer.begin(&found.again).map_err(|why| StoreError::io("begin a segment in", dir)(std::io::Error::other(why)))?;
+    writer.begin(&found.again).map_err(StoreError::io("begin a segment in", dir))?;
     shared.drop_unsealed(found.unsealed)?;
     // Before the oldest file nothing is known, not even how much; there the reader begins with what there is.
     let oldest = shared.oldest_ordinal();

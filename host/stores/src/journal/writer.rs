@@ -68,7 +68,7 @@ impl Writer {
     }
 
     /// Makes the first segment, with what the last process may not have synced.
-    pub fn begin(&mut self, again: &[Again]) -> Result<(), String> {
+    pub fn begin(&mut self, again: &[Again]) -> io::Result<()> {
         let heads: Vec<(FrameHead, &[u8])> = again.iter().map(|record| (record.head, record.payload.as_slice())).collect();
         self.active = Some(self.new_segment(self.next_ordinal, &heads)?);
         Ok(())
@@ -160,7 +160,7 @@ impl Writer {
                 self.room_for(need)?;
                 self.seal();
                 let begun = self.new_segment(first, &heads);
-                self.active = Some(begun.map_err(|why| PortError::DiskRefused(format!("{why}; nothing was taken")))?);
+                self.active = Some(begun.map_err(|error| PortError::DiskRefused(format!("{}; nothing was taken", not_created(&error))))?);
             }
         }
         self.shared.counters.group_of(group.len() as u64, need as u64, began.elapsed().as_nanos() as u64);
@@ -210,7 +210,7 @@ impl Writer {
         }
         let first = heads.first().map_or(self.next_ordinal, |(head, _)| head.ordinal);
         let rescued = self.new_segment(first, heads);
-        self.active = Some(rescued.map_err(|second| PortError::Unclear(format!("{why}; then {second}")))?);
+        self.active = Some(rescued.map_err(|second| PortError::Unclear(format!("{why}; then {}", not_created(&second))))?);
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl Writer {
     }
 
     /// A durable segment that begins with these records.
-    fn new_segment(&mut self, first: u64, heads: &[(FrameHead, &[u8])]) -> Result<Active, String> {
+    fn new_segment(&mut self, first: u64, heads: &[(FrameHead, &[u8])]) -> io::Result<Active> {
         let id = self.next_id;
         // Also a failed attempt uses up its id, so that no two files ever share one.
         self.next_id += 1;
@@ -237,9 +237,7 @@ impl Writer {
         let offset = self.buffer.len() as u64;
         let capacity = self.shared.segment_bytes.max(offset + segment::FRAME_HEAD_BYTES as u64);
         let segment = Segment { first, id, bytes: capacity };
-        let file = self.disk.create(&self.shared.dir.join(segment.name()), capacity, &self.buffer);
-        // Senders hear this, and they must not learn where files are.
-        let file = file.map_err(|error| format!("cannot create a segment of the journal: {error}"))?;
+        let file = self.disk.create(&self.shared.dir.join(segment.name()), capacity, &self.buffer)?;
         self.shared.add_segment(segment);
         self.watermark.renew(self.disk.as_ref(), &self.shared.dir, self.next_ordinal - 1);
         Ok(Active { file, id, offset, capacity })
@@ -256,6 +254,11 @@ impl Writer {
             Err(error) => tracing::warn!("cannot seal segment {:016x} in {}: {error}; its records are safe", active.id, self.shared.dir.display()),
         }
     }
+}
+
+/// For senders, who must not learn where files are.
+fn not_created(error: &io::Error) -> String {
+    format!("cannot create a segment of the journal: {error}")
 }
 
 /// A writer that panics must not look well, nor let anyone wait for it.

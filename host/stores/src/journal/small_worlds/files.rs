@@ -53,7 +53,7 @@ fn each_kind_of_lost_or_mistaken_file_is_reported_exactly() {
         try_it(&what, zeroed, |files| gap(files[i].segment.first + whole(files), files[i].last()), 1);
         let what = format!("file {i} goes on with garbage");
         let longer = |dir: &Path, files: &[Written]| {
-            let garbage: Vec<u8> = (0..10_000u32).map(|n| (n * n >> 3) as u8).collect();
+            let garbage: Vec<u8> = (0..10_000u32).map(|n| ((n * n) >> 3) as u8).collect();
             std::fs::write(path(dir, &files[i]), [files[i].bytes.clone(), garbage].concat()).unwrap();
         };
         let report = try_it(&what, longer, nothing, 0);

@@ -174,7 +174,7 @@ fn flips_in_a_large_segment(flips: usize) -> usize {
                 assert!((gap.first, gap.last) == (expected, last) && (gap.first..=gap.last).all(hit), "{gap:?} of {bits:?}");
                 expected = last + 1;
             }
-            assert!(expected == last + 1 && gaps.next().is_none() && is_damaged == !scan.gaps.is_empty(), "{:?} of {bits:?}", scan.gaps);
+            assert!(expected == last + 1 && gaps.next().is_none() && is_damaged != scan.gaps.is_empty(), "{:?} of {bits:?}", scan.gaps);
             bits.iter().for_each(|bit| bytes[bit / 8] ^= 1 << (bit % 8));
         }
     });
