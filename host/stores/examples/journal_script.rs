@@ -152,6 +152,8 @@ fn shown(body: &RecordBody) -> String {
         }
         RecordBody::Clock => "clock".to_owned(),
         RecordBody::Start { version } => format!("start {version}"),
+        // In no fixture yet; one that holds it wants words of its own here.
+        RecordBody::Command(_) => "command".to_owned(),
     }
 }
 
