@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const HELP: &str = "--seeds N, --from SEED, --jobs THREADS, --plant BUG (`--plant list` names them), and to replay a smaller run --senders A,B, \
-                    --events N, --only-faults KIND,.. (`--only-faults list` names them, `none` is none), --faults-max N";
+                    --events N, --only-faults KIND,.. (`--only-faults list` names them, `none` is none), --faults-max N, --weather-of SEED";
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -23,6 +23,7 @@ struct Options {
     events: Option<u64>,
     kinds: Option<Kinds>,
     faults_max: Option<u64>,
+    weather_of: Option<u64>,
 }
 
 impl Options {
@@ -36,6 +37,7 @@ impl Options {
                 "--from" => options.from = number()?,
                 "--jobs" => options.jobs = Some(number()?.max(1) as usize),
                 "--events" => options.events = Some(number()?),
+                "--weather-of" => options.weather_of = Some(number()?),
                 "--faults-max" => options.faults_max = Some(number()?),
                 "--senders" => options.senders = Some(senders(&value)?),
                 "--only-faults" => options.kinds = Some(kinds(&value)?),
@@ -51,7 +53,8 @@ impl Options {
     }
 
     fn setup(&self, seed: u64) -> Setup {
-        let mut setup = Setup::of_seed(seed, self.plant);
+        let setup = Setup::of_seed(seed, self.plant);
+        let mut setup = self.weather_of.map_or(setup, |other| setup.in_weather_of(other));
         setup.load = Load { senders: self.senders.unwrap_or(setup.load.senders), events: self.events.unwrap_or(setup.load.events) };
         setup.kinds = self.kinds.unwrap_or(setup.kinds);
         setup.faults_max = self.faults_max.unwrap_or(setup.faults_max);
@@ -60,7 +63,12 @@ impl Options {
 
     /// Whether nothing is left out and no bug planted.
     fn is_whole(&self) -> bool {
-        self.plant.is_none() && self.senders.is_none() && self.events.is_none() && self.kinds.is_none() && self.faults_max.is_none()
+        self.plant.is_none()
+            && self.senders.is_none()
+            && self.events.is_none()
+            && self.kinds.is_none()
+            && self.faults_max.is_none()
+            && self.weather_of.is_none()
     }
 }
 
@@ -169,7 +177,7 @@ fn report(options: &Options, seeds: u64, failures: &[(u64, Failure)]) {
     }
     // Shrinking takes a while; one tells enough.
     if let Some((seed, failure)) = own.first().or(others.first()) {
-        let (setup, failure) = shrink(*seed, options.setup(*seed), failure.clone());
-        println!("shrunk to: {failure}\n  replay: {}", replay_line(*seed, &setup));
+        let (seed, setup, failure) = shrink(*seed, options.setup(*seed), failure.clone());
+        println!("shrunk to: {failure}\n  replay: {}", replay_line(seed, &setup));
     }
 }

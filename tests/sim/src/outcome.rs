@@ -14,6 +14,8 @@ macro_rules! figures {
             pub trace: u64,
             /// Faults by kind, with what followed from them.
             pub injected: Injected,
+            /// How often faults of each kind could have happened.
+            pub chances: Injected,
             /// Checks by promise.
             pub checked: Checked,
             $(pub $name: u64,)*
@@ -23,6 +25,7 @@ macro_rules! figures {
             /// Adds the figures of another run.
             pub fn add(&mut self, other: &Outcome) {
                 self.injected.add_all(&other.injected);
+                self.chances.add_all(&other.chances);
                 self.checked.add_all(&other.checked);
                 $(self.$name += other.$name;)*
             }
@@ -47,6 +50,7 @@ impl Outcome {
         let mut outcome = Outcome {
             trace: state.trace.value(),
             injected: state.injected,
+            chances: state.chances,
             checked: state.checked,
             calls: state.calls,
             steps: state.steps,

@@ -38,6 +38,7 @@ plants! {
     UnlinkBeforeSync "unlink-before-sync" I1 "Segments are removed behind the state's position, synced or not."
     SkippedSave "skipped-save" I1 "The store saves all of a commit but its events and dead letters."
     LostRecordOnReplay "lost-record-on-replay" I1 "The journal's reader takes a record for nothing after a restart."
+    TrustedTail "trusted-tail" I1 "A start takes what it finds at the journal's end for durable, and does not write it again."
     DoubleCount "double-count" I2 "After a crash the store has the last commit's rows and the position before it."
     DroppedUidMemory "dropped-uid-memory" I2 "The uids that the store knows are gone after a restart."
     ForgottenAlert "forgotten-alert" I3 "The store does not give back one of the open alerts."

@@ -40,6 +40,9 @@ pub fn restart(world: &World) -> Result<(), Failure> {
 /// What was not synced is lost in part when the power goes, and after a failed sync; a kill leaves it in the kernel's
 /// cache, unless it hit the write itself.
 fn lose(state: &mut State, lost_power: bool) {
+    if lost_power {
+        state.disk.journal.lose_never_synced();
+    }
     let is_cut = lost_power || state.life.journal_stopped || state.rng.chance(30);
     if is_cut {
         let may_tear = state.may(FaultKind::TornWrite);

@@ -61,6 +61,8 @@ impl Bounds {
 /// All of a run but its seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setup {
+    /// The seed that weather and bounds were drawn from.
+    pub weather_of: u64,
     pub weather: Weather,
     pub load: Load,
     pub bounds: Bounds,
@@ -72,9 +74,14 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// With the weather and the bounds of another seed.
+    pub fn in_weather_of(self, seed: u64) -> Setup {
+        Setup { weather_of: seed, weather: Weather::of_seed(seed), bounds: Bounds::of_seed(seed), ..self }
+    }
+
     /// What CI runs for a seed.
     pub fn of_seed(seed: u64, plant: Option<Plant>) -> Setup {
         let (weather, load, bounds) = (Weather::of_seed(seed), Load::of_seed(seed), Bounds::of_seed(seed));
-        Setup { weather, load, bounds, kinds: Kinds::ALL, faults_max: u64::MAX, plant }
+        Setup { weather_of: seed, weather, load, bounds, kinds: Kinds::ALL, faults_max: u64::MAX, plant }
     }
 }

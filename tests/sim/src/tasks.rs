@@ -30,7 +30,10 @@ pub async fn boot(world: &World) {
     let state = &mut *guard;
     // Into a segment of this process, in which there is room for its start.
     state.disk.journal.begin_segment();
-    state.disk.journal.sync();
+    match state.setup.plant {
+        Some(Plant::TrustedTail) => state.disk.journal.trust_cache(),
+        _ => state.disk.journal.sync(),
+    }
     let floor_ms = state.disk.journal.last_ms().max(state.disk.tables.received_at_ms);
     state.clocks.start_journal(floor_ms);
 }

@@ -53,6 +53,8 @@ pub struct Weather {
     /// Milliseconds between a commit and the sync of the state.
     pub checkpoint_after_ms: u64,
     pub away: Option<Away>,
+    /// One fault and no other: this kind, when it can happen for the so-manieth time, counted from 1.
+    pub once: Option<(FaultKind, u64)>,
 }
 
 impl Weather {
@@ -64,6 +66,7 @@ impl Weather {
         power_loss_percent: 50,
         checkpoint_after_ms: 50,
         away: None,
+        once: None,
     };
 
     /// The weather of a seed.

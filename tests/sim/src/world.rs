@@ -44,6 +44,8 @@ pub struct State {
     pub crashes: u64,
     pub merged: u64,
     pub injected: Injected,
+    /// How often each could have happened.
+    pub chances: Injected,
     /// Those of them that chance wanted.
     pub faults: u64,
     pub checked: Checked,
@@ -81,7 +83,9 @@ impl State {
     pub fn rolls(&mut self, kind: FaultKind) -> bool {
         // Always drawn, so that a run with fewer kinds is the same up to the first one that it leaves out.
         let drawn = self.rng.per_mille(self.setup.weather.rate(kind));
-        drawn && self.may(kind)
+        self.chances.count(kind);
+        let planned = self.setup.weather.once == Some((kind, self.chances.of(kind)));
+        (drawn || planned) && self.may(kind)
     }
 
     /// Whether a fault of this kind happens now.
@@ -161,6 +165,7 @@ impl World {
             crashes: 0,
             merged: 0,
             injected: Injected::default(),
+            chances: Injected::default(),
             faults: 0,
             checked: Checked::default(),
             trace: Trace::new(),

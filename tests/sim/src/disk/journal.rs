@@ -52,6 +52,8 @@ pub struct JournalDisk {
     segments: VecDeque<u64>,
     /// Written, not synced.
     pub cached: Vec<DiskRecord>,
+    /// From this ordinal on some were taken for durable and never synced; only a planted bug does it.
+    never_synced: Option<u64>,
 }
 
 impl JournalDisk {
@@ -94,6 +96,23 @@ impl JournalDisk {
             self.begin_segment();
         }
         self.records.append(&mut self.cached);
+    }
+
+    /// The planted bug: what is in the cache is taken for durable.
+    pub fn trust_cache(&mut self) {
+        let first = self.next_ordinal();
+        if !self.cached.is_empty() {
+            self.never_synced.get_or_insert(first);
+        }
+        self.sync();
+    }
+
+    /// The power fails. Nothing is read behind a hole.
+    pub fn lose_never_synced(&mut self) {
+        if let Some(first) = self.never_synced.take() {
+            self.records.truncate(first as usize - 1);
+            self.segments.retain(|begins| *begins <= first);
+        }
     }
 
     /// How many of the oldest segments hold nothing behind `position`; the one that is written to always stays.
