@@ -45,6 +45,16 @@ pub enum StoreError {
         /// The last one known here.
         known: u32,
     },
+    /// A version that was never released wrote the file.
+    #[error("{} has format {found}, of a version that was never released; this one writes {known}: move the data folder away and begin anew", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The one known here.
+        known: u32,
+    },
     /// SQLite refused a statement.
     #[error("{}: cannot {what}: {source}", path.display())]
     Sqlite {

@@ -447,12 +447,20 @@ fn a_damaged_or_newer_database_is_named_with_a_remedy() {
     std::fs::write(dir.path().join("state.sqlite"), vec![7; 8192]).unwrap();
     let error = EmbeddedStore::open(dir.path()).err().unwrap();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    assert!(error.to_string().contains("state.sqlite") && error.to_string().contains("restore a copy"), "{error}");
+    assert!(error.to_string().contains("state.sqlite") && error.to_string().contains("quarantine"), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = EmbeddedStore::open(dir.path()).unwrap();
     store.connection.pragma_update(None, "user_version", 99).unwrap();
     drop(store);
-    assert!(matches!(EmbeddedStore::open(dir.path()).err().unwrap(), StoreError::Newer { found: 99, .. }));
+    let error = EmbeddedStore::open(dir.path()).err().unwrap();
+    assert!(matches!(&error, StoreError::Damaged { what, .. } if what.contains("head says version 99")), "its rows are this version's: {error}");
+    let connection = Connection::open(dir.path().join("state.sqlite")).unwrap();
+    connection.execute_batch("UPDATE position SET sum = 1; UPDATE position_copy SET sum = 1").unwrap();
+    for (version, is_newer) in [(99, true), (1, false)] {
+        connection.pragma_update(None, "user_version", version).unwrap();
+        let error = EmbeddedStore::open(dir.path()).err().unwrap();
+        assert!(matches!(error, StoreError::Newer { found: 99, .. }) == is_newer && matches!(error, StoreError::Older { found: 1, .. }) != is_newer);
+    }
 }
 
 #[test]

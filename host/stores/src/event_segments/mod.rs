@@ -5,7 +5,8 @@
 //! that never was: it is cut when the files are opened. A row is found by its place, never by search.
 //!
 //! File `NNNNNNNNNN.events`, little endian: magic, format u32, number u32; then rows: length u32, crc u32, uid, seconds
-//! until which the uid is known i64, index time i64 (s), document.
+//! until which the uid is known i64, index time i64 (s), document. The crc covers the row's place too, so that a row, block
+//! or file that lies where another belongs never passes for it.
 
 mod read;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 const MAGIC: &[u8; 8] = b"ALRTEVNT";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 pub(crate) const HEADER_BYTES: u32 = 16;
 pub(crate) const ROW_HEAD_BYTES: usize = 40;
 const SUFFIX: &str = ".events";
@@ -122,9 +123,11 @@ impl EventSegments {
             self.begin_segment()?;
         }
         self.day = day;
+        self.place_rows(&offsets);
         if let Err(error) = self.write_and_sync() {
             self.give_up(&error);
             self.begin_segment()?;
+            self.place_rows(&offsets);
             if let Err(error) = self.write_and_sync() {
                 self.give_up(&error);
                 return Err(StoreError::io("write", &path_of(&self.dir, self.end.segment))(error));
@@ -133,6 +136,17 @@ impl EventSegments {
         let EventPlace { segment, offset } = self.end;
         self.end.offset += self.buffer.len() as u32;
         Ok(offsets.into_iter().map(|at| EventPlace { segment, offset: offset + at }).collect())
+    }
+
+    /// Writes the checksums of the buffer's rows, which lie at `offsets` in it, for the place where they will be written.
+    fn place_rows(&mut self, offsets: &[u32]) {
+        let ends = offsets.iter().skip(1).map(|at| *at as usize).chain([self.buffer.len()]);
+        for (at, end) in offsets.iter().zip(ends).collect::<Vec<_>>() {
+            let place = EventPlace { segment: self.end.segment, offset: self.end.offset + at };
+            let row = &mut self.buffer[*at as usize..end];
+            let crc = row_crc(place, row);
+            row[4..8].copy_from_slice(&crc.to_le_bytes());
+        }
     }
 
     fn write_and_sync(&self) -> io::Result<()> {
@@ -202,19 +216,20 @@ fn header(number: u32) -> [u8; HEADER_BYTES as usize] {
 }
 
 fn encode_row(out: &mut Vec<u8>, event: &StoredEvent, document: &[u8]) {
-    let at = out.len();
     out.extend_from_slice(&(document.len() as u32).to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&event.uid.0);
     out.extend_from_slice(&event.known_until_s.to_le_bytes());
     out.extend_from_slice(&event.index_time_s.to_le_bytes());
     out.extend_from_slice(document);
-    let crc = row_crc(&out[at..]);
-    out[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn row_crc(row: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&row[..4]), &row[8..])
+fn row_crc(place: EventPlace, row: &[u8]) -> u32 {
+    let mut start = [0; 12];
+    start[..4].copy_from_slice(&place.segment.to_le_bytes());
+    start[4..8].copy_from_slice(&place.offset.to_le_bytes());
+    start[8..].copy_from_slice(&row[..4]);
+    crc32c::crc32c_append(crc32c::crc32c(&start), &row[8..])
 }
 
 fn path_of(dir: &Path, number: u32) -> PathBuf {

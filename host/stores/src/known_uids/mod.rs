@@ -219,7 +219,7 @@ impl UidIndex {
                 if run.may_hold(*key) {
                     self.page_reads += 1;
                     let found = run.holds(*key);
-                    *known = found.map_err(|error| PortError::Unavailable(format!("cannot read {}: {error}; check the disk", run.path.display())))?;
+                    *known = found.map_err(|error| unreadable(&run.path, &error))?;
                 }
             }
         }
@@ -248,6 +248,14 @@ impl UidIndex {
     pub fn settle(&mut self) {
         self.worker.wait();
         self.collect();
+    }
+}
+
+/// A page that went bad stays so; the next start reads the uids of its file again from the event files.
+fn unreadable(path: &Path, error: &std::io::Error) -> PortError {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => PortError::Fatal(format!("{}: {error}; restart: the start makes it anew from the event files", path.display())),
+        _ => PortError::Unavailable(format!("cannot read {}: {error}; check the disk", path.display())),
     }
 }
 
