@@ -38,7 +38,7 @@ fn structure(connection: &Connection) -> Vec<String> {
     }
 }
 
-type CheckRow = fn(&Row<'_>) -> rusqlite::Result<()>;
+pub(super) type CheckRow = fn(&Row<'_>) -> rusqlite::Result<()>;
 
 /// Tables whose rows have checksums, the columns that are read, and how a row is checked.
 const TABLES: [(&str, &str, CheckRow); 6] = [

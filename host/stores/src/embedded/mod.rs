@@ -8,8 +8,10 @@ mod check;
 mod checkpoint;
 mod checksum;
 mod commit;
+pub(crate) mod copy;
 mod dead_letters;
 mod event_list;
+pub(crate) mod fence;
 mod logs;
 mod outbox;
 mod position;
@@ -21,8 +23,10 @@ mod tests;
 
 pub use checkpoint::{Checkpointer, SyncedPosition};
 pub use dead_letters::DeadLetterRow;
+pub use fence::FenceReport;
 pub use logs::AlertLog;
 pub use read::{AlertCount, AlertEvent, AlertFilter, AlertRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert};
+pub use retention::Pages;
 
 use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace, EventReader, EventSegments};
@@ -127,7 +131,18 @@ impl EmbeddedStore {
     pub fn open_with(dir: &Path, options: EmbeddedOptions) -> Result<(EmbeddedStore, Restored), StoreError> {
         durable::make_dir(dir)?;
         let path = dir.join("state.sqlite");
+        if fence::has_damaged_head(&path) {
+            return Err(check::damaged(&path, &["its head is not that of a state".to_owned()]));
+        }
+        // Its log may have lost what was moved into the database already: then the two are not of one time.
+        let without_log = fence::position_without_log(&path);
         let connection = open_database(&path, options.cache_bytes)?;
+        if let (Some(moved), Ok(row)) = (without_log, position::read(&connection))
+            && moved > row.ordinal
+        {
+            let finding = format!("its log ends at position {}, and the database has rows of {moved}", row.ordinal);
+            return Err(check::damaged(&path, &[finding]));
+        }
         whole_check(&connection, &path, options.check_bytes_max)?;
         let (restored, end, open) = restore(&connection).map_err(sqlite_error("read", &path))?;
         // What was suspected is not there.
@@ -261,6 +276,11 @@ pub(crate) fn status_number(status: Status) -> u8 {
     }
 }
 
+/// As the head of the file says; a damaged one says anything.
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).map(|version| version as u32)
+}
+
 fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(path).map_err(sqlite_error("open", path))?;
     let private = std::fs::Permissions::from_mode(0o600);
@@ -274,15 +294,19 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
         connection.pragma_update(None, "cache_size", -((cache_bytes / 1024) as i64))?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.set_prepared_statement_cache_capacity(32);
-        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let version = version(connection)?;
         if version == 0 {
+            let tables: u64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+            if tables > 0 {
+                return Err(checksum::damaged("the version, which is 0 although there are tables,".to_owned()));
+            }
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;
             position::write(&transaction, &PositionRow::default())?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             transaction.commit()?;
         }
-        connection.pragma_query_value(None, "user_version", |row| row.get(0))
+        self::version(connection)
     };
     let found = prepare(&mut connection).map_err(sqlite_error("prepare", path))?;
     if found != SCHEMA_VERSION {

@@ -90,7 +90,7 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
     Ok(recovered)
 }
 
-fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
+pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
     let mut found = Vec::new();
     for name in durable::names_with_suffix(dir, Segment::SUFFIX)? {
         let path = dir.join(&name);
