@@ -276,14 +276,15 @@ pub(super) fn has_damaged_head(path: &Path) -> bool {
         return path.metadata().is_ok_and(|found| found.len() > 0);
     }
     let is_version = |byte: u8| byte == 1 || byte == 2;
+    let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let is_whole = &head[..16] == b"SQLite format 3\0"
         && head[16..18] == (PAGE_BYTES as u16).to_be_bytes()
         && is_version(head[18])
         && is_version(head[19])
         && head[20..24] == [0, 64, 32, 32]
-        && [[0, 0, 0, 4], [0; 4]].contains(&[head[44], head[45], head[46], head[47]])
         && head[52..56] == [0; 4]
-        && head[56..60] == 1u32.to_be_bytes();
+        // Schema format and encoding; a process that was killed before it made the tables left neither.
+        && [(4, 1), (0, 0)].contains(&(number(44), number(56)));
     !is_whole
 }
 
@@ -364,8 +365,12 @@ fn take_rows(old: &Connection, new: &Connection, report: &mut FenceReport) -> ru
                     }
                     if let Err(why) = check(row) {
                         match (table, row.get::<_, u64>(0)) {
-                            ("logs" | "alert_events", Ok(seq)) => drop(lost_parts.insert(seq)),
-                            ("alerts", Ok(seq)) => drop(named.entry(seq).or_insert(None)),
+                            ("logs" | "alert_events", Ok(seq)) => {
+                                lost_parts.insert(seq);
+                            }
+                            ("alerts", Ok(seq)) => {
+                                named.entry(seq).or_insert(None);
+                            }
                             _ => note(&mut report.lost_rows, format!("{table}: {why}")),
                         }
                         continue;
