@@ -5,10 +5,10 @@ use alertmill_e2e::{Server, Site, binary, event, now_s, view};
 use serde_json::Value;
 use std::process::Command;
 
-fn with_events(site: &Site) -> Server {
+fn with_events(site: &Site, start: u64) -> Server {
     let mut server = site.start();
     for round in 0..5 {
-        let events: Vec<Value> = (0..40).map(|i| event(&format!("r{round}-{i}"), "Damaged", &format!("h{i}"), now_s() - 60 + round, "ABNORMAL")).collect();
+        let events: Vec<Value> = (0..40).map(|i| event(&format!("r{round}-{i}"), "Damaged", &format!("h{i}"), start + round, "ABNORMAL")).collect();
         server.post_events(&events);
     }
     server.wait_folded();
@@ -18,7 +18,8 @@ fn with_events(site: &Site) -> Server {
 #[test]
 fn a_damaged_state_is_made_again_from_the_journal() {
     let site = Site::new().set("DATA__JOURNAL_KEEP", "4GiB").rule("10-says.wasm", "test/says", "");
-    let mut server = with_events(&site);
+    let start = now_s() - 60;
+    let mut server = with_events(&site, start);
     let before = view::documents(&mut server);
     assert!(server.stop().0.success());
     let state = site.data_dir().join("state.sqlite");
@@ -44,7 +45,7 @@ fn a_damaged_state_is_made_again_from_the_journal() {
     assert!(output.status.success() && said.0.contains("retention.state_size=") && said.1.contains("damaged files were set aside"), "{said:?}");
     // Everything sent again is known.
     assert!(server.stop().0.success());
-    let mut server = with_events(&site);
+    let mut server = with_events(&site, start);
     assert_eq!(view::documents(&mut server), before);
     assert_eq!(server.log().matches("the state was damaged").count(), 1, "it is made again once");
 }
@@ -52,7 +53,8 @@ fn a_damaged_state_is_made_again_from_the_journal() {
 #[test]
 fn what_the_journal_no_longer_has_is_taken_over_or_named() {
     let site = Site::new().set("DATA__JOURNAL_SEGMENT", "1MiB");
-    let mut server = with_events(&site);
+    let start = now_s() - 60;
+    let mut server = with_events(&site, start);
     let before = view::documents(&mut server);
     assert!(server.stop().0.success());
     // As after long years: the first records are gone.
