@@ -45,6 +45,22 @@ pub enum StoreError {
         /// The last one known here.
         known: u32,
     },
+    /// A version that was never released wrote the file.
+    #[error("{} has format {found}, of a version that was never released; this one writes {known}: move the data folder away and begin anew", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The one known here.
+        known: u32,
+    },
+    /// A restore into the folder was cut off.
+    #[error("{} is not a whole data folder: a restore into it was cut off; remove it and restore again", path.display())]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
     /// SQLite refused a statement.
     #[error("{}: cannot {what}: {source}", path.display())]
     Sqlite {
@@ -101,6 +117,11 @@ fn make_dir_with(path: &Path, sync: &dyn Fn(&Path) -> Result<(), StoreError>) ->
         made => made.map_err(StoreError::io("create folder", path))?,
     }
     sync(parent)
+}
+
+/// The folder that a path's name is in.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Syncs a folder, so that names made or removed in it stay so.

@@ -1,8 +1,9 @@
 //! The data folder: which store lies where in it, and opening all of them in the only right order. The state comes first:
 //! it says behind which position the journal is to be replayed.
 
+use crate::backup;
 use crate::durable::{self, FolderLock, StoreError};
-use crate::embedded::{EmbeddedOptions, EmbeddedReport, EmbeddedStore};
+use crate::embedded::{EmbeddedOptions, EmbeddedReport, EmbeddedStore, FenceReport, fence};
 use crate::journal::{JournalDir, JournalHandle, JournalOptions, JournalReader, JournalReport};
 use crate::modules::ModuleFiles;
 use alertmill_core::ports::Restored;
@@ -29,12 +30,26 @@ impl DataFolder {
     pub fn open(dir: &Path, options: FolderOptions) -> Result<OpenFolder, StoreError> {
         durable::make_dir(dir)?;
         let lock = FolderLock::take(&dir.join(DataFolder::LOCK))?;
+        backup::refuse_unfinished(dir)?;
+        backup::remove_leftovers(dir)?;
         let modules = ModuleFiles::open(&dir.join(DataFolder::MODULES))?;
-        let (store, restored) = EmbeddedStore::open_with(dir, options.embedded)?;
+        let mut fenced: Vec<FenceReport> = fence::resume(dir)?.into_iter().collect();
+        if let Some(finding) = fence::is_missing(dir)? {
+            fenced.push(fence::fence(dir, vec![finding])?);
+        }
+        let opened = match EmbeddedStore::open_with(dir, options.embedded.clone()) {
+            // Once: what was just made and cannot be opened is another fault.
+            Err(StoreError::Damaged { path, what, .. }) if path == dir.join(DataFolder::STATE) => {
+                fenced.push(fence::fence(dir, vec![what])?);
+                EmbeddedStore::open_with(dir, options.embedded)
+            }
+            other => other,
+        };
+        let (store, restored) = opened?;
         let journal = JournalOptions { position: restored.position, position_ms: restored.received_at_ms, ..options.journal };
         let (journal, records, journal_report) = JournalDir::open(&dir.join(DataFolder::JOURNAL), journal)?;
         let store_report = store.report().clone();
-        Ok(OpenFolder { dir: dir.to_path_buf(), journal, records, journal_report, store, restored, store_report, modules, lock })
+        Ok(OpenFolder { dir: dir.to_path_buf(), journal, records, journal_report, store, restored, store_report, modules, fenced, lock })
     }
 }
 
@@ -65,6 +80,8 @@ pub struct OpenFolder {
     pub store_report: EmbeddedReport,
     /// Modules and tables.
     pub modules: ModuleFiles,
+    /// Damaged states that this start set aside, and what came of each.
+    pub fenced: Vec<FenceReport>,
     /// Keep it as long as any of them is used.
     pub lock: FolderLock,
 }

@@ -5,10 +5,13 @@
 //! - [`known_uids`]: which events were counted, flat in cost at tens of millions;
 //! - [`embedded`]: SQLite, the state and everything that is searched;
 //! - [`modules`]: rule modules and tables by digest;
-//! - [`folder`]: all of them in one data folder.
+//! - [`folder`]: all of them in one data folder;
+//! - [`quarantine`]: damaged files that were set aside;
+//! - [`backup`]: a consistent copy of a data folder, and a data folder from it.
 //!
 //! No tokio here: the journal has one thread of its own, and answers through plain futures.
 
+pub mod backup;
 mod disk;
 pub mod durable;
 pub mod embedded;
@@ -19,6 +22,7 @@ pub mod known_uids;
 pub mod modules;
 #[cfg(any(test, feature = "test-suite"))]
 pub mod port_suite;
+pub mod quarantine;
 
 pub use durable::StoreError;
 pub use embedded::{EmbeddedReader, EmbeddedStore, SyncedPosition};

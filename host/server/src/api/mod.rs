@@ -2,6 +2,7 @@
 
 mod alerts;
 mod answer;
+pub mod backups;
 mod commands;
 pub mod cursor;
 mod dead_letters;
@@ -11,6 +12,7 @@ mod pipeline;
 pub mod query;
 pub mod reads;
 mod rules;
+pub mod storage;
 mod system;
 #[cfg(test)]
 mod tests;

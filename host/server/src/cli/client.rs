@@ -4,6 +4,7 @@ use super::exit::{Exit, Failure};
 use crate::http::ProblemCode;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::{Method, Request, Uri, header};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -90,6 +91,21 @@ impl Client {
         self.send(Method::POST, path, headers, body).await
     }
 
+    /// One request without a body, whose answer is read as it comes and may take any time. It must succeed.
+    pub async fn open(&self, method: Method, path: &str) -> Result<Incoming, Failure> {
+        self.check_address()?;
+        let url = format!("{}{path}", self.base);
+        let request = Request::builder().method(method).uri(&url).header(header::USER_AGENT, concat!("alertmill/", env!("CARGO_PKG_VERSION")));
+        let request = request.body(Full::default()).map_err(|e| Failure::new(Exit::Usage, format!("{url:?} cannot be asked: {e}")))?;
+        let response = self.http.request(request).await.map_err(|e| self.unreachable(&causes(&e)))?;
+        let status = response.status().as_u16();
+        if (200..300).contains(&status) {
+            return Ok(response.into_body());
+        }
+        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await.map_err(|e| self.unreachable(&format!("the answer broke off: {e}")))?;
+        Err(Answer { status, body: body.to_bytes(), may_be_done: false, retry_after: None }.failure(path))
+    }
+
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, Failure> {
         self.check_address()?;
         let (mut attempt, mut may_be_done) = (1, false);
@@ -152,6 +168,7 @@ impl Answer {
     pub fn failure(&self, path: &str) -> Failure {
         let exit = Exit::of_status(self.status);
         match serde_json::from_slice::<ProblemBody>(&self.body) {
+            Ok(problem) if problem.code == ProblemCode::Damaged.as_str() => Failure::new(Exit::No, problem.detail),
             Ok(problem) => Failure::new(exit, format!("{} ({}, HTTP {})", problem.detail, problem.code, self.status)),
             Err(_) => Failure::new(exit, format!("{path} answered HTTP {}; is it an Alertmill server?", self.status)),
         }

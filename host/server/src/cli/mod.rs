@@ -1,6 +1,7 @@
 //! The command line. Data goes to stdout, everything else to stderr; how a command ends is one of [`Exit`].
 
 mod alert;
+mod backup;
 mod check;
 pub(crate) mod client;
 mod dlq;
@@ -8,6 +9,7 @@ mod event;
 pub(crate) mod exit;
 mod operate;
 mod output;
+mod pipeline;
 mod rule;
 mod serve;
 
@@ -41,7 +43,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The server that is asked; `serve`, `check`, `demo` and `rule inspect` ask none
+    /// The server that is asked; `serve`, `check`, `demo`, `restore` and `rule inspect` ask none
     #[arg(long, global = true, env = "ALERTMILL_SERVER", default_value = "http://127.0.0.1:9280", value_name = "URL")]
     server: String,
     /// How data is printed
@@ -89,6 +91,20 @@ enum Command {
     /// Look at dead letters: what could not be understood, with the reason
     #[command(subcommand, before_help = "Examples:\n  alertmill dlq list --source events\n  alertmill dlq show 7")]
     Dlq(DlqCommand),
+    /// Look at the pipeline and its stores
+    #[command(subcommand, before_help = "Examples:\n  alertmill pipeline storage")]
+    Pipeline(PipelineCommand),
+    /// Copy all data, of a running server or of a data folder at rest, into one place that can be restored
+    #[command(before_help = "Examples:
+  alertmill backup --to /backups/monday.tar
+  alertmill backup --to /backups/monday --config /etc/alertmill/alertmill.toml
+  alertmill backup --to monday.tar --data-dir /var/lib/alertmill")]
+    Backup(backup::Backup),
+    /// Make a data folder of a backup; everything is checked before anything is written
+    #[command(before_help = "Examples:
+  alertmill restore --from /backups/monday.tar --data-dir /var/lib/alertmill
+  alertmill restore --from /backups/monday.tar --data-dir /var/lib/alertmill --journal /mnt/old/journal")]
+    Restore(backup::Restore),
     /// Run recorded vectors and compare every step
     #[command(before_help = "Examples:\n  alertmill conformance vectors\n  alertmill conformance vectors --fingerprint bk-monitor --all")]
     Conformance(crate::conformance::ConformanceArgs),
@@ -169,6 +185,13 @@ enum DlqCommand {
     Show(dlq::Show),
 }
 
+#[derive(Debug, Subcommand)]
+enum PipelineCommand {
+    /// Show what each kind of data takes, its bounds, and what went because of them
+    #[command(before_help = "Examples:\n  alertmill pipeline storage\n  alertmill pipeline storage -o json | jq .damages")]
+    Storage,
+}
+
 /// What every command has at hand.
 struct Context {
     client: Client,
@@ -238,6 +261,15 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bench(args) => bench(&args, &context),
         Command::Completions { shell } => completions(shell, &context),
         Command::Version => version(&context),
+        Command::Restore(args) => backup::restore(&args, &context).map(|()| Exit::Done),
+        Command::Backup(args) => match args.way()? {
+            backup::Way::Folder(dir, _lock) => backup::of_folder(&args, &dir, &context).map(|()| Exit::Done),
+            backup::Way::Server => ask(Command::Backup(args), &context, timeout),
+            backup::Way::ServerAt(server) => {
+                let context = Context { client: Client::new(&server, quiet, timeout), ..context };
+                ask(Command::Backup(args), &context, timeout)
+            }
+        },
         asking => ask(asking, &context, timeout),
     }
 }
@@ -259,6 +291,8 @@ fn ask(command: Command, context: &Context, timeout: Option<Duration>) -> Result
             Command::Rule(RuleCommand::List) => rule::list(context).await,
             Command::Dlq(DlqCommand::List(args)) => dlq::list(args, context).await,
             Command::Dlq(DlqCommand::Show(args)) => dlq::show(args, context).await,
+            Command::Pipeline(PipelineCommand::Storage) => pipeline::storage(context).await,
+            Command::Backup(args) => backup::of_server(args, context, &context.client).await,
             local => Err(Failure::new(Exit::Bug, format!("{local:?} asks no server"))),
         }
     };

@@ -84,9 +84,14 @@ impl Checking<'_> {
             ("alerts.third_party_close_after_s", config.alerts.third_party_close_after_s),
             ("retention.alerts_days", u64::from(config.retention.alerts_days)),
             ("retention.events_days", u64::from(config.retention.events_days)),
+            ("retention.dead_letters_days", u64::from(config.retention.dead_letters_days)),
+            ("retention.quarantine_days", u64::from(config.retention.quarantine_days)),
         ] {
             self.at_least(key, value, 1);
         }
+        // After a loss of power the journal is replayed under the generations of that time.
+        self.at_least("retention.rule_generations", config.retention.rule_generations.into(), 8);
+        self.size("retention.state_size", config.retention.state_size, ByteSize::mib(1), ByteSize(u64::MAX));
         // The silence before a head has the one time-out, the head itself the other, and hyper's clock runs through both.
         if limits.keep_alive_s < limits.header_timeout_s {
             self.wrong(

@@ -84,6 +84,8 @@ section! {
         journal_segment: ByteSize = ByteSize::mib(64),
         /// Bytes of journal that are kept although the state no longer needs them.
         journal_keep: ByteSize = ByteSize::mib(0),
+        /// Days that such journal is kept at most, by the time of its records; 0 sets no bound.
+        journal_keep_days: u32 = 0,
         /// Bytes of all segment files; when they are reached because the state cannot follow, senders get 429. At least
         /// `journal_keep`, one `journal_segment`, and the larger of another one and `limits.body_decoded`.
         journal_max: ByteSize = ByteSize::mib(8 << 10),
@@ -95,12 +97,25 @@ section! {
     Retention {
         /// Days after its end that an alert and its logs are kept.
         alerts_days: u32 = 30,
-        /// Days that event documents are kept.
+        /// Bytes of the state that are in use: alerts with logs and lists of events, dead letters. Beyond, ended alerts go, those
+        /// that ended first before others, but none within a day of its end. Their space is used again; the file does not shrink.
+        state_size: ByteSize = ByteSize::mib(8 << 10),
+        /// Days that event documents are kept, by the time when they were received.
         events_days: u32 = 7,
         /// Bytes of event documents; the oldest go first.
         events_size: ByteSize = ByteSize::mib(16 << 10),
         /// Dead letters kept for each source; the oldest go first and are counted.
         dead_letters_per_source: u32 = 10_000,
+        /// Bytes of the items of dead letters kept for each source; the oldest go first and are counted, the newest stays.
+        dead_letters_size: ByteSize = ByteSize::mib(64),
+        /// Days that dead letters are kept.
+        dead_letters_days: u32 = 30,
+        /// Generations of rules whose modules and tables are kept. What no kept generation names is removed at the next start.
+        rule_generations: u32 = 64,
+        /// Bytes of damaged files that were set aside, in `quarantine` and `journal/quarantine`; the oldest go first.
+        quarantine_size: ByteSize = ByteSize::mib(1 << 10),
+        /// Days that damaged files are kept after they were set aside.
+        quarantine_days: u32 = 30,
     }
 }
 

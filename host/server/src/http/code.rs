@@ -94,6 +94,8 @@ problems! {
     Unavailable "unavailable" 503 5 "Storage is not available"
     /// Whether it was stored is not known; repeat it, with the same `Idempotency-Key` or event ids.
     Unclear "unclear" 503 5 "Whether it was stored is not known"
+    /// What is stored is damaged; the answer says what and where.
+    Damaged "damaged" 409 0 "What is stored is damaged"
     /// A fault of this program.
     Internal "internal" 500 0 "Internal error"
 }

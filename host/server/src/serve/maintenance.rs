@@ -1,12 +1,16 @@
-//! What keeps the data folder bounded: journal segments go behind a synced position, alerts and events by age and size.
+//! What keeps the data folder bounded: journal segments go behind a synced position; alerts, events and dead letters by age
+//! and size; damaged files that were set aside. What went, and why, is counted in [`Removals`].
 
+use super::storage::{Family, Removals, Why};
 use crate::config::Retention;
 use alertmill_core::event::Uid;
 use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
 use alertmill_stores::embedded::Checkpointer;
 use alertmill_stores::modules::ModuleFiles;
-use alertmill_stores::{EmbeddedReader, EmbeddedStore, JournalHandle};
-use std::time::{Duration, Instant};
+use alertmill_stores::{EmbeddedReader, EmbeddedStore, JournalHandle, StoreError, quarantine};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 const DAY_S: i64 = 86_400;
@@ -14,37 +18,74 @@ const DAY_S: i64 = 86_400;
 const RETIRE_EVERY: Duration = Duration::from_secs(60);
 /// Alerts removed in one step, so that no commit waits long.
 const RETIRE_ALERTS_MAX: usize = 200;
+/// Dead letters removed in one step.
+const RETIRE_LETTERS_MAX: usize = 500;
 
-/// Removes journal segments that the synced state no longer needs, once a second.
-pub async fn release_journal(journal: JournalHandle, checkpointer: Checkpointer, mut stop: watch::Receiver<bool>) {
+/// Removes journal segments that the synced state no longer needs, once a second; of those that `data.journal_keep` keeps, the
+/// ones that are older than `keep_days`, if that is any.
+pub async fn release_journal(journal: JournalHandle, checkpointer: Checkpointer, keep_days: u32, removals: Arc<Removals>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let (journal, checkpointer) = (journal.clone(), checkpointer.clone());
-        let released = tokio::task::spawn_blocking(move || journal.release(checkpointer.synced_position())).await;
-        if let Ok(Err(error)) = released {
-            tracing::warn!(%error, "journal segments could not be removed");
+        let before_ms = if keep_days == 0 { i64::MIN } else { now_ms() - i64::from(keep_days) * DAY_S * 1_000 };
+        let released = tokio::task::spawn_blocking(move || {
+            let covered = checkpointer.synced_position();
+            let by_size = journal.release(covered)?;
+            Ok::<_, StoreError>((by_size, journal.release_older(covered, before_ms)?))
+        });
+        match released.await {
+            Ok(Ok((by_size, by_age))) => {
+                removals.add(Family::Journal, Why::Size, by_size as u64);
+                removals.add(Family::Journal, Why::Age, by_age as u64);
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "journal segments could not be removed"),
+            Err(_) => {}
         }
     }
 }
 
-/// Generations whose modules and tables stay: after power loss the journal is replayed from an earlier commit, under the
-/// generation of that time.
-const GENERATIONS_KEPT: usize = 64;
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
 
-/// Removes modules and tables of long gone generations, at start, before any new one is written.
-pub fn remove_unused_modules(modules: &ModuleFiles, reader: &EmbeddedReader) {
-    let removed = reader.rule_sets(GENERATIONS_KEPT).and_then(|sets| {
+/// Removes damaged files that were set aside, once an hour.
+pub async fn bound_quarantine(data_dir: PathBuf, retention: Retention, removals: Arc<Removals>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let (dir, retention) = (data_dir.clone(), retention.clone());
+        let older_than_s = now_ms() / 1_000 - i64::from(retention.quarantine_days) * DAY_S;
+        let bounded = tokio::task::spawn_blocking(move || quarantine::bound(&dir, retention.quarantine_size.0, older_than_s)).await;
+        match bounded {
+            Ok(Ok(gone)) => {
+                removals.add(Family::Quarantine, Why::Age, gone.by_age);
+                removals.add(Family::Quarantine, Why::Size, gone.by_size);
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "damaged files that were set aside could not be removed"),
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(3_600)) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Removes modules and tables of long gone generations, at start, before any new one is written. Those of `kept` generations
+/// stay: after power loss the journal is replayed from an earlier commit, under the generation of that time.
+pub fn remove_unused_modules(modules: &ModuleFiles, reader: &EmbeddedReader, kept: u32, removals: &Removals) {
+    let kept = kept as usize;
+    let removed = reader.rule_sets(kept).and_then(|sets| {
         // Fewer generations than are kept: none is long gone, and the journal may name ones that the state does not know.
-        if sets.len() < GENERATIONS_KEPT {
+        if sets.len() < kept {
             return Ok(0);
         }
         modules.remove_unused(|digest| sets.iter().any(|set| set.content.contains(digest)))
     });
-    if let Err(error) = removed {
-        tracing::warn!(%error, "modules that no generation uses could not be removed");
+    match removed {
+        Ok(removed) => removals.add(Family::Modules, Why::Count, removed as u64),
+        Err(error) => tracing::warn!(%error, "modules that no generation uses could not be removed"),
     }
 }
 
@@ -52,13 +93,14 @@ pub fn remove_unused_modules(modules: &ModuleFiles, reader: &EmbeddedReader) {
 pub struct Retaining {
     store: EmbeddedStore,
     retention: Retention,
+    removals: Arc<Removals>,
     last: Instant,
 }
 
 impl Retaining {
     /// Over this store.
-    pub fn new(store: EmbeddedStore, retention: Retention) -> Retaining {
-        Retaining { store, retention, last: Instant::now() }
+    pub fn new(store: EmbeddedStore, retention: Retention, removals: Arc<Removals>) -> Retaining {
+        Retaining { store, retention, removals, last: Instant::now() }
     }
 
     /// Syncs the state before the process ends.
@@ -69,17 +111,36 @@ impl Retaining {
     }
 
     fn retire(&mut self, now_s: i64) {
-        let alerts_before = now_s - i64::from(self.retention.alerts_days) * DAY_S;
-        let events_before = now_s - i64::from(self.retention.events_days) * DAY_S;
-        let retired = self.store.retire_alerts(alerts_before, RETIRE_ALERTS_MAX).and_then(|alerts| {
-            // As long as there are more, the next commit goes on.
-            self.last = if alerts < RETIRE_ALERTS_MAX { Instant::now() } else { self.last };
-            self.store.retire_events(self.retention.events_size.0, events_before)
-        });
-        if let Err(error) = retired {
-            self.last = Instant::now();
-            tracing::warn!(%error, "retention could not remove what is too old");
+        match self.retire_step(now_s) {
+            // As long as there is more, the next commit goes on.
+            Ok(true) => {}
+            Ok(false) => self.last = Instant::now(),
+            Err(error) => {
+                self.last = Instant::now();
+                tracing::warn!(%error, "retention could not remove what is too old");
+            }
         }
+    }
+
+    /// One bounded step of each kind; whether there is more to do.
+    fn retire_step(&mut self, now_s: i64) -> Result<bool, StoreError> {
+        let before_s = |days: u32| now_s - i64::from(days) * DAY_S;
+        let (store, retention) = (&mut self.store, &self.retention);
+        let old_alerts = store.retire_alerts(before_s(retention.alerts_days), RETIRE_ALERTS_MAX)?;
+        let alerts_over = store.shrink_state(retention.state_size.0, RETIRE_ALERTS_MAX)?;
+        let letters = store.retire_dead_letters(before_s(retention.dead_letters_days) * 1_000, RETIRE_LETTERS_MAX)?;
+        store.retire_rule_sets(retention.rule_generations.into())?;
+        let events = store.retire_events(retention.events_size.0, before_s(retention.events_days))?;
+        for (family, why, count) in [
+            (Family::Alerts, Why::Age, old_alerts as u64),
+            (Family::Alerts, Why::Size, alerts_over as u64),
+            (Family::DeadLetters, Why::Age, letters as u64),
+            (Family::Events, Why::Age, events.by_age),
+            (Family::Events, Why::Size, events.by_size),
+        ] {
+            self.removals.add(family, why, count);
+        }
+        Ok(old_alerts == RETIRE_ALERTS_MAX || alerts_over == RETIRE_ALERTS_MAX || letters == RETIRE_LETTERS_MAX)
     }
 }
 

@@ -12,10 +12,12 @@ mod in_flight;
 mod maintenance;
 mod progress;
 mod stop_signals;
+mod storage;
 
 pub use halves::Generations;
 pub use in_flight::InFlightJournal;
 pub use progress::Progress;
+pub use storage::{FamilyUse, Storage, StorageReport};
 
 use crate::api::{self, Api, CommandCounters, Operating, WatchedRules};
 use crate::config::Config;
@@ -32,7 +34,7 @@ use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
 use alertmill_core::value::Text;
 use alertmill_engine::Engine;
-use alertmill_stores::embedded::{Checkpointer, EmbeddedReport};
+use alertmill_stores::embedded::{Checkpointer, EmbeddedReport, FenceReport};
 use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::journal::JournalReport;
 use anyhow::{Context, anyhow};
@@ -201,6 +203,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let dir = config.data.dir.clone();
     let folder = tokio::task::spawn_blocking(move || DataFolder::open(&dir, options)).await?.context("the data folder cannot be opened")?;
     report(&folder.journal_report, &folder.store_report);
+    folder.fenced.iter().for_each(report_fenced);
     let backlog_end = folder.journal_report.last_ordinal;
 
     let contents = folder.modules.clone();
@@ -229,6 +232,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     };
     let reader = folder.store.reader();
     let uids = folder.store.known_uids();
+    let removals = Arc::new(storage::Removals::default());
+    let measured = Arc::new(Storage::new(config.clone(), reader.clone(), folder.journal.clone(), uids.clone(), removals.clone()));
     let checkpointer = folder.store.checkpointer();
     let generations = Generations::new(engine.clone(), watch.clone());
     let (stopping, stop) = watch::channel(false);
@@ -242,7 +247,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         in_force: folder.restored.rule_set.clone(),
         understand,
         fold,
-        store: maintenance::Retaining::new(folder.store, config.retention.clone()),
+        store: maintenance::Retaining::new(folder.store, config.retention.clone(), removals.clone()),
         progress: progress.clone(),
         lock: folder.lock,
     })?;
@@ -255,12 +260,14 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
     // Records that are still to be replayed may begin generations that the state does not know yet.
     if folder.journal_report.replay == 0 {
-        maintenance::remove_unused_modules(&folder.modules, &reader);
+        maintenance::remove_unused_modules(&folder.modules, &reader, config.retention.rule_generations, &removals);
     }
     let helpers = vec![
         tokio::spawn(rules_loop(watch.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
         tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
-        tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), stop.clone())),
+        tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.journal_keep_days, removals.clone(), stop.clone())),
+        tokio::spawn(maintenance::bound_quarantine(folder.dir.clone(), config.retention.clone(), removals, stop.clone())),
+        tokio::spawn(storage::keep_looking(measured.clone(), stop.clone())),
     ];
 
     let budget = Budget::new(config.limits.queue.as_usize());
@@ -309,6 +316,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             let counters = counters.clone();
             handle(move || counters.snapshot())
         },
+        storage: {
+            let measured = measured.clone();
+            handle(move || measured.last())
+        },
         alerts: {
             let progress = progress.clone();
             handle(move || AlertsSnapshot {
@@ -321,7 +332,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         },
     }));
     let api = Api::new(Arc::new(reader), Arc::new(WatchedRules::new(watch.clone(), engine.clone())), health, metrics, Operating { commands, counters, budget });
-    let app = api::finish(api::router(api).merge(doors::router(&doors)));
+    let backups = api::backups::Backups::new(folder.dir.clone(), folder.journal.clone());
+    let app = api::finish(api::router(api).merge(doors::router(&doors)).merge(api::backups::router(backups)).merge(api::storage::router(measured)));
 
     let socket = socket.listen(BACKLOG).map_err(|e| cannot_be_bound(&config.server.listen, &e))?;
     let mut until = stop;
@@ -432,6 +444,7 @@ fn folder_options(config: &Config) -> FolderOptions {
     // Nothing is shipped in this version; alerts that waited for it would never be retired.
     options.embedded.outbox = false;
     options.embedded.dead_letters_per_source_max = u64::from(config.retention.dead_letters_per_source);
+    options.embedded.dead_letter_bytes_per_source_max = config.retention.dead_letters_size.0;
     options
 }
 
@@ -460,6 +473,34 @@ fn listener_limits(config: &Config) -> ListenerLimits {
         stop_grace: Duration::from_secs(config.server.stop_grace_s),
         ..ListenerLimits::default()
     }
+}
+
+/// A damaged state is never left behind silently.
+fn report_fenced(report: &FenceReport) {
+    let made = match report.rebuilt.as_str() {
+        "copy" => "an earlier whole commit goes on, and the journal is replayed behind it",
+        "replay" => "the journal has every record and is replayed: nothing is lost",
+        "rows" => "all rows that are whole go on; the report names the others",
+        _ => "it begins anew with what the journal holds; the report says what is lost",
+    };
+    tracing::error!(
+        findings = %report.findings.join("; "),
+        set_aside = %report.set_aside.join(", "),
+        report = %format!("quarantine/{}-state.json", report.at_ms),
+        position = report.position,
+        alerts = report.alerts,
+        lost_open_alerts = %list(&report.lost_open_alerts),
+        lost_alerts = %list(&report.lost_alerts),
+        lost_parts_of = %list(&report.lost_parts_of),
+        lost_rows = %report.lost_rows.join("; "),
+        "the state was damaged and is made again: {made}"
+    );
+}
+
+/// The first of them, and how many there are.
+fn list(seqs: &[u64]) -> String {
+    let first = seqs.iter().take(20).map(u64::to_string).collect::<Vec<_>>().join(",");
+    if seqs.len() > 20 { format!("{first} and {} more", seqs.len() - 20) } else { first }
 }
 
 /// What recovery found is said once, at start, with exact numbers.

@@ -2,6 +2,7 @@
 
 use super::process::{Process, build_info};
 use super::{DoorSnapshot, EngineSnapshot, HistogramSnapshot, JournalSnapshot, ListenerSnapshot, PipelineSnapshot, Sources};
+use crate::serve::{FamilyUse, StorageReport};
 use alertmill_core::ledger::Ledger;
 use alertmill_core::ports::LedgerValue;
 use prometheus_client::collector::Collector;
@@ -50,6 +51,7 @@ impl Collector for Reading {
         out.journal(&(self.0.journal)())?;
         out.pipeline(&(self.0.pipeline)())?;
         out.engine(&(self.0.engine)())?;
+        out.storage(&(self.0.storage)())?;
         let alerts = (self.0.alerts)();
         out.gauge("open_alerts", "Open alerts", alerts.open)?;
         out.gauge("known_uids", "Uids of events that a retry would be recognised by", alerts.known_uids)?;
@@ -217,6 +219,20 @@ impl Writer<'_> {
         let seconds = Rows::of(rules.iter().map(|r| ([("rule", r.rule.as_str())], r.nanos as f64 / 1e9)));
         let name = ("rule_seconds", "Time inside a rule", MetricType::Counter);
         self.family(name, seconds, |mut m, n| m.encode_counter::<NoLabelSet, _, u64>(&n, None))
+    }
+
+    fn storage(&mut self, storage: &StorageReport) -> fmt::Result {
+        let rows = |value: fn(&FamilyUse) -> u64| Rows::of(storage.families.iter().map(move |f| ([("family", f.name)], value(f) as f64)));
+        self.family(("storage_bytes", "Bytes on disk, as of the last look", MetricType::Gauge), rows(|f| f.bytes), |mut m, n| m.encode_gauge(&n))?;
+        self.family(("storage_files", "Files, or rows of the state, as of the last look", MetricType::Gauge), rows(|f| f.count), |mut m, n| {
+            m.encode_gauge(&n)
+        })?;
+        let bounds = storage.families.iter().flat_map(|f| f.bounds.iter().map(|(key, bound)| ([("family", f.name), ("key", *key)], *bound as f64)));
+        let help = "Bounds by their keys in the configuration: bytes, days or numbers";
+        self.family(("storage_bound", help, MetricType::Gauge), Rows::of(bounds), |mut m, n| m.encode_gauge(&n))?;
+        let removed = storage.families.iter().flat_map(|f| f.removed.iter().map(|(why, count)| ([("family", f.name), ("why", *why)], *count)));
+        self.counters("storage_removed", "What retention removed since the process started: files, alerts or dead letters", removed)?;
+        self.gauge("storage_damages", "Damaged files and reports of damage in quarantine", storage.damages.len() as u64)
     }
 
     fn process(&mut self) -> fmt::Result {

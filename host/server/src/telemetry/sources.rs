@@ -1,6 +1,7 @@
 //! The numbers, as they are read at the moment of asking.
 
 use super::HistogramSnapshot;
+use crate::serve::StorageReport;
 use alertmill_core::ports::LedgerValue;
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub struct Sources {
     pub pipeline: Handle<PipelineSnapshot>,
     /// The rule engine.
     pub engine: Handle<EngineSnapshot>,
+    /// What data takes on disk.
+    pub storage: Handle<StorageReport>,
     /// What the fold holds.
     pub alerts: Handle<AlertsSnapshot>,
     /// What operators commanded since the process started.
@@ -39,7 +42,17 @@ impl Default for Sources {
         fn zero<T: Default + 'static>() -> Handle<T> {
             handle(T::default)
         }
-        Sources { doors: zero(), ledger: zero(), listener: zero(), journal: zero(), pipeline: zero(), engine: zero(), alerts: zero(), commands: zero() }
+        Sources {
+            doors: zero(),
+            ledger: zero(),
+            listener: zero(),
+            journal: zero(),
+            pipeline: zero(),
+            engine: zero(),
+            storage: zero(),
+            alerts: zero(),
+            commands: zero(),
+        }
     }
 }
 

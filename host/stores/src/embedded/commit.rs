@@ -1,7 +1,9 @@
 //! One commit: event documents first, durable; then one transaction; then the uids. All of it or nothing.
 
+use super::checksum;
 use super::dead_letters;
 use super::event_list;
+use super::position::{self, PositionRow};
 use super::rule_sets;
 use super::{EmbeddedStore, status_number};
 use crate::event_segments::EventPlace;
@@ -51,6 +53,9 @@ impl EmbeddedStore {
 
     fn applied(&mut self, commit: &Commit, end: EventPlace) {
         self.position = commit.to;
+        self.received_at_s = commit.received_at_ms.div_euclid(1_000);
+        self.committed_events = end;
+        self.open.apply(&commit.alerts);
         let mut uids = self.uids.lock();
         uids.advance(commit.received_at_ms.div_euclid(1_000));
         for event in &commit.events {
@@ -63,51 +68,68 @@ impl EmbeddedStore {
     /// What SQLite holds after an error decides, not what it said.
     fn after_failure(&mut self, commit: &Commit, before: EventPlace, error: &rusqlite::Error) -> Result<(), PortError> {
         let words = format!("{}: commit {} to {} failed: {error}", self.path.display(), commit.from, commit.to);
-        let read = self.connection.query_row("SELECT ordinal, event_segment, event_offset FROM position", [], |row| {
-            Ok((row.get::<_, u64>(0)?, EventPlace { segment: row.get(1)?, offset: row.get(2)? }))
-        });
-        match read {
-            Ok((ordinal, end)) if ordinal == commit.to => {
-                self.applied(commit, end);
+        match position::read(&self.connection) {
+            Ok(found) if found.ordinal == commit.to => {
+                self.applied(commit, found.end);
                 Ok(())
+            }
+            // It would be the same for ever.
+            Ok(_) if is_damage(error) => {
+                self.events.rewind(before);
+                self.suspect(&words);
+                Err(PortError::Fatal(format!("{words}; restart: the start sets the damaged state aside")))
             }
             Ok(_) => {
                 self.events.rewind(before);
                 Err(PortError::Unavailable(format!("{words}; nothing was changed, free space or check the disk")))
             }
+            Err(second) if is_damage(error) => Err(PortError::Fatal(format!("{words}; {second}; restart: the start sets the damaged state aside"))),
             Err(second) => Err(PortError::Unclear(format!("{words}; and its position cannot be read: {second}; restart the process"))),
         }
     }
 
     fn transact(&mut self, commit: &Commit, places: &[EventPlace], end: EventPlace) -> rusqlite::Result<()> {
         let (dead_letters_max, outbox) = (self.dead_letters_max, self.outbox);
+        let (open_alerts, open_sum) = self.open.after(&commit.alerts);
+        let ended = self.ended_event_file(end);
         let transaction = self.connection.transaction()?;
         write_alerts(&transaction, &commit.alerts, outbox)?;
         write_event_lists(&transaction, commit, places)?;
         {
-            let mut log = transaction.prepare_cached("INSERT INTO logs VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            let mut log = transaction
+                .prepare_cached("INSERT INTO logs (seq, position, number, create_time, op_type, document, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
             for (number, write) in commit.logs.iter().enumerate() {
-                log.execute(params![write.seq, commit.to, number, write.create_time, write.op_type, write.document])?;
+                let sum = checksum::of_log(write.seq as i64, commit.to, number as u64, write.create_time, write.op_type, &write.document);
+                log.execute(params![write.seq, commit.to, number, write.create_time, write.op_type, write.document, sum])?;
             }
-            let mut ledger = transaction
-                .prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4) ON CONFLICT (scope, name, counter) DO UPDATE SET value = excluded.value")?;
+            let mut ledger = transaction.prepare_cached(
+                "INSERT INTO ledger (scope, name, counter, value, sum) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (scope, name, counter) DO UPDATE SET value = excluded.value, sum = excluded.sum",
+            )?;
             for line in &commit.ledger {
-                ledger.execute(params![line.scope, line.name.as_str(), line.counter.as_str(), line.value])?;
+                let sum = checksum::of_ledger(line.scope, &line.name, &line.counter, line.value);
+                ledger.execute(params![line.scope, line.name.as_str(), line.counter.as_str(), line.value, sum])?;
             }
         }
         dead_letters::write(&transaction, &commit.dead_letters, dead_letters_max)?;
         if let Some(set) = &commit.rule_set {
-            let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO rule_sets VALUES (?1, ?2, ?3, ?4)")?;
-            insert.execute(params![set.generation, commit.to, commit.received_at_ms, rule_sets::to_json(set)])?;
+            let mut insert = transaction
+                .prepare_cached("INSERT OR REPLACE INTO rule_sets (generation, ordinal, received_at_ms, content, sum) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let content = rule_sets::to_json(set);
+            let sum = checksum::of_rule_set(set.generation, commit.to, commit.received_at_ms, &content);
+            insert.execute(params![set.generation, commit.to, commit.received_at_ms, content, sum])?;
         }
-        transaction
-            .prepare_cached(
-                "UPDATE position SET ordinal = ?1, received_at_ms = ?2, started_at_ms = ?3, event_segment = ?4, event_offset = ?5,
-                 next_due_ms = ?6",
-            )?
-            .execute(params![commit.to, commit.received_at_ms, commit.started_at_ms, end.segment, end.offset, commit.next_due_ms])?;
+        if let Some((number, received_at_s)) = ended {
+            transaction.prepare_cached("INSERT OR REPLACE INTO event_files VALUES (?1, ?2)")?.execute(params![number, received_at_s])?;
+        }
+        let (ordinal, received_at_ms, started_at_ms, next_due_ms) = (commit.to, commit.received_at_ms, commit.started_at_ms, commit.next_due_ms);
+        position::write(&transaction, &PositionRow { ordinal, received_at_ms, started_at_ms, end, next_due_ms, open_alerts, open_sum })?;
         transaction.commit()
     }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
 }
 
 fn write_alerts(connection: &Connection, alerts: &[AlertWrite], outbox: bool) -> rusqlite::Result<()> {
@@ -115,18 +137,18 @@ fn write_alerts(connection: &Connection, alerts: &[AlertWrite], outbox: bool) ->
     // all of them, so most writes leave the index alone.
     let mut update = connection.prepare_cached(
         "UPDATE alerts SET alert_name = ?1, latest_time = ?2, event_count = ?3, revision = ?4, rule_generation = ?5, state = ?6,
-         document = ?7, create_time = ?8, fingerprint = ?9, id = ?10
+         document = ?7, create_time = ?8, fingerprint = ?9, id = ?10, sum = ?17
          WHERE seq = ?11 AND tenant = ?12 AND status = ?13 AND severity = ?14 AND begin_time = ?15 AND end_time IS ?16",
     )?;
     let mut upsert = connection.prepare_cached(
         "INSERT INTO alerts (alert_name, latest_time, event_count, revision, rule_generation, state, document, create_time,
-         fingerprint, id, seq, tenant, status, severity, begin_time, end_time)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+         fingerprint, id, seq, tenant, status, severity, begin_time, end_time, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          ON CONFLICT (seq) DO UPDATE SET alert_name = excluded.alert_name, latest_time = excluded.latest_time,
          event_count = excluded.event_count, revision = excluded.revision, rule_generation = excluded.rule_generation,
          state = excluded.state, document = excluded.document, create_time = excluded.create_time,
          fingerprint = excluded.fingerprint, id = excluded.id, tenant = excluded.tenant, status = excluded.status,
-         severity = excluded.severity, begin_time = excluded.begin_time, end_time = excluded.end_time",
+         severity = excluded.severity, begin_time = excluded.begin_time, end_time = excluded.end_time, sum = excluded.sum",
     )?;
     let mut out = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET revision = excluded.revision")?;
     for alert in alerts {
@@ -158,11 +180,12 @@ fn write_alert(statement: &mut CachedStatement<'_>, alert: &AlertWrite) -> rusql
         alert.severity,
         alert.begin_time,
         alert.end_time,
+        checksum::of_alert(alert),
     ])
 }
 
 fn write_event_lists(connection: &Connection, commit: &Commit, places: &[EventPlace]) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached("INSERT INTO alert_events VALUES (?1, ?2, ?3)")?;
+    let mut insert = connection.prepare_cached("INSERT INTO alert_events (seq, position, refs, sum) VALUES (?1, ?2, ?3, ?4)")?;
     let mut refs = Vec::new();
     for list in &commit.alert_events {
         refs.clear();
@@ -173,7 +196,7 @@ fn write_event_lists(connection: &Connection, commit: &Commit, places: &[EventPl
                 .ok_or_else(|| rusqlite::Error::InvalidParameterName(format!("alert {} names event {index} of {}", list.seq, places.len())))?;
             event_list::put(&mut refs, place, *role);
         }
-        insert.execute(params![list.seq, commit.to, refs])?;
+        insert.execute(params![list.seq, commit.to, refs, checksum::of_event_list(list.seq as i64, commit.to, &refs)])?;
     }
     Ok(())
 }

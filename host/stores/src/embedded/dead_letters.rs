@@ -1,5 +1,6 @@
 //! Dead letters: written with their commit, bounded per source in number and bytes (I9), listed without their items.
 
+use super::checksum::{LetterParts, checked};
 use super::read::{EmbeddedReader, storable};
 use super::{EmbeddedStore, sqlite_error};
 use crate::durable::StoreError;
@@ -38,7 +39,7 @@ pub(super) struct DeadLetterBounds {
     pub bytes: u64,
 }
 
-const COLUMNS: &str = "id, ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item)";
+const COLUMNS: &str = "id, ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), sum";
 
 impl EmbeddedReader {
     /// Dead letters without their items, of one source or all, of one code or all, with ids above `after`.
@@ -98,11 +99,21 @@ impl EmbeddedStore {
 /// Writes the letters of a commit, and removes what they leave no room for.
 pub(super) fn write(connection: &Connection, letters: &[DeadLetter], kept_max: DeadLetterBounds) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO dead_letters (ordinal, item_index, received_at_ms, tenant, source, code, detail, item)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO dead_letters (ordinal, item_index, received_at_ms, tenant, source, code, detail, item, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     let mut sources: Vec<(&str, u64, u64)> = Vec::new();
     for letter in letters {
+        let parts = LetterParts {
+            ordinal: letter.ordinal,
+            index: letter.index,
+            received_at_ms: letter.received_at_ms,
+            tenant: &letter.tenant,
+            source: &letter.source,
+            code: &letter.code,
+            detail: &letter.detail,
+            item_bytes: letter.item.len() as u64,
+        };
         insert.execute(params![
             letter.ordinal,
             letter.index,
@@ -112,6 +123,7 @@ pub(super) fn write(connection: &Connection, letters: &[DeadLetter], kept_max: D
             letter.code.as_str(),
             letter.detail,
             letter.item,
+            parts.shown().with(parts.item(&letter.item)),
         ])?;
         let bytes = letter.item.len() as u64;
         match sources.iter_mut().find(|(source, ..)| *source == letter.source.as_str()) {
@@ -158,7 +170,7 @@ fn make_room(connection: &Connection, source: &str, added: (u64, u64), kept_max:
 }
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
-    Ok(DeadLetterRow {
+    let letter = DeadLetterRow {
         id: row.get(0)?,
         ordinal: row.get(1)?,
         index: row.get(2)?,
@@ -168,6 +180,20 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
         code: row.get(6)?,
         detail: row.get(7)?,
         bytes: row.get(8)?,
-        item: row.get(9)?,
-    })
+        item: row.get(10)?,
+    };
+    let parts = LetterParts {
+        ordinal: letter.ordinal,
+        index: letter.index,
+        received_at_ms: letter.received_at_ms,
+        tenant: &letter.tenant,
+        source: &letter.source,
+        code: &letter.code,
+        detail: &letter.detail,
+        item_bytes: letter.bytes,
+    };
+    let sum: i64 = row.get(9)?;
+    let is_whole = parts.shown().is_shown(sum) && letter.item.as_ref().is_none_or(|item| parts.item(item).is_content(sum));
+    let id = letter.id;
+    checked(letter, is_whole, || format!("dead letter {id}"))
 }

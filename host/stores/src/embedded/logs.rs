@@ -1,6 +1,7 @@
 //! Logs of an alert: the stored ones, and a CONVERGE entry for every event that moved it or came late, derived from the
 //! event list, so that no row is written for each.
 
+use super::checksum::{self, checked};
 use super::event_list;
 use super::read::{EmbeddedReader, storable};
 use crate::durable::StoreError;
@@ -61,13 +62,25 @@ impl EmbeddedReader {
             )?;
             let Some(position) = newest.query_row(params![seq, storable(until)], |row| row.get::<_, Option<u64>>(0))? else { return Ok(None) };
             let mut commit = OfCommit { position, ..OfCommit::default() };
-            let mut stored = connection.prepare_cached("SELECT op_type, create_time, document FROM logs WHERE seq = ?1 AND position = ?2 ORDER BY number")?;
-            for log in stored.query_map(params![seq, position], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
+            let mut stored =
+                connection.prepare_cached("SELECT op_type, create_time, document, number, sum FROM logs WHERE seq = ?1 AND position = ?2 ORDER BY number")?;
+            let log = |row: &rusqlite::Row<'_>| {
+                let log: (String, i64, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let is_whole = checksum::of_log(seq, position, row.get(3)?, log.1, &log.0, &log.2) == row.get::<_, i64>(4)?;
+                checked(log, is_whole, || format!("a log of alert {seq} at {position}"))
+            };
+            for log in stored.query_map(params![seq, position], log)? {
                 commit.stored.push(log?);
             }
-            let mut list = connection.prepare_cached("SELECT refs FROM alert_events WHERE seq = ?1 AND position = ?2")?;
-            let refs: Option<Vec<u8>> = list.query_row(params![seq, position], |row| row.get(0)).optional()?;
-            let refs = refs.unwrap_or_default();
+            let mut list = connection.prepare_cached("SELECT refs, sum FROM alert_events WHERE seq = ?1 AND position = ?2")?;
+            let found: Option<(Vec<u8>, i64)> = list.query_row(params![seq, position], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let refs = match found {
+                None => Vec::new(),
+                Some((refs, sum)) => {
+                    let is_whole = checksum::of_event_list(seq, position, &refs) == sum;
+                    checked(refs, is_whole, || format!("the event list of alert {seq} at {position}"))?
+                }
+            };
             let moved = event_list::entries(&refs).filter(|(_, role)| matches!(role, EventRole::Updated | EventRole::Late));
             commit.converged.extend(moved.map(|(place, _)| place));
             Ok(Some((id, commit)))

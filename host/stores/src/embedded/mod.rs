@@ -4,12 +4,17 @@
 //! be, and the journal holds everything since, because it is released only behind a [`SyncedPosition`]. The fold writes
 //! through [`EmbeddedStore`]; everyone else reads through [`EmbeddedReader`], on connections that cannot write.
 
+mod check;
 mod checkpoint;
+mod checksum;
 mod commit;
+pub(crate) mod copy;
 mod dead_letters;
 mod event_list;
+pub(crate) mod fence;
 mod logs;
 mod outbox;
+mod position;
 mod read;
 mod retention;
 mod rule_sets;
@@ -18,8 +23,10 @@ mod tests;
 
 pub use checkpoint::{Checkpointer, SyncedPosition};
 pub use dead_letters::DeadLetterRow;
+pub use fence::FenceReport;
 pub use logs::AlertLog;
 pub use read::{AlertCount, AlertEvent, AlertFilter, AlertRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert};
+pub use retention::Pages;
 
 use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace, EventReader, EventSegments};
@@ -30,13 +37,14 @@ use alertmill_core::ports::{KnownUids, PortError, Restored, RestoredAlert};
 use alertmill_core::value::Text;
 use checkpoint::CheckpointThread;
 use dead_letters::DeadLetterBounds;
+use position::{OpenAlerts, PositionRow};
 use retention::Sweep;
 use rusqlite::{Connection, params};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 const PAGE_BYTES: u64 = 4096;
 
 /// How an embedded store is opened.
@@ -55,6 +63,9 @@ pub struct EmbeddedOptions {
     pub wal_bytes: u64,
     /// Bytes of SQLite's page cache of the writing connection.
     pub cache_bytes: u64,
+    /// A database up to so many bytes is checked as a whole when it is opened, structure and every row; of a larger one what
+    /// the fold goes on from.
+    pub check_bytes_max: u64,
     /// The index of known uids.
     pub uids: UidOptions,
 }
@@ -68,6 +79,7 @@ impl Default for EmbeddedOptions {
             outbox: true,
             wal_bytes: 16 << 20,
             cache_bytes: 64 << 20,
+            check_bytes_max: 256 << 20,
             uids: UidOptions::default(),
         }
     }
@@ -96,6 +108,11 @@ pub struct EmbeddedStore {
     uids: KnownUidsHandle,
     checkpointer: Checkpointer,
     position: u64,
+    /// Time of the record at the position, seconds.
+    received_at_s: i64,
+    /// Where the committed event rows end.
+    committed_events: EventPlace,
+    open: OpenAlerts,
     dead_letters_max: DeadLetterBounds,
     outbox: bool,
     sweep: Sweep,
@@ -114,8 +131,22 @@ impl EmbeddedStore {
     pub fn open_with(dir: &Path, options: EmbeddedOptions) -> Result<(EmbeddedStore, Restored), StoreError> {
         durable::make_dir(dir)?;
         let path = dir.join("state.sqlite");
+        if fence::has_damaged_head(&path) {
+            return Err(check::damaged(&path, &["its head is not that of a state".to_owned()]));
+        }
+        // Its log may have lost what was moved into the database already: then the two are not of one time.
+        let without_log = fence::position_without_log(&path);
         let connection = open_database(&path, options.cache_bytes)?;
-        let (restored, end) = restore(&connection).map_err(sqlite_error("read", &path))?;
+        if let (Some(moved), Ok(row)) = (without_log, position::read(&connection))
+            && moved > row.ordinal
+        {
+            let finding = format!("its log ends at position {}, and the database has rows of {moved}", row.ordinal);
+            return Err(check::damaged(&path, &[finding]));
+        }
+        whole_check(&connection, &path, options.check_bytes_max)?;
+        let (restored, end, open) = restore(&connection).map_err(sqlite_error("read", &path))?;
+        // What was suspected is not there.
+        durable::remove_files(dir, &[suspect_path(&path)])?;
         let (events, whole) = EventSegments::open(&dir.join("events"), end, options.event_segment_bytes)?;
         let event_reader = EventReader::new(&dir.join("events"));
         let now_s = restored.received_at_ms.div_euclid(1_000);
@@ -137,6 +168,9 @@ impl EmbeddedStore {
             uids: KnownUidsHandle::new(uids),
             checkpointer,
             position: restored.position,
+            received_at_s: now_s,
+            committed_events: end,
+            open,
             dead_letters_max: DeadLetterBounds { count: options.dead_letters_per_source_max, bytes: options.dead_letter_bytes_per_source_max },
             outbox: options.outbox,
             sweep: Sweep::default(),
@@ -177,6 +211,43 @@ impl EmbeddedStore {
     }
 }
 
+impl EmbeddedStore {
+    /// Notes that the database is damaged, for the next start, which then looks at all of it whatever its size.
+    fn suspect(&self, why: &str) {
+        note_suspicion(&self.path, why);
+    }
+
+    /// The event file that a commit whose rows end at `end` leaves behind, and when the last of its rows was received.
+    fn ended_event_file(&self, end: EventPlace) -> Option<(u32, i64)> {
+        let before = self.committed_events.segment;
+        (before > 0 && end.segment > before).then_some((before, self.received_at_s))
+    }
+}
+
+fn suspect_path(state: &Path) -> PathBuf {
+    state.with_extension("suspect")
+}
+
+fn note_suspicion(state: &Path, why: &str) {
+    let path = suspect_path(state);
+    // One note is enough, and the disk may be the very problem.
+    if !path.exists()
+        && let Err(error) = durable::write_atomically(&path, why.as_bytes())
+    {
+        tracing::warn!("{error}; the next start does not know that the state is suspected");
+    }
+}
+
+/// Checks all of a database that is small enough or suspected.
+fn whole_check(connection: &Connection, path: &Path, bytes_max: u64) -> Result<(), StoreError> {
+    let bytes = path.metadata().map_err(StoreError::io("look at", path))?.len();
+    if bytes > bytes_max && !suspect_path(path).exists() {
+        return Ok(());
+    }
+    let findings = check::check(connection);
+    if findings.is_empty() { Ok(()) } else { Err(check::damaged(path, &findings)) }
+}
+
 impl KnownUids for EmbeddedStore {
     fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
         self.uids.known(uids)
@@ -186,14 +257,14 @@ impl KnownUids for EmbeddedStore {
 pub(crate) fn sqlite_error(what: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
     let path = path.to_path_buf();
     move |source| match source.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => StoreError::Damaged {
-            path,
-            what: source.to_string(),
-            remedy: "restore a copy of the data folder, or move this file and its -wal away: the state then begins anew from what the journal still holds",
-        },
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            StoreError::Damaged { path, what: source.to_string(), remedy: DAMAGED_REMEDY }
+        }
         _ => StoreError::Sqlite { what, path, source },
     }
 }
+
+const DAMAGED_REMEDY: &str = "restart: the start sets it aside under quarantine/, keeps what is whole, and says what is lost";
 
 pub(crate) const STATUSES: [Status; 3] = [Status::Abnormal, Status::Recovered, Status::Closed];
 
@@ -203,6 +274,11 @@ pub(crate) fn status_number(status: Status) -> u8 {
         Status::Recovered => 1,
         Status::Closed => 2,
     }
+}
+
+/// As the head of the file says; a damaged one says anything.
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).map(|version| version as u32)
 }
 
 fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError> {
@@ -218,18 +294,23 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
         connection.pragma_update(None, "cache_size", -((cache_bytes / 1024) as i64))?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.set_prepared_statement_cache_capacity(32);
-        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let version = version(connection)?;
         if version == 0 {
+            let tables: u64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+            if tables > 0 {
+                return Err(checksum::damaged("the version, which is 0 although there are tables,".to_owned()));
+            }
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;
+            position::write(&transaction, &PositionRow::default())?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             transaction.commit()?;
         }
-        connection.pragma_query_value(None, "user_version", |row| row.get(0))
+        self::version(connection)
     };
     let found = prepare(&mut connection).map_err(sqlite_error("prepare", path))?;
-    if found > SCHEMA_VERSION {
-        return Err(StoreError::Newer { path: path.to_path_buf(), found, known: SCHEMA_VERSION });
+    if found != SCHEMA_VERSION {
+        return Err(other_version(&connection, path, found));
     }
     // Everything that the last process left in the log goes into the database and is synced there: its own sync of the
     // log may have failed without a second error. A write makes sure that the log's file exists.
@@ -242,32 +323,52 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
     if busy { Err(StoreError::Locked { path: path.to_path_buf() }) } else { Ok(connection) }
 }
 
-fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace)> {
+/// A version of another program is in the head of the file; a damaged head, where the tables are those of this one.
+fn other_version(connection: &Connection, path: &Path, found: u32) -> StoreError {
+    if position::read_both(connection).is_ok() {
+        return check::damaged(path, &[format!("its head says version {found}, its tables are of version {SCHEMA_VERSION}")]);
+    }
+    let path = path.to_path_buf();
+    if found > SCHEMA_VERSION { StoreError::Newer { path, found, known: SCHEMA_VERSION } } else { StoreError::Older { path, found, known: SCHEMA_VERSION } }
+}
+
+fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace, OpenAlerts)> {
     let mut restored = Restored::default();
-    let end = connection.query_row("SELECT ordinal, received_at_ms, started_at_ms, event_segment, event_offset FROM position", [], |row| {
-        restored.position = row.get(0)?;
-        restored.received_at_ms = row.get(1)?;
-        restored.started_at_ms = row.get(2)?;
-        Ok(EventPlace { segment: row.get(3)?, offset: row.get(4)? })
-    })?;
+    let row = position::read_both(connection)?;
+    (restored.position, restored.received_at_ms, restored.started_at_ms) = (row.ordinal, row.received_at_ms, row.started_at_ms);
+    let end = row.end;
     let since_s = restored.received_at_ms.div_euclid(1_000) - REMEMBER_END_S;
     // The small index finds the few that count among all that ever were.
-    let mut wanted = connection.prepare(
-        "SELECT seq, document, state, revision FROM alerts WHERE seq IN
+    let mut wanted = connection.prepare(&format!(
+        "SELECT {}, document FROM alerts WHERE seq IN
          (SELECT seq FROM alerts INDEXED BY alerts_by_status WHERE status = ?1 OR end_time >= ?2) ORDER BY seq",
-    )?;
-    let alert = |row: &rusqlite::Row<'_>| Ok(RestoredAlert { seq: row.get(0)?, document: row.get(1)?, state: row.get(2)?, revision: row.get(3)? });
+        checksum::ALERT_COLUMNS
+    ))?;
+    let mut open = OpenAlerts::default();
+    let alert = |row: &rusqlite::Row<'_>| {
+        checksum::check_alert(row)?;
+        if row.get::<_, u8>(3)? == status_number(Status::Abnormal) {
+            open.add(row.get(0)?, row.get(15)?);
+        }
+        Ok(RestoredAlert { seq: row.get(0)?, document: row.get(16)?, state: row.get(14)?, revision: row.get(12)? })
+    };
     restored.alerts = wanted.query_map(params![status_number(Status::Abnormal), since_s], alert)?.collect::<Result<_, _>>()?;
+    let (counted, expected) = (open.counted(), (row.open_alerts, row.open_sum));
+    checksum::checked((), counted == expected, || format!("{} open alerts, where {} are to be, or not those that were written,", counted.0, expected.0))?;
     let text = |row: &rusqlite::Row<'_>, i| Ok::<Text, rusqlite::Error>(Text::new(row.get_ref(i)?.as_str()?));
-    let mut ledger = connection.prepare("SELECT scope, name, counter, value FROM ledger")?;
-    let line = |row: &rusqlite::Row<'_>| Ok((text(row, 0)?, text(row, 1)?, text(row, 2)?, row.get(3)?));
+    let mut ledger = connection.prepare("SELECT scope, name, counter, value, sum FROM ledger")?;
+    let line = |row: &rusqlite::Row<'_>| {
+        check::check_ledger(row)?;
+        Ok((text(row, 0)?, text(row, 1)?, text(row, 2)?, row.get(3)?))
+    };
     restored.ledger = ledger.query_map([], line)?.collect::<Result<_, _>>()?;
-    let mut newest = connection.prepare("SELECT generation, content FROM rule_sets ORDER BY generation DESC LIMIT 1")?;
+    let mut newest = connection.prepare("SELECT generation, ordinal, received_at_ms, content, sum FROM rule_sets ORDER BY generation DESC LIMIT 1")?;
     let mut rows = newest.query([])?;
     if let Some(row) = rows.next()? {
-        let content: String = row.get(1)?;
+        check::check_rule_set(row)?;
+        let content: String = row.get(3)?;
         restored.rule_set = rule_sets::from_json(row.get(0)?, &content)
-            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error)))?;
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(error)))?;
     }
-    Ok((restored, end))
+    Ok((restored, end, open))
 }

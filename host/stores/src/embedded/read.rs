@@ -1,6 +1,7 @@
 //! What the API reads: lists, single alerts, their events, ledger; logs and dead letters have files of their own. On
 //! connections that cannot write; every statement has bound parameters only.
 
+use super::checksum::{self, ALERT_COLUMNS, checked};
 use super::event_list;
 use super::{STATUSES, sqlite_error, status_number};
 use crate::durable::StoreError;
@@ -147,9 +148,6 @@ pub struct Position {
     pub next_due_ms: Option<i64>,
 }
 
-const ALERT_COLUMNS: &str = "seq, id, tenant, status, severity, alert_name, fingerprint, create_time, begin_time, latest_time, \
-                             end_time, event_count, revision, rule_generation";
-
 /// Only the document knows it; a page of the largest size reads a thousand of them.
 const ACK_OPERATOR: &str = "CASE WHEN json_extract(CAST(document AS TEXT), '$.is_ack') THEN json_extract(CAST(document AS TEXT), '$.ack_operator') END";
 
@@ -168,6 +166,10 @@ impl EmbeddedReader {
         let transaction = connection.unchecked_transaction().map_err(sqlite_error(what, &self.path))?;
         let answer = read(&transaction).map_err(sqlite_error(what, &self.path));
         drop(transaction);
+        if let Err(error @ StoreError::Damaged { .. }) = &answer {
+            tracing::error!("{error}");
+            super::note_suspicion(&self.path, &error.to_string());
+        }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_CONNECTIONS_MAX {
             idle.push(connection);
@@ -216,9 +218,9 @@ impl EmbeddedReader {
             }
             newest.sort_unstable_by(|a, b| b.cmp(a));
             newest.truncate(limit);
-            let document = if documents { "document" } else { "NULL" };
-            let mut one = connection.prepare_cached(&format!("SELECT {ALERT_COLUMNS}, {ACK_OPERATOR}, {document} FROM alerts WHERE seq = ?1"))?;
-            newest.iter().map(|seq| one.query_row([seq], alert_row)).collect()
+            // The document is read anyway, for the operator in it, so its checksum is looked at.
+            let mut one = connection.prepare_cached(&format!("SELECT {ALERT_COLUMNS}, document, {ACK_OPERATOR} FROM alerts WHERE seq = ?1"))?;
+            newest.iter().map(|seq| one.query_row([seq], |row| alert_row(row, documents))).collect()
         })
     }
 
@@ -226,8 +228,12 @@ impl EmbeddedReader {
     pub fn alert(&self, seq: u64) -> Result<Option<StoredAlert>, StoreError> {
         let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
         self.read("read an alert", |connection| {
-            let mut one = connection.prepare_cached("SELECT revision, document, state FROM alerts WHERE seq = ?1")?;
-            one.query_row([seq], |row| Ok(StoredAlert { revision: row.get(0)?, document: row.get(1)?, state: row.get(2)? })).optional()
+            let mut one = connection.prepare_cached(&format!("SELECT {ALERT_COLUMNS}, document FROM alerts WHERE seq = ?1"))?;
+            let alert = |row: &Row<'_>| {
+                checksum::check_alert(row)?;
+                Ok(StoredAlert { revision: row.get(12)?, document: row.get(16)?, state: row.get(14)? })
+            };
+            one.query_row([seq], alert).optional()
         })
     }
 
@@ -235,12 +241,15 @@ impl EmbeddedReader {
     pub fn alert_events(&self, seq: u64, cursor: Option<(u64, u32)>, limit: usize) -> Result<Vec<AlertEvent>, StoreError> {
         let Ok(seq) = i64::try_from(seq) else { return Ok(Vec::new()) };
         let places = self.read("read an alert's events", |connection| {
-            let mut lists = connection.prepare_cached("SELECT position, refs FROM alert_events WHERE seq = ?1 AND position <= ?2 ORDER BY position DESC")?;
+            let mut lists =
+                connection.prepare_cached("SELECT position, refs, sum FROM alert_events WHERE seq = ?1 AND position <= ?2 ORDER BY position DESC")?;
             let mut rows = lists.query(params![seq, storable(cursor.map_or(u64::MAX, |cursor| cursor.0))])?;
             let mut places = Vec::new();
             while let Some(row) = rows.next()? {
                 let position: u64 = row.get(0)?;
                 let refs = row.get_ref(1)?.as_blob()?;
+                let is_whole = checksum::of_event_list(seq, position, refs) == row.get::<_, i64>(2)?;
+                checked((), is_whole, || format!("the event list of alert {seq} at {position}"))?;
                 let count = refs.len() / event_list::ENTRY_BYTES;
                 let newest_first = event_list::entries(refs).rev().zip((0..count as u32).rev());
                 for ((place, role), index) in newest_first {
@@ -283,8 +292,13 @@ impl EmbeddedReader {
     /// All counters of the ledger.
     pub fn ledger(&self) -> Result<Vec<LedgerRow>, StoreError> {
         self.read("read the ledger", |connection| {
-            let mut all = connection.prepare_cached("SELECT scope, name, counter, value FROM ledger")?;
-            let line = |row: &Row<'_>| Ok(LedgerRow { scope: row.get(0)?, name: row.get(1)?, counter: row.get(2)?, value: row.get(3)? });
+            let mut all = connection.prepare_cached("SELECT scope, name, counter, value, sum FROM ledger")?;
+            let line = |row: &Row<'_>| {
+                let line = LedgerRow { scope: row.get(0)?, name: row.get(1)?, counter: row.get(2)?, value: row.get(3)? };
+                let is_whole = checksum::of_ledger(&line.scope, &line.name, &line.counter, line.value) == row.get::<_, i64>(4)?;
+                let words = format!("counter {} of {} {}", line.counter, line.scope, line.name);
+                checked(line, is_whole, || words)
+            };
             all.query_map([], line)?.collect()
         })
     }
@@ -292,8 +306,14 @@ impl EmbeddedReader {
     /// Rule-set generations, newest first.
     pub fn rule_sets(&self, limit: usize) -> Result<Vec<RuleSetRow>, StoreError> {
         self.read("read rule sets", |connection| {
-            let mut all = connection.prepare_cached("SELECT generation, ordinal, received_at_ms, content FROM rule_sets ORDER BY generation DESC LIMIT ?1")?;
-            let line = |row: &Row<'_>| Ok(RuleSetRow { generation: row.get(0)?, ordinal: row.get(1)?, received_at_ms: row.get(2)?, content: row.get(3)? });
+            let mut all =
+                connection.prepare_cached("SELECT generation, ordinal, received_at_ms, content, sum FROM rule_sets ORDER BY generation DESC LIMIT ?1")?;
+            let line = |row: &Row<'_>| {
+                let set = RuleSetRow { generation: row.get(0)?, ordinal: row.get(1)?, received_at_ms: row.get(2)?, content: row.get(3)? };
+                let is_whole = checksum::of_rule_set(set.generation, set.ordinal, set.received_at_ms, &set.content) == row.get::<_, i64>(4)?;
+                let words = format!("rule-set generation {}", set.generation);
+                checked(set, is_whole, || words)
+            };
             all.query_map([limit], line)?.collect()
         })
     }
@@ -301,9 +321,8 @@ impl EmbeddedReader {
     /// How far the state is.
     pub fn position(&self) -> Result<Position, StoreError> {
         self.read("read the position", |connection| {
-            connection.query_row("SELECT ordinal, received_at_ms, next_due_ms FROM position", [], |row| {
-                Ok(Position { ordinal: row.get(0)?, received_at_ms: row.get(1)?, next_due_ms: row.get(2)? })
-            })
+            let row = super::position::read(connection)?;
+            Ok(Position { ordinal: row.ordinal, received_at_ms: row.received_at_ms, next_due_ms: row.next_due_ms })
         })
     }
 }
@@ -335,7 +354,8 @@ fn status_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
     STATUSES.into_iter().find(|status| status_number(*status) == number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number.into()))
 }
 
-fn alert_row(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
+fn alert_row(row: &Row<'_>, documents: bool) -> rusqlite::Result<AlertRow> {
+    checksum::check_alert(row)?;
     Ok(AlertRow {
         seq: row.get(0)?,
         id: row.get(1)?,
@@ -351,7 +371,7 @@ fn alert_row(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
         event_count: row.get(11)?,
         revision: row.get(12)?,
         rule_generation: row.get(13)?,
-        ack_operator: row.get(14)?,
-        document: row.get(15)?,
+        ack_operator: row.get(17)?,
+        document: if documents { row.get(16)? } else { None },
     })
 }

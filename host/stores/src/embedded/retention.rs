@@ -2,20 +2,24 @@
 //! by the thread that commits.
 
 use super::event_list;
-use super::{EmbeddedStore, sqlite_error};
+use super::{EmbeddedReader, EmbeddedStore, sqlite_error};
 use crate::durable::StoreError;
-use rusqlite::{OptionalExtension, params};
+use crate::event_segments::RetiredFiles;
+use alertmill_core::pipeline::fold::REMEMBER_END_S;
+use rusqlite::{Connection, OptionalExtension, params};
 
 impl EmbeddedStore {
-    /// Removes alerts that ended before `ended_before_s` (seconds), oldest of each status first, at most `alerts_max` in
-    /// this step, with their logs and event lists. Alerts that wait in the outbox stay. Gives the number removed.
+    /// Removes alerts that ended before `ended_before_s` (seconds), those that ended first before others, at most `alerts_max`
+    /// in this step, with their logs and event lists. Alerts that wait in the outbox stay, and those whose end the fold goes on
+    /// from. Gives the number removed.
     pub fn retire_alerts(&mut self, ended_before_s: i64, alerts_max: usize) -> Result<usize, StoreError> {
-        let remove = |connection: &mut rusqlite::Connection| -> rusqlite::Result<usize> {
+        let ended_before_s = ended_before_s.min(self.received_at_s - REMEMBER_END_S);
+        let remove = |connection: &mut Connection| -> rusqlite::Result<usize> {
             let transaction = connection.transaction()?;
             let gone: Vec<u64> = transaction
                 .prepare_cached(
-                    "SELECT seq FROM alerts INDEXED BY alerts_by_status WHERE status > 0 AND end_time < ?1
-                     AND seq NOT IN (SELECT seq FROM outbox) LIMIT ?2",
+                    "SELECT seq FROM alerts INDEXED BY alerts_by_end WHERE end_time IS NOT NULL AND end_time < ?1
+                     AND seq NOT IN (SELECT seq FROM outbox) ORDER BY end_time LIMIT ?2",
                 )?
                 .query_map(params![ended_before_s, alerts_max], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
@@ -31,21 +35,95 @@ impl EmbeddedStore {
         remove(&mut self.connection).map_err(sqlite_error("remove old alerts", &self.path))
     }
 
-    /// Removes the oldest event files while all are over `bytes_max`, and those last written before `older_than_s`. Files
-    /// from which known uids would have to be read again stay. Gives the number removed. Entries of alerts' event lists that
+    /// As [`retire_alerts`](Self::retire_alerts), without regard to age, when more than `bytes_max` of the database are in use.
+    pub fn shrink_state(&mut self, bytes_max: u64, alerts_max: usize) -> Result<usize, StoreError> {
+        let used = pages(&self.connection).map_err(sqlite_error("measure", &self.path))?.used_bytes();
+        if used > bytes_max { self.retire_alerts(i64::MAX, alerts_max) } else { Ok(0) }
+    }
+
+    /// Removes dead letters received before `received_before_ms` (milliseconds), the oldest of all sources first, at most
+    /// `letters_max` in this step. Gives the number removed.
+    pub fn retire_dead_letters(&mut self, received_before_ms: i64, letters_max: usize) -> Result<usize, StoreError> {
+        let old = |connection: &Connection| -> rusqlite::Result<Vec<u64>> {
+            let mut oldest = connection.prepare_cached("SELECT id, received_at_ms FROM dead_letters ORDER BY id LIMIT ?1")?;
+            let rows = oldest.query_map([letters_max], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+            // They come in the order of their times, so the first that stays is followed by others that stay.
+            let found: Vec<(u64, i64)> = rows.collect::<Result<_, _>>()?;
+            Ok(found.into_iter().take_while(|(_, at)| *at < received_before_ms).map(|(id, _)| id).collect())
+        };
+        let gone = old(&self.connection).map_err(sqlite_error("look for old dead letters", &self.path))?;
+        if gone.is_empty() { Ok(0) } else { self.remove_dead_letters(&gone) }
+    }
+
+    /// Forgets all rule-set generations but the newest `kept`. Gives the number removed.
+    pub fn retire_rule_sets(&mut self, kept: u64) -> Result<usize, StoreError> {
+        let remove = || {
+            let old = "DELETE FROM rule_sets WHERE generation <= (SELECT max(generation) FROM rule_sets) - ?1";
+            self.connection.prepare_cached(old)?.execute([kept])
+        };
+        remove().map_err(sqlite_error("forget old rule sets", &self.path))
+    }
+
+    /// Removes the oldest event files while all are over `bytes_max`, and those whose last event was received before
+    /// `older_than_s`. Files from which known uids would have to be read again stay. Entries of alerts' event lists that
     /// name nothing but removed files go in this and later calls, a bounded number at a time: an alert that stays open for
     /// years would otherwise keep one for every commit that it had a part in.
-    pub fn retire_events(&mut self, bytes_max: u64, older_than_s: i64) -> Result<usize, StoreError> {
+    pub fn retire_events(&mut self, bytes_max: u64, older_than_s: i64) -> Result<RetiredFiles, StoreError> {
         let keep_from = self.uids.lock().flushed().segment;
-        let removed = self.events.retire(bytes_max, older_than_s, keep_from)?;
+        let connection = &self.connection;
+        let received_at_s = |number: u32| {
+            let mut one = connection.prepare_cached("SELECT received_at_s FROM event_files WHERE number = ?1").ok()?;
+            one.query_row([number], |row| row.get(0)).ok()
+        };
+        let removed = self.events.retire(bytes_max, older_than_s, keep_from, received_at_s)?;
         self.reader.event_reader().forget_removed();
-        if removed > 0 {
+        if removed != RetiredFiles::default() {
             let oldest = self.reader.event_reader().numbers()?.first().copied().unwrap_or(u32::MAX);
             self.sweep.wanted = oldest.min(self.events.end().segment);
+            let forgotten = self.connection.execute("DELETE FROM event_files WHERE number < ?1", [oldest]);
+            forgotten.map_err(sqlite_error("forget event files", &self.path))?;
         }
         self.sweep.step(&mut self.connection).map_err(sqlite_error("shorten event lists", &self.path))?;
         Ok(removed)
     }
+}
+
+impl EmbeddedReader {
+    /// Pages of the database, in use and free.
+    pub fn pages(&self) -> Result<Pages, StoreError> {
+        self.read("measure", pages)
+    }
+
+    /// Dead letters of all sources: how many are kept, how many went for newer ones, bytes of the items of those kept.
+    pub fn dead_letter_sums(&self) -> Result<(u64, u64, u64), StoreError> {
+        self.read("count dead letters", |connection| {
+            let sums = "SELECT coalesce(sum(kept), 0), coalesce(sum(dropped), 0), coalesce(sum(bytes), 0) FROM dead_letter_counts";
+            connection.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        })
+    }
+}
+
+/// Pages of the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// All.
+    pub all: u64,
+    /// Those that hold nothing and are used before the file grows.
+    pub free: u64,
+    /// Bytes of one.
+    pub bytes: u64,
+}
+
+impl Pages {
+    /// Bytes in use.
+    pub fn used_bytes(&self) -> u64 {
+        (self.all - self.free.min(self.all)) * self.bytes
+    }
+}
+
+fn pages(connection: &Connection) -> rusqlite::Result<Pages> {
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get(0));
+    Ok(Pages { all: number("page_count")?, free: number("freelist_count")?, bytes: number("page_size")? })
 }
 
 /// How far the walk over all event lists has come. It is not written down: what a restart interrupts is done by the next walk,

@@ -1,4 +1,5 @@
--- The embedded state, version 1. One row of `position` says how far all the other tables are.
+-- The embedded state, version 2. One row of `position` says how far all the other tables are; `position_copy` holds it again,
+-- on a page of its own: without it nothing else could be used. `sum` is the CRC of a row (embedded/checksum.rs).
 
 CREATE TABLE position (
     one             INTEGER PRIMARY KEY CHECK (one = 1),
@@ -7,9 +8,24 @@ CREATE TABLE position (
     started_at_ms   INTEGER NOT NULL,
     event_segment   INTEGER NOT NULL,
     event_offset    INTEGER NOT NULL,
-    next_due_ms     INTEGER
+    next_due_ms     INTEGER,
+    -- Open alerts, and the sums of their rows added up: one that is lost, or an older one of itself, is missed at the start.
+    open_alerts     INTEGER NOT NULL,
+    open_sum        INTEGER NOT NULL,
+    sum             INTEGER NOT NULL
 ) STRICT;
-INSERT INTO position VALUES (1, 0, 0, 0, 0, 0, NULL);
+CREATE TABLE position_copy (
+    one             INTEGER PRIMARY KEY CHECK (one = 1),
+    ordinal         INTEGER NOT NULL,
+    received_at_ms  INTEGER NOT NULL,
+    started_at_ms   INTEGER NOT NULL,
+    event_segment   INTEGER NOT NULL,
+    event_offset    INTEGER NOT NULL,
+    next_due_ms     INTEGER,
+    open_alerts     INTEGER NOT NULL,
+    open_sum        INTEGER NOT NULL,
+    sum             INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE alerts (
     seq             INTEGER PRIMARY KEY,
@@ -26,11 +42,14 @@ CREATE TABLE alerts (
     event_count     INTEGER NOT NULL,
     revision        INTEGER NOT NULL,
     rule_generation INTEGER NOT NULL,
+    sum             INTEGER NOT NULL,
     state           BLOB NOT NULL,
     document        BLOB NOT NULL
 ) STRICT;
 -- Serves lists, counts and the start. Nothing in it changes while an alert only absorbs events.
 CREATE INDEX alerts_by_status ON alerts (tenant, status, severity, seq, begin_time, end_time);
+-- Serves retention; written once for each alert, when it ends.
+CREATE INDEX alerts_by_end ON alerts (end_time) WHERE end_time IS NOT NULL;
 
 CREATE TABLE logs (
     seq             INTEGER NOT NULL,
@@ -38,6 +57,7 @@ CREATE TABLE logs (
     number          INTEGER NOT NULL,
     create_time     INTEGER NOT NULL,
     op_type         TEXT NOT NULL,
+    sum             INTEGER NOT NULL,
     document        BLOB NOT NULL,
     PRIMARY KEY (seq, position, number)
 ) STRICT, WITHOUT ROWID;
@@ -46,6 +66,7 @@ CREATE TABLE logs (
 CREATE TABLE alert_events (
     seq             INTEGER NOT NULL,
     position        INTEGER NOT NULL,
+    sum             INTEGER NOT NULL,
     refs            BLOB NOT NULL,
     PRIMARY KEY (seq, position)
 ) STRICT, WITHOUT ROWID;
@@ -59,6 +80,7 @@ CREATE TABLE dead_letters (
     source          TEXT NOT NULL,
     code            TEXT NOT NULL,
     detail          TEXT NOT NULL,
+    sum             INTEGER NOT NULL,
     item            BLOB NOT NULL
 ) STRICT;
 CREATE INDEX dead_letters_by_source ON dead_letters (source, id);
@@ -82,6 +104,7 @@ CREATE TABLE ledger (
     name            TEXT NOT NULL,
     counter         TEXT NOT NULL,
     value           INTEGER NOT NULL,
+    sum             INTEGER NOT NULL,
     PRIMARY KEY (scope, name, counter)
 ) STRICT, WITHOUT ROWID;
 
@@ -89,5 +112,12 @@ CREATE TABLE rule_sets (
     generation      INTEGER PRIMARY KEY,
     ordinal         INTEGER NOT NULL,
     received_at_ms  INTEGER NOT NULL,
+    sum             INTEGER NOT NULL,
     content         TEXT NOT NULL
+) STRICT;
+
+-- Event files that are full: when the last of their rows was received, for retention by age.
+CREATE TABLE event_files (
+    number          INTEGER PRIMARY KEY,
+    received_at_s   INTEGER NOT NULL
 ) STRICT;

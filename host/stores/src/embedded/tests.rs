@@ -292,7 +292,7 @@ fn event_lists_of_open_alerts_go_with_the_files_they_name() {
     store.uids.lock().settle();
     let lists = |store: &EmbeddedStore| -> i64 { store.connection.query_row("SELECT count(*) FROM alert_events", [], |row| row.get(0)).unwrap() };
     assert_eq!(lists(&store), 14);
-    let removed = store.retire_events(0, 0).unwrap() as i64;
+    let removed = store.retire_events(0, 0).unwrap().by_size as i64;
     assert!(removed >= 5, "{removed}");
     assert_eq!(lists(&store), 14 - 2 * removed);
     assert_eq!(store.reader().alert_events(1, None, 99).unwrap().len() as i64, 7 - removed);
@@ -301,10 +301,10 @@ fn event_lists_of_open_alerts_go_with_the_files_they_name() {
     commit_events(&mut store, 8);
     commit_events(&mut store, 9);
     store.uids.lock().settle();
-    let removed_later = store.retire_events(0, 0).unwrap() as i64;
+    let removed_later = store.retire_events(0, 0).unwrap().by_size as i64;
     assert!(removed_later > 0);
     for _ in 0..9 {
-        assert_eq!(store.retire_events(u64::MAX, 0).unwrap(), 0);
+        assert_eq!(store.retire_events(u64::MAX, 0).unwrap().by_size, 0);
     }
     assert_eq!(lists(&store), 2 * (9 - removed - removed_later));
 }
@@ -408,6 +408,8 @@ fn old_alerts_go_with_all_that_is_theirs() {
     let event = add_event(&mut one, 1, "{}");
     one.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Opened)] }];
     store.commit_blocking(&one).unwrap();
+    assert_eq!(store.retire_alerts(T + 1_000, 10).unwrap(), 0, "the fold goes on from their ends");
+    store.commit_blocking(&Commit { received_at_ms: (T + 1_000 + REMEMBER_END_S) * 1_000, ..commit(1, 2) }).unwrap();
     assert_eq!(store.retire_alerts(T + 1_000, 10).unwrap(), 0, "the outbox still needs them");
     store.confirm_outbox(&[(1, 1), (3, 1)]).unwrap();
     assert_eq!(store.retire_alerts(T + 102, 10).unwrap(), 1);
@@ -447,12 +449,20 @@ fn a_damaged_or_newer_database_is_named_with_a_remedy() {
     std::fs::write(dir.path().join("state.sqlite"), vec![7; 8192]).unwrap();
     let error = EmbeddedStore::open(dir.path()).err().unwrap();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    assert!(error.to_string().contains("state.sqlite") && error.to_string().contains("restore a copy"), "{error}");
+    assert!(error.to_string().contains("state.sqlite") && error.to_string().contains("quarantine"), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = EmbeddedStore::open(dir.path()).unwrap();
     store.connection.pragma_update(None, "user_version", 99).unwrap();
     drop(store);
-    assert!(matches!(EmbeddedStore::open(dir.path()).err().unwrap(), StoreError::Newer { found: 99, .. }));
+    let error = EmbeddedStore::open(dir.path()).err().unwrap();
+    assert!(matches!(&error, StoreError::Damaged { what, .. } if what.contains("head says version 99")), "its rows are this version's: {error}");
+    let connection = Connection::open(dir.path().join("state.sqlite")).unwrap();
+    connection.execute_batch("UPDATE position SET sum = 1; UPDATE position_copy SET sum = 1").unwrap();
+    for (version, is_newer) in [(99, true), (1, false)] {
+        connection.pragma_update(None, "user_version", version).unwrap();
+        let error = EmbeddedStore::open(dir.path()).err().unwrap();
+        assert!(matches!(error, StoreError::Newer { found: 99, .. }) == is_newer && matches!(error, StoreError::Older { found: 1, .. }) != is_newer);
+    }
 }
 
 #[test]
@@ -475,4 +485,80 @@ fn a_copy_of_the_files_after_a_kill_is_the_last_commit() {
     assert_eq!((restored.position, restored.alerts[0].revision, store.report().uids_read_again), (5, 5, 5));
     assert_eq!(store.known(&[Uid([5; 16]), Uid([6; 16])]).unwrap(), [true, false]);
     assert_eq!(store.reader().alert_events(1, None, 10).unwrap().len(), 5);
+}
+
+#[test]
+fn a_state_over_its_bound_loses_what_ended_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open_with(dir.path(), EmbeddedOptions { outbox: false, ..EmbeddedOptions::default() }).unwrap();
+    let mut one = commit(0, 1);
+    one.alerts = (1..=400)
+        .map(|seq| AlertWrite { document: vec![b' '; 5_000], ..alert(seq, 1, if seq % 4 == 0 { Status::Abnormal } else { Status::Closed }) })
+        .collect();
+    store.commit_blocking(&one).unwrap();
+    let bound = 1 << 20;
+    assert_eq!(store.shrink_state(bound, 50).unwrap(), 0, "the fold goes on from their ends");
+    store.commit_blocking(&Commit { received_at_ms: (T + 900 + REMEMBER_END_S) * 1_000, ..commit(1, 2) }).unwrap();
+    assert_eq!(store.shrink_state(u64::MAX, 50).unwrap(), 0);
+    let mut removed = 0;
+    while store.shrink_state(bound, 50).unwrap() > 0 {
+        removed += 1;
+        assert!(removed < 9);
+    }
+    let pages = store.reader().pages().unwrap();
+    assert!(pages.used_bytes() <= bound && pages.free > 0, "{pages:?}");
+    let kept: Vec<u64> = store.reader().list_alerts(&AlertFilter::default(), 999, None, false).unwrap().iter().map(|row| row.seq).collect();
+    let oldest_ended = kept.iter().filter(|seq| *seq % 4 != 0).min().unwrap();
+    assert!(kept.iter().filter(|seq| *seq % 4 == 0).count() == 100, "open alerts stay");
+    assert!((1..*oldest_ended).all(|seq| seq % 4 == 0 || !kept.contains(&seq)) && (*oldest_ended..=400).all(|seq| kept.contains(&seq)));
+    // What comes free is used again before the file grows.
+    let before = pages.all;
+    store.commit_blocking(&Commit { alerts: vec![AlertWrite { document: vec![b' '; 300_000], ..alert(900, 1, Status::Abnormal) }], ..commit(2, 3) }).unwrap();
+    assert_eq!(store.reader().pages().unwrap().all, before);
+}
+
+#[test]
+fn dead_letters_and_rule_sets_go_by_age_and_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    for to in 1..=6 {
+        let mut one = commit(to - 1, to);
+        let received_at_ms = (T + to as i64) * 1_000;
+        one.dead_letters = ["a", "b"].map(|source| DeadLetter { received_at_ms, ..dead_letter(to, source) }).to_vec();
+        one.rule_set = Some(RuleSet { generation: to, ..RuleSet::default() });
+        store.commit_blocking(&one).unwrap();
+    }
+    assert_eq!(store.retire_dead_letters((T + 1) * 1_000, 99).unwrap(), 0);
+    assert_eq!(store.retire_dead_letters((T + 4) * 1_000, 4).unwrap(), 4, "a step at a time");
+    assert_eq!(store.retire_dead_letters((T + 4) * 1_000, 99).unwrap(), 2);
+    let reader = store.reader();
+    assert_eq!(reader.dead_letters(None, None, 0, 99).unwrap().iter().map(|letter| letter.ordinal).collect::<Vec<_>>(), [4, 4, 5, 5, 6, 6]);
+    assert_eq!(reader.dead_letter_sums().unwrap(), (6, 0, 12));
+    assert_eq!(store.retire_rule_sets(4).unwrap(), 2);
+    assert_eq!(reader.rule_sets(99).unwrap().iter().map(|set| set.generation).collect::<Vec<_>>(), [6, 5, 4, 3]);
+}
+
+#[test]
+fn event_files_go_by_the_time_of_their_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let uids = UidOptions { table_uids_max: 1, ..UidOptions::default() };
+    let options = EmbeddedOptions { event_segment_bytes: 1, uids, ..EmbeddedOptions::default() };
+    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options.clone()).unwrap();
+    let one = |store: &mut EmbeddedStore, to: u64| {
+        let mut one = Commit { received_at_ms: (T + 100 * to as i64) * 1_000, ..commit(to - 1, to) };
+        add_event(&mut one, to as u8, "{}");
+        store.commit_blocking(&one).unwrap();
+        store.checkpoint().unwrap();
+    };
+    (1..=5).for_each(|to| one(&mut store, to));
+    // All files are as young as this test; a restart forgets none of it.
+    drop(store);
+    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
+    (6..=8).for_each(|to| one(&mut store, to));
+    store.uids.lock().settle();
+    assert_eq!(store.retire_events(u64::MAX, T + 100).unwrap().by_age, 0);
+    assert_eq!(store.retire_events(u64::MAX, T + 301).unwrap().by_age, 3);
+    assert_eq!(store.retire_events(u64::MAX, T + 301).unwrap().by_age, 0);
+    let left: u64 = store.connection.query_row("SELECT count(*) FROM event_files", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 4, "files 4 to 7; 8 is written");
 }

@@ -5,7 +5,8 @@
 //! that never was: it is cut when the files are opened. A row is found by its place, never by search.
 //!
 //! File `NNNNNNNNNN.events`, little endian: magic, format u32, number u32; then rows: length u32, crc u32, uid, seconds
-//! until which the uid is known i64, index time i64 (s), document.
+//! until which the uid is known i64, index time i64 (s), document. The crc covers the row's place too, so that a row, block
+//! or file that lies where another belongs never passes for it.
 
 mod read;
 #[cfg(test)]
@@ -19,10 +20,10 @@ use alertmill_core::ports::StoredEvent;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 const MAGIC: &[u8; 8] = b"ALRTEVNT";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 pub(crate) const HEADER_BYTES: u32 = 16;
 pub(crate) const ROW_HEAD_BYTES: usize = 40;
 const SUFFIX: &str = ".events";
@@ -122,9 +123,11 @@ impl EventSegments {
             self.begin_segment()?;
         }
         self.day = day;
+        self.place_rows(&offsets);
         if let Err(error) = self.write_and_sync() {
             self.give_up(&error);
             self.begin_segment()?;
+            self.place_rows(&offsets);
             if let Err(error) = self.write_and_sync() {
                 self.give_up(&error);
                 return Err(StoreError::io("write", &path_of(&self.dir, self.end.segment))(error));
@@ -133,6 +136,17 @@ impl EventSegments {
         let EventPlace { segment, offset } = self.end;
         self.end.offset += self.buffer.len() as u32;
         Ok(offsets.into_iter().map(|at| EventPlace { segment, offset: offset + at }).collect())
+    }
+
+    /// Writes the checksums of the buffer's rows, which lie at `offsets` in it, for the place where they will be written.
+    fn place_rows(&mut self, offsets: &[u32]) {
+        let ends = offsets.iter().skip(1).map(|at| *at as usize).chain([self.buffer.len()]);
+        for (at, end) in offsets.iter().zip(ends).collect::<Vec<_>>() {
+            let place = EventPlace { segment: self.end.segment, offset: self.end.offset + at };
+            let row = &mut self.buffer[*at as usize..end];
+            let crc = row_crc(place, row);
+            row[4..8].copy_from_slice(&crc.to_le_bytes());
+        }
     }
 
     fn write_and_sync(&self) -> io::Result<()> {
@@ -167,30 +181,46 @@ impl EventSegments {
         Ok(())
     }
 
-    /// Removes the oldest whole files while all together are over `bytes_max`, and those last written before
-    /// `older_than_s` (seconds since 1970). Never the one being written, nor `keep_from` and newer. Gives their number;
-    /// rows in them read as [`EventRead::Gone`] from then on.
-    pub fn retire(&mut self, bytes_max: u64, older_than_s: i64, keep_from: u32) -> Result<usize, StoreError> {
+    /// Removes the oldest whole files while all together are over `bytes_max`, and those whose last row was received before
+    /// `older_than_s` (seconds since 1970), as `received_at_s` says; where it does not know, by when they were last written. Never
+    /// the one being written, nor `keep_from` and newer. Rows in them read as [`EventRead::Gone`] from then on.
+    pub fn retire(
+        &mut self,
+        bytes_max: u64,
+        older_than_s: i64,
+        keep_from: u32,
+        received_at_s: impl Fn(u32) -> Option<i64>,
+    ) -> Result<RetiredFiles, StoreError> {
         let keep_from = keep_from.min(self.end.segment);
         let mut files = Vec::new();
         for number in numbers(&self.dir)? {
             let path = path_of(&self.dir, number);
             let metadata = path.metadata().map_err(StoreError::io("look at", &path))?;
-            let modified = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or(Duration::MAX);
-            files.push((number, path, metadata.len(), i64::try_from(modified.as_secs()).unwrap_or(i64::MAX)));
+            let modified_s = || metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).and_then(|at| i64::try_from(at.as_secs()).ok());
+            files.push((number, path, metadata.len(), received_at_s(number).or_else(modified_s).unwrap_or(i64::MAX)));
         }
         let mut total: u64 = files.iter().map(|file| file.2).sum();
-        let mut gone = Vec::new();
-        for (number, path, bytes, written_s) in files {
-            if number >= keep_from || (total <= bytes_max && written_s >= older_than_s) {
+        let (mut gone, mut retired) = (Vec::new(), RetiredFiles::default());
+        for (number, path, bytes, last_s) in files {
+            if number >= keep_from || (total <= bytes_max && last_s >= older_than_s) {
                 break;
             }
+            *(if last_s < older_than_s { &mut retired.by_age } else { &mut retired.by_size }) += 1;
             total -= bytes;
             gone.push(path);
         }
         durable::remove_files(&self.dir, &gone)?;
-        Ok(gone.len())
+        Ok(retired)
     }
+}
+
+/// How many files went, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetiredFiles {
+    /// Too old.
+    pub by_age: u64,
+    /// No room.
+    pub by_size: u64,
 }
 
 fn header(number: u32) -> [u8; HEADER_BYTES as usize] {
@@ -202,26 +232,53 @@ fn header(number: u32) -> [u8; HEADER_BYTES as usize] {
 }
 
 fn encode_row(out: &mut Vec<u8>, event: &StoredEvent, document: &[u8]) {
-    let at = out.len();
     out.extend_from_slice(&(document.len() as u32).to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&event.uid.0);
     out.extend_from_slice(&event.known_until_s.to_le_bytes());
     out.extend_from_slice(&event.index_time_s.to_le_bytes());
     out.extend_from_slice(document);
-    let crc = row_crc(&out[at..]);
-    out[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn row_crc(row: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&row[..4]), &row[8..])
+fn row_crc(place: EventPlace, row: &[u8]) -> u32 {
+    let mut start = [0; 12];
+    start[..4].copy_from_slice(&place.segment.to_le_bytes());
+    start[4..8].copy_from_slice(&place.offset.to_le_bytes());
+    start[8..].copy_from_slice(&row[..4]);
+    crc32c::crc32c_append(crc32c::crc32c(&start), &row[8..])
 }
 
 fn path_of(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("{number:010}{SUFFIX}"))
+    dir.join(file_name(number))
 }
 
 fn numbers(dir: &Path) -> Result<Vec<u32>, StoreError> {
     let names = durable::names_with_suffix(dir, SUFFIX)?;
     Ok(names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok()).collect())
+}
+
+/// Number and name of every file, ascending.
+pub(crate) fn files(dir: &Path) -> Result<Vec<(u32, String)>, StoreError> {
+    Ok(numbers(dir)?.into_iter().map(|number| (number, file_name(number))).collect())
+}
+
+pub(crate) fn file_name(number: u32) -> String {
+    format!("{number:010}{SUFFIX}")
+}
+
+/// Gives the end of every whole row of a file.
+pub(crate) fn whole_rows(path: &Path, number: u32, mut take: impl FnMut(EventPlace)) -> Result<(), StoreError> {
+    let end = EventPlace { segment: u32::MAX, offset: 0 };
+    read::scan_file(path, number, EventPlace::default(), end, |_, row_end| take(row_end)).map(drop)
+}
+
+/// Stretches of a file that are no whole rows although rows end at `end`; rows that are whole are added to `rows`.
+pub(crate) fn check_file(path: &Path, number: u32, end: EventPlace, rows: &mut u64) -> Result<Vec<(usize, usize)>, StoreError> {
+    let mut damaged = read::scan_file(path, number, EventPlace::default(), end, |_, _| *rows += 1)?;
+    let mut head = [0; HEADER_BYTES as usize];
+    let is_whole = std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head)).is_ok() && head == header(number);
+    if !is_whole {
+        damaged.insert(0, (0, HEADER_BYTES as usize));
+    }
+    Ok(damaged)
 }

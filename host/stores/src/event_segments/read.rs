@@ -83,7 +83,7 @@ impl EventReader {
         row.resize(ROW_HEAD_BYTES + length, 0);
         let document = file.read_exact_at(&mut row[ROW_HEAD_BYTES..], u64::from(place.offset) + ROW_HEAD_BYTES as u64);
         document.map_err(|error| damaged(error.to_string()))?;
-        match decode(&row) {
+        match decode(place, &row) {
             Some(row) => Ok(EventRead::Found(row)),
             None => Err(damaged("a row with a wrong checksum".into())),
         }
@@ -120,44 +120,87 @@ impl EventReader {
         numbers(&self.dir)
     }
 
-    /// Calls `take` with uid, known-until second and end of every row in `from..to`. Where a row is damaged, the rest of its
-    /// file is left out; gives how many files that happened to.
+    /// Calls `take` with uid, known-until second and end of every row in `from..to`. What is damaged is left out up to the
+    /// next row that is whole; gives how many files that happened to.
     pub fn scan(&self, from: EventPlace, to: EventPlace, mut take: impl FnMut(Uid, i64, EventPlace)) -> Result<usize, StoreError> {
         let mut damaged = 0;
         for number in numbers(&self.dir)?.into_iter().filter(|n| (from.segment..=to.segment).contains(n)) {
             let path = path_of(&self.dir, number);
-            let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
-            let mut at = if number == from.segment { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES } as usize;
-            let end = if number == to.segment { (to.offset as usize).min(bytes.len()) } else { bytes.len() };
-            while at + ROW_HEAD_BYTES <= end {
-                let length = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
-                // Documents are never empty: zeros are the blocks behind the last row.
-                let row = bytes.get(at..at + ROW_HEAD_BYTES + length).filter(|_| length > 0);
-                let Some(row) = row.and_then(decode_head) else {
-                    let is_end = number != to.segment && bytes[at..at + ROW_HEAD_BYTES].iter().all(|byte| *byte == 0);
-                    if !is_end {
-                        damaged += 1;
-                        tracing::error!("{} is damaged at byte {at}; uids behind it are not known any more", path.display());
-                    }
-                    break;
-                };
-                at += ROW_HEAD_BYTES + length;
-                take(row.0, row.1, EventPlace { segment: number, offset: at as u32 });
+            let found = scan_file(&path, number, from, to, |row, end| take(row.uid, row.known_until_s, end))?;
+            for (from, to) in &found {
+                tracing::error!("{} is damaged from byte {from} to {to}; uids of the rows there are not known any more", path.display());
             }
+            damaged += usize::from(!found.is_empty());
         }
         Ok(damaged)
     }
 }
 
-fn decode_head(row: &[u8]) -> Option<(Uid, i64, i64)> {
-    if row[4..8] != row_crc(row).to_le_bytes() {
+/// What a scan sees of a row.
+pub(crate) struct RowHead {
+    pub uid: Uid,
+    pub known_until_s: i64,
+}
+
+/// Bytes of rows that may be looked at in vain in search of the next whole one: what only looks like a row has any length.
+const SEARCH_BYTES_MAX: usize = 256 << 20;
+
+/// Gives every whole row of a file that lies in `from..to` to `take`, with its end, and the stretches that are no rows.
+pub(crate) fn scan_file(
+    path: &Path,
+    number: u32,
+    from: EventPlace,
+    to: EventPlace,
+    mut take: impl FnMut(RowHead, EventPlace),
+) -> Result<Vec<(usize, usize)>, StoreError> {
+    let bytes = std::fs::read(path).map_err(StoreError::io("read", path))?;
+    let mut at = if number == from.segment { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES } as usize;
+    let end = if number == to.segment { to.offset as usize } else { bytes.len() };
+    let whole = bytes.get(..end.min(bytes.len())).unwrap_or_default();
+    let mut damaged: Vec<(usize, usize)> = Vec::new();
+    let mut budget = SEARCH_BYTES_MAX;
+    while at < end {
+        if let Some((head, next)) = row_at(whole, number, at, &mut budget) {
+            at = next;
+            take(head, EventPlace { segment: number, offset: at as u32 });
+            continue;
+        }
+        // Zeros are the blocks behind the last row. Only a file that ends at a committed place has none.
+        let rest = whole.get(at..).unwrap_or_default();
+        let is_end = number != to.segment && rest.iter().all(|byte| *byte == 0);
+        if is_end {
+            break;
+        }
+        budget = SEARCH_BYTES_MAX;
+        let next = (at + 1..whole.len()).find(|next| budget == 0 || row_at(whole, number, *next, &mut budget).is_some());
+        let next = next.filter(|_| budget > 0).unwrap_or(end);
+        damaged.push((at, next));
+        at = next;
+    }
+    Ok(damaged)
+}
+
+/// The row at a place, and where it ends; bytes whose checksum was made in vain are taken from `budget`.
+fn row_at(bytes: &[u8], number: u32, at: usize, budget: &mut usize) -> Option<(RowHead, usize)> {
+    let length = u32::from_le_bytes(*bytes.get(at..)?.first_chunk::<4>()?) as usize;
+    // Documents are never empty.
+    let row = bytes.get(at..(at + ROW_HEAD_BYTES).checked_add(length)?).filter(|_| length > 0)?;
+    let Some((uid, known_until_s, _)) = decode_head(EventPlace { segment: number, offset: at as u32 }, row) else {
+        *budget = budget.saturating_sub(row.len());
+        return None;
+    };
+    Some((RowHead { uid, known_until_s }, at + row.len()))
+}
+
+fn decode_head(place: EventPlace, row: &[u8]) -> Option<(Uid, i64, i64)> {
+    if row[4..8] != row_crc(place, row).to_le_bytes() {
         return None;
     }
     let uid = Uid(row[8..24].try_into().ok()?);
     Some((uid, i64::from_le_bytes(row[24..32].try_into().ok()?), i64::from_le_bytes(row[32..40].try_into().ok()?)))
 }
 
-fn decode(row: &[u8]) -> Option<EventRow> {
-    let (uid, known_until_s, index_time_s) = decode_head(row)?;
+fn decode(place: EventPlace, row: &[u8]) -> Option<EventRow> {
+    let (uid, known_until_s, index_time_s) = decode_head(place, row)?;
     Some(EventRow { uid, known_until_s, index_time_s, document: row[ROW_HEAD_BYTES..].to_vec() })
 }

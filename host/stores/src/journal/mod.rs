@@ -6,6 +6,7 @@
 
 mod answer;
 mod clock;
+pub(crate) mod copy;
 mod counters;
 mod gather;
 mod live;
@@ -320,6 +321,11 @@ impl JournalHandle {
     /// Removes whole segments that a synced position of the state covers, but keeps the newest `keep_bytes` of them.
     /// Gives the number removed.
     pub fn release(&self, covered: SyncedPosition) -> Result<usize, StoreError> {
+        self.release_older(covered, i64::MIN)
+    }
+
+    /// As [`release`](Self::release); of those kept, the ones whose last record was received before `before_ms` go too.
+    pub fn release_older(&self, covered: SyncedPosition, before_ms: i64) -> Result<usize, StoreError> {
         let shared = &self.inner.shared;
         let segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = segments.windows(2).take_while(|pair| pair[1].first <= covered.ordinal() + 1).count();
@@ -331,6 +337,11 @@ impl JournalHandle {
                 kept > shared.keep_bytes
             })
             .map_or(0, |newest| newest + 1);
+        let too_old = |segment: &&Segment| {
+            let last_ms = copy::last_record_ms(&shared.dir.join(segment.name()));
+            last_ms.is_some_and(|last_ms| last_ms < before_ms)
+        };
+        let removable = removable + segments[removable..behind].iter().take_while(too_old).count();
         let released: Vec<Segment> = segments[..removable].to_vec();
         drop(segments);
         let paths: Vec<PathBuf> = released.iter().map(|segment| shared.dir.join(segment.name())).collect();

@@ -150,7 +150,7 @@ fn set_aside(dir: &Path, segment: &Segment) -> Result<PathBuf, StoreError> {
     }
 }
 
-fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
+pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
     let mut found = Vec::new();
     for name in durable::names_with_suffix(dir, Segment::SUFFIX)? {
         let path = dir.join(&name);

@@ -21,7 +21,7 @@ const FOOTER_MARK: u32 = u32::MAX;
 
 /// A frame's head without length and crc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FrameHead {
+pub(crate) struct FrameHead {
     pub ordinal: u64,
     pub received_at_ms: i64,
     pub group_first: u64,
@@ -153,6 +153,14 @@ pub(super) fn piece_at(bytes: &[u8], at: usize, id: u64) -> Piece {
     }
     let end = at + frame_bytes(payload.len());
     Piece::Frame(Frame { head, payload, end })
+}
+
+/// The time in the bytes of a footer, milliseconds; `None` when they are none.
+pub(super) fn footer_ms(bytes: &[u8], id: u64) -> Option<i64> {
+    match piece_at(bytes, 0, id) {
+        Piece::Footer(_) => Some(u64_at(bytes, 16) as i64),
+        _ => None,
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -38,6 +38,13 @@ fn encode(ordinal: u64) -> [u8; SLOT_BYTES] {
     slot
 }
 
+/// A whole file of its own, for a copy of a journal.
+pub(super) fn content(ordinal: u64) -> Vec<u8> {
+    let mut content = encode(ordinal).to_vec();
+    content.resize(2 * SLOTS_APART, 0);
+    content
+}
+
 fn crc_of(slot: &[u8; SLOT_BYTES]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&slot[..12]), &slot[16..])
 }

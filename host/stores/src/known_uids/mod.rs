@@ -22,6 +22,30 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use worker::{Files, Full, Job, Worker};
 
+pub(crate) use worker::MANIFEST;
+
+/// The files that the manifest of a folder names, and the manifest as it is.
+pub(crate) struct NamedFiles {
+    /// Name, end of its hour in seconds, CRC of its keys.
+    pub files: Vec<(String, i64, u32)>,
+    pub bytes: Vec<u8>,
+}
+
+/// Reads the manifest, if there is one; the error says that it is damaged.
+pub(crate) fn named_files(dir: &Path) -> Result<Option<NamedFiles>, String> {
+    let bytes = match std::fs::read(dir.join(MANIFEST)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|error| format!("{MANIFEST}: {error}"))?,
+    };
+    let manifest = worker::Manifest::from_bytes(&bytes).ok_or_else(|| format!("{MANIFEST}: it has a wrong checksum"))?;
+    Ok(Some(NamedFiles { files: manifest.files, bytes }))
+}
+
+/// Whether a file is the one with this end and checksum, and whole.
+pub(crate) fn is_whole(path: &Path, end_s: i64, crc: u32) -> Result<bool, StoreError> {
+    Ok(run::Run::open(path, end_s, crc)?.is_some())
+}
+
 /// Uids and the second at which each ends.
 type Table = HashMap<u128, i64, BuildHasherDefault<UidHasher>>;
 
@@ -219,7 +243,7 @@ impl UidIndex {
                 if run.may_hold(*key) {
                     self.page_reads += 1;
                     let found = run.holds(*key);
-                    *known = found.map_err(|error| PortError::Unavailable(format!("cannot read {}: {error}; check the disk", run.path.display())))?;
+                    *known = found.map_err(|error| unreadable(&run.path, &error))?;
                 }
             }
         }
@@ -248,6 +272,14 @@ impl UidIndex {
     pub fn settle(&mut self) {
         self.worker.wait();
         self.collect();
+    }
+}
+
+/// A page that went bad stays so; the next start reads the uids of its file again from the event files.
+fn unreadable(path: &Path, error: &std::io::Error) -> PortError {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => PortError::Fatal(format!("{}: {error}; restart: the start makes it anew from the event files", path.display())),
+        _ => PortError::Unavailable(format!("cannot read {}: {error}; check the disk", path.display())),
     }
 }
 

@@ -25,6 +25,10 @@ pub(super) struct Run {
     file: File,
     filter: Filter,
     fences: Vec<u128>,
+    /// Of each page, so that one that went bad since the file was opened is not taken for an answer.
+    page_crcs: Vec<u32>,
+    /// Of all keys, as its head says; the manifest says it too, so that no other file passes for this one.
+    pub crc: u32,
 }
 
 impl Run {
@@ -41,18 +45,22 @@ impl Run {
         let mut buffer = [0; PAGE_KEYS * KEY_BYTES];
         let bytes = &mut buffer[..keys * KEY_BYTES];
         self.file.read_exact_at(bytes, (HEADER_BYTES + first * KEY_BYTES) as u64)?;
+        if self.page_crcs.get(page) != Some(&crc32c::crc32c(bytes)) {
+            let why = format!("page {page} has a wrong checksum");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
         let (keys, _) = bytes.as_chunks::<KEY_BYTES>();
         Ok(keys.binary_search(&key.to_be_bytes()).is_ok())
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.filter.bytes() + self.fences.len() * size_of::<u128>()
+        self.filter.bytes() + self.fences.len() * size_of::<u128>() + self.page_crcs.len() * size_of::<u32>()
     }
 
-    /// Opens a file and reads all of it; `None` when it is damaged.
-    pub fn open(path: &Path, end_s: i64) -> Result<Option<Run>, StoreError> {
+    /// Opens a file and reads all of it; `None` when it is damaged, or is not the one with this end and checksum.
+    pub fn open(path: &Path, end_s: i64, crc: u32) -> Result<Option<Run>, StoreError> {
         match Keys::open(path) {
-            Ok(mut keys) if keys.end_s == end_s => {
+            Ok(mut keys) if keys.end_s == end_s && keys.crc_said == crc => {
                 let mut building = Building::new(keys.count);
                 let whole = (|| -> io::Result<bool> {
                     while let Some(key) = keys.next()? {
@@ -61,7 +69,7 @@ impl Run {
                     Ok(keys.crc == keys.crc_said)
                 })();
                 match whole {
-                    Ok(true) => Ok(Some(building.run(path, keys.file.into_inner()))),
+                    Ok(true) => Ok(Some(building.run(path, keys.file.into_inner(), crc))),
                     _ => Ok(None),
                 }
             }
@@ -83,7 +91,7 @@ impl Run {
             let (mut a, mut b) = (Keys::open(&a.path)?, Keys::open(&b.path)?);
             let count = a.count + b.count;
             let (mut next_a, mut next_b) = (a.next()?, b.next()?);
-            Run::write_from(path, end_s, count, || {
+            let merged = Run::write_from(path, end_s, count, || {
                 let (x, y) = (next_a, next_b);
                 // A key in both goes in once.
                 if x.is_some_and(|x| y.is_none_or(|y| x <= y)) {
@@ -93,7 +101,12 @@ impl Run {
                     next_b = b.next()?;
                 }
                 Ok(x.into_iter().chain(y).min())
-            })
+            })?;
+            // Damage must not be given a checksum of its own.
+            if a.crc != a.crc_said || b.crc != b.crc_said {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a file to be merged has a wrong checksum; restart: the start makes it anew"));
+            }
+            Ok(merged)
         };
         merge().map_err(StoreError::io("write", path))
     }
@@ -119,7 +132,7 @@ impl Run {
         header[24..].copy_from_slice(&building.count.to_le_bytes());
         file.write_all_at(&header, 0)?;
         file.sync_all()?;
-        Ok(building.run(path, file))
+        Ok(building.run(path, file, crc))
     }
 }
 
@@ -127,24 +140,30 @@ impl Run {
 struct Building {
     filter: Filter,
     fences: Vec<u128>,
+    page_crcs: Vec<u32>,
     count: u64,
 }
 
 impl Building {
     fn new(keys: u64) -> Building {
-        Building { filter: Filter::with_capacity(keys), fences: Vec::with_capacity(keys as usize / PAGE_KEYS + 1), count: 0 }
+        let pages = keys as usize / PAGE_KEYS + 1;
+        Building { filter: Filter::with_capacity(keys), fences: Vec::with_capacity(pages), page_crcs: Vec::with_capacity(pages), count: 0 }
     }
 
     fn take(&mut self, key: u128) {
         if self.count.is_multiple_of(PAGE_KEYS as u64) {
             self.fences.push(key);
+            self.page_crcs.push(0);
+        }
+        if let Some(crc) = self.page_crcs.last_mut() {
+            *crc = crc32c::crc32c_append(*crc, &key.to_be_bytes());
         }
         self.filter.insert(key);
         self.count += 1;
     }
 
-    fn run(self, path: &Path, file: File) -> Run {
-        Run { path: path.to_path_buf(), count: self.count, file, filter: self.filter, fences: self.fences }
+    fn run(self, path: &Path, file: File, crc: u32) -> Run {
+        Run { path: path.to_path_buf(), count: self.count, file, filter: self.filter, fences: self.fences, page_crcs: self.page_crcs, crc }
     }
 }
 
@@ -201,7 +220,8 @@ mod tests {
         let a = Run::write(&path(1), 7_200, &even).unwrap();
         let b = Run::write(&path(2), 7_200, &third).unwrap();
         let merged = Run::merge(&path(3), 7_200, &a, &b).unwrap();
-        let opened = Run::open(&path(3), 7_200).unwrap().unwrap();
+        let opened = Run::open(&path(3), 7_200, merged.crc).unwrap().unwrap();
+        assert!(Run::open(&path(3), 7_200, a.crc).unwrap().is_none(), "another file in its place");
         assert_eq!(opened.count, merged.count);
         for n in 0..10_000u32 {
             let key = u128::from(n) << 90;
@@ -214,13 +234,15 @@ mod tests {
     fn a_flipped_bit_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("1.uids");
-        drop(Run::write(&path, 7_200, &keys(1, 1, 3)).unwrap());
+        let run = Run::write(&path, 7_200, &keys(1, 1, 3)).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, flipped).unwrap();
-            assert!(Run::open(&path, 7_200).unwrap().is_none(), "bit {bit}");
+            // The keys that are looked up now are not those that were written.
+            assert_eq!(run.holds(1 << 90).is_err(), bit / 8 >= HEADER_BYTES, "bit {bit}");
+            assert!(Run::open(&path, 7_200, run.crc).unwrap().is_none(), "bit {bit}");
         }
     }
 }

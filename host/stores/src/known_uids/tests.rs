@@ -110,7 +110,7 @@ fn wild_times_make_few_groups() {
 
 #[test]
 fn a_damaged_file_or_manifest_is_built_again() {
-    for spoil in ["manifest.json", ".uids"] {
+    for spoil in ["manifest", ".uids"] {
         let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
         store.store(0..350, NOW_S + 86_400, true);
         store.index.settle();
@@ -227,7 +227,7 @@ fn uids_that_no_event_file_gives_back_are_reported() {
         std::fs::remove_file(event_file(&store, 1)).unwrap();
         let store = store.reopen();
         assert!(!store.report.forgotten, "all are in uid files");
-        std::fs::remove_file(store.dir.path().join("uids/manifest.json")).unwrap();
+        std::fs::remove_file(store.dir.path().join("uids/manifest")).unwrap();
         let store = store.reopen();
         assert_eq!((store.report.forgotten, store.report.read_again), (forgotten, 100));
     }

@@ -36,10 +36,26 @@ pub(super) struct Job {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Manifest {
-    segment: u32,
-    offset: u32,
-    files: Vec<(String, i64)>,
+pub(crate) struct Manifest {
+    pub segment: u32,
+    pub offset: u32,
+    /// Name, end of its hour in seconds, CRC of its keys.
+    pub files: Vec<(String, i64, u32)>,
+}
+
+impl Manifest {
+    /// One line with the CRC of the rest, and the rest.
+    fn to_bytes(&self) -> Vec<u8> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        [format!("{:08x}\n", crc32c::crc32c(&text)).as_bytes(), &text].concat()
+    }
+
+    /// `None` when it is damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Manifest> {
+        let (crc, text) = bytes.split_first_chunk::<9>()?;
+        let said = format!("{:08x}\n", crc32c::crc32c(text));
+        if said.as_bytes() == crc { serde_json::from_slice(text).ok() } else { None }
+    }
 }
 
 struct State {
@@ -114,7 +130,7 @@ fn lock(state: &(Mutex<State>, Condvar)) -> MutexGuard<'_, State> {
 }
 
 const SUFFIX: &str = ".uids";
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest";
 
 fn number_of(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
@@ -122,7 +138,12 @@ fn number_of(path: &Path) -> Option<u64> {
 
 fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Files>, StoreError> {
     let path = dir.join(MANIFEST);
-    let Some(manifest) = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Manifest>(&text).ok()) else {
+    let found = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => found.ok().and_then(|bytes| Manifest::from_bytes(&bytes)),
+    };
+    let Some(manifest) = found else {
+        tracing::warn!("{} is damaged; uids are read again from the event files", path.display());
         return Ok(None);
     };
     let mut files = Files { mark: EventPlace { segment: manifest.segment, offset: manifest.offset }, ..Files::default() };
@@ -130,8 +151,8 @@ fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Fi
         tracing::warn!("{} is ahead of the state; uids are read again from the event files", path.display());
         return Ok(None);
     }
-    for (name, end_s) in manifest.files.into_iter().filter(|(_, end_s)| *end_s > now_s) {
-        let Some(run) = Run::open(&dir.join(&name), end_s)? else {
+    for (name, end_s, crc) in manifest.files.into_iter().filter(|(_, end_s, _)| *end_s > now_s) {
+        let Some(run) = Run::open(&dir.join(&name), end_s, crc)? else {
             tracing::warn!("{} is damaged or missing; uids are read again from the event files", dir.join(name).display());
             return Ok(None);
         };
@@ -217,10 +238,9 @@ impl Writer {
         durable::sync_dir(&self.dir)?;
         let paths = |files: &Files| files.hours.values().flatten().map(|run| run.path.clone()).collect::<Vec<_>>();
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let named = files.hours.iter().flat_map(|(end_s, runs)| runs.iter().map(move |run| (name(&run.path), *end_s)));
+        let named = files.hours.iter().flat_map(|(end_s, runs)| runs.iter().map(move |run| (name(&run.path), *end_s, run.crc)));
         let manifest = Manifest { segment: files.mark.segment, offset: files.mark.offset, files: named.collect() };
-        let text = serde_json::to_vec(&manifest).unwrap_or_default();
-        durable::write_atomically(&self.dir.join(MANIFEST), &text)?;
+        durable::write_atomically(&self.dir.join(MANIFEST), &manifest.to_bytes())?;
         let kept = paths(files);
         let mut gone: Vec<PathBuf> = paths(before).into_iter().filter(|path| !kept.contains(path)).collect();
         // Files that were written and merged within this job were never named.

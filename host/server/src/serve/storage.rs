@@ -1,0 +1,222 @@
+//! What each kind of data takes, its bounds, and what went because of them: for `/api/v1/pipeline/storage` and `/metrics`.
+
+use crate::config::Config;
+use alertmill_stores::embedded::EmbeddedReader;
+use alertmill_stores::folder::DataFolder;
+use alertmill_stores::known_uids::KnownUidsHandle;
+use alertmill_stores::{JournalHandle, StoreError, quarantine};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A kind of data with bounds of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Segments of the journal.
+    Journal,
+    /// Alerts with logs and lists.
+    Alerts,
+    /// Event documents.
+    Events,
+    /// Dead letters.
+    DeadLetters,
+    /// Uids that are known.
+    KnownUids,
+    /// Modules and tables of rules.
+    Modules,
+    /// Damaged files.
+    Quarantine,
+}
+
+const FAMILIES: [Family; 7] = [Family::Journal, Family::Alerts, Family::Events, Family::DeadLetters, Family::KnownUids, Family::Modules, Family::Quarantine];
+
+impl Family {
+    fn name(self) -> &'static str {
+        match self {
+            Family::Journal => "journal",
+            Family::Alerts => "state",
+            Family::Events => "events",
+            Family::DeadLetters => "dead-letters",
+            Family::KnownUids => "known-uids",
+            Family::Modules => "modules",
+            Family::Quarantine => "quarantine",
+        }
+    }
+}
+
+/// Why something went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was too old.
+    Age,
+    /// There was no room.
+    Size,
+    /// There were too many.
+    Count,
+}
+
+const WHYS: [(Why, &str); 3] = [(Why::Age, "age"), (Why::Size, "size"), (Why::Count, "count")];
+
+/// What went since the process started.
+#[derive(Debug, Default)]
+pub struct Removals([[AtomicU64; WHYS.len()]; FAMILIES.len()]);
+
+impl Removals {
+    /// So many went.
+    pub fn add(&self, family: Family, why: Why, count: u64) {
+        self.0[family as usize][why as usize].fetch_add(count, Relaxed);
+    }
+
+    fn of(&self, family: Family) -> BTreeMap<&'static str, u64> {
+        let counts = WHYS.iter().map(|(why, name)| (*name, self.0[family as usize][*why as usize].load(Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+/// One kind of data as it is now.
+#[derive(Clone, Debug, Serialize)]
+pub struct FamilyUse {
+    /// Its name.
+    pub name: &'static str,
+    /// Bytes on disk; of the dead letters, which are in the state, those of their items.
+    pub bytes: u64,
+    /// Files or, in the state, rows, as far as they are counted anyway.
+    pub count: u64,
+    /// Its bounds by their keys in the configuration.
+    pub bounds: BTreeMap<&'static str, u64>,
+    /// What went since the process started, by reason: files, alerts or dead letters.
+    pub removed: BTreeMap<&'static str, u64>,
+}
+
+/// All kinds, and the damage that is on record.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StorageReport {
+    /// Each kind of data.
+    pub families: Vec<FamilyUse>,
+    /// Files that were set aside because they are damaged, with the reports of what was lost; oldest first.
+    pub damages: Vec<Damage>,
+}
+
+/// A file that was set aside, or a report about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Damage {
+    /// Where it is, from the data folder.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Seconds since 1970.
+    pub at: i64,
+    /// What a report says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<serde_json::Value>,
+}
+
+/// Looks at the data folder.
+pub struct Storage {
+    config: Config,
+    reader: EmbeddedReader,
+    journal: JournalHandle,
+    uids: KnownUidsHandle,
+    removals: Arc<Removals>,
+    last: Mutex<StorageReport>,
+}
+
+impl Storage {
+    /// Of these stores.
+    pub fn new(config: Config, reader: EmbeddedReader, journal: JournalHandle, uids: KnownUidsHandle, removals: Arc<Removals>) -> Storage {
+        Storage { config, reader, journal, uids, removals, last: Mutex::default() }
+    }
+
+    /// What the last look saw.
+    pub fn last(&self) -> StorageReport {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks now. May wait for the disk.
+    pub fn look(&self) -> Result<StorageReport, StoreError> {
+        let (data, retention) = (&self.config.data, &self.config.retention);
+        let pages = self.reader.pages()?;
+        let alerts: u64 = self.reader.alert_counts(None)?.iter().map(|count| count.count).sum();
+        let (letters, dropped, letter_bytes) = self.reader.dead_letter_sums()?;
+        let damages = self.damages()?;
+        let families = FAMILIES.map(|family| {
+            let ((bytes, count), bounds): ((u64, u64), Vec<(&'static str, u64)>) = match family {
+                Family::Journal => (
+                    (self.journal.counts().segment_bytes, self.files(DataFolder::JOURNAL).1),
+                    vec![
+                        ("data.journal_max", data.journal_max.0),
+                        ("data.journal_keep", data.journal_keep.0),
+                        ("data.journal_keep_days", data.journal_keep_days.into()),
+                    ],
+                ),
+                Family::Alerts => (
+                    (pages.used_bytes(), alerts),
+                    vec![("retention.state_size", retention.state_size.0), ("retention.alerts_days", retention.alerts_days.into())],
+                ),
+                Family::Events => (
+                    self.files(DataFolder::EVENTS),
+                    vec![("retention.events_size", retention.events_size.0), ("retention.events_days", retention.events_days.into())],
+                ),
+                Family::DeadLetters => (
+                    (letter_bytes, letters),
+                    vec![
+                        ("retention.dead_letters_size", retention.dead_letters_size.0),
+                        ("retention.dead_letters_days", retention.dead_letters_days.into()),
+                        ("retention.dead_letters_per_source", retention.dead_letters_per_source.into()),
+                    ],
+                ),
+                Family::KnownUids => {
+                    let counts = self.uids.counts();
+                    ((self.files(DataFolder::UIDS).0, counts.in_memory + counts.in_files), Vec::new())
+                }
+                Family::Modules => (self.files(DataFolder::MODULES), vec![("retention.rule_generations", retention.rule_generations.into())]),
+                Family::Quarantine => (
+                    (damages.iter().map(|damage| damage.bytes).sum(), damages.len() as u64),
+                    vec![("retention.quarantine_size", retention.quarantine_size.0), ("retention.quarantine_days", retention.quarantine_days.into())],
+                ),
+            };
+            let mut removed = self.removals.of(family);
+            if family == Family::DeadLetters && dropped > 0 {
+                // The store itself counts what went for newer ones, for as long as it is there.
+                removed.insert("newer", dropped);
+            }
+            FamilyUse { name: family.name(), bytes, count, bounds: bounds.into_iter().collect(), removed }
+        });
+        let report = StorageReport { families: families.into(), damages };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = report.clone();
+        Ok(report)
+    }
+
+    /// Bytes and number of the files of a folder.
+    fn files(&self, folder: &str) -> (u64, u64) {
+        let entries = std::fs::read_dir(self.config.data.dir.join(folder)).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| entry.metadata().ok()).filter(std::fs::Metadata::is_file);
+        files.fold((0, 0), |(bytes, count), file| (bytes + file.len(), count + 1))
+    }
+
+    fn damages(&self) -> Result<Vec<Damage>, StoreError> {
+        let of = |file: quarantine::SetAside| {
+            let is_report = file.path.extension().is_some_and(|extension| extension == "json");
+            let report = is_report.then(|| std::fs::read(&file.path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())).flatten();
+            let below: PathBuf = file.path.strip_prefix(&self.config.data.dir).map_or_else(|_| file.path.clone(), Into::into);
+            Damage { file: below.display().to_string(), bytes: file.bytes, at: file.at_s, report }
+        };
+        Ok(quarantine::list(&self.config.data.dir)?.into_iter().map(of).collect())
+    }
+}
+
+/// Looks every ten seconds, so that `/metrics` has numbers without waiting for a disk.
+pub async fn keep_looking(storage: Arc<Storage>, mut stop: tokio::sync::watch::Receiver<bool>) {
+    loop {
+        let own = storage.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || own.look()).await {
+            tracing::warn!(%error, "the data folder could not be measured");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(std::time::Duration::from_secs(10)) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A data folder from a backup. Everything is checked before the target is touched, and checked again as it is written.
+
+use super::keep::{Found, sync_folders};
+use super::manifest::{FileEntry, MANIFEST, MANIFEST_DIGEST, Manifest, copy_hashing};
+use super::{BackupError, journal_tail, tar};
+use crate::durable::{self, StoreError};
+use crate::folder::DataFolder;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// What was restored.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Of the backup.
+    pub manifest: Manifest,
+    /// The last record that the folder holds; those behind the state's position are replayed by the first start.
+    pub journal_last: u64,
+}
+
+/// In a folder that is not whole yet.
+const UNFINISHED: &str = "restore-unfinished";
+/// The backup's manifest, in the restored folder.
+const RESTORED: &str = "restored.json";
+
+/// A folder that a restore was filling when it was killed is no data folder.
+pub(crate) fn refuse_unfinished(dir: &Path) -> Result<(), StoreError> {
+    if dir.join(UNFINISHED).exists() { Err(StoreError::Unfinished { path: dir.to_path_buf() }) } else { Ok(()) }
+}
+
+/// Makes `data_dir`, which must be empty or not there, of the backup at `from`, a folder or a tar archive. With `journal`, a
+/// journal's folder that goes on where the backup ends, its records are taken over and replayed by the first start.
+pub fn restore(from: &Path, data_dir: &Path, journal: Option<&Path>) -> Result<Restored, BackupError> {
+    refuse_full(data_dir)?;
+    let source = Source::of(from)?;
+    let manifest = source.check()?;
+    let name = data_dir.file_name().ok_or_else(|| BackupError::Refused(format!("{} is no name for a data folder", data_dir.display())))?;
+    durable::make_dir(durable::parent_of(data_dir))?;
+    let unfinished = data_dir.with_file_name(format!(".{}.restoring", name.to_string_lossy()));
+    if is_empty(&unfinished) || [UNFINISHED, RESTORED].iter().any(|name| unfinished.join(name).exists()) {
+        std::fs::remove_dir_all(&unfinished).map_err(StoreError::io("remove", &unfinished))?;
+    } else if unfinished.exists() {
+        return Err(BackupError::Refused(format!("{} is in the way, and no restore made it; move it away", unfinished.display())));
+    }
+    let target = Target { dir: unfinished, is_finished: false };
+    durable::make_dir(&target.dir)?;
+    let mark = target.dir.join(UNFINISHED);
+    durable::create_new(&mark).map_err(StoreError::io("create", &mark))?;
+    durable::sync_dir(&target.dir)?;
+    source.extract(&manifest, &target.dir)?;
+    let mut journal_last = manifest.journal_last;
+    if let Some(journal) = journal {
+        journal_last = take_over(journal, &target.dir, &manifest)?;
+    }
+    let note = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+    durable::write_atomically(&target.dir.join(RESTORED), &note)?;
+    sync_folders(&target.dir)?;
+    durable::remove_files(&target.dir, &[mark])?;
+    target.name(data_dir)?;
+    Ok(Restored { manifest, journal_last })
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn refuse_full(data_dir: &Path) -> Result<(), BackupError> {
+    match data_dir.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(found) if found.is_dir() && is_empty(data_dir) => Ok(()),
+        _ => Err(BackupError::Refused(format!("{} is not an empty folder; restore into one that is empty or not there", data_dir.display()))),
+    }
+}
+
+struct Target {
+    dir: PathBuf,
+    is_finished: bool,
+}
+
+impl Target {
+    fn name(mut self, data_dir: &Path) -> Result<(), BackupError> {
+        std::fs::rename(&self.dir, data_dir).map_err(StoreError::io("name", data_dir))?;
+        self.is_finished = true;
+        durable::sync_dir(durable::parent_of(data_dir))?;
+        Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+enum Source {
+    Folder(PathBuf),
+    Tar(PathBuf),
+}
+
+impl Source {
+    fn of(from: &Path) -> Result<Source, BackupError> {
+        let found = from.metadata().map_err(StoreError::io("look at", from))?;
+        Ok(if found.is_dir() { Source::Folder(from.to_path_buf()) } else { Source::Tar(from.to_path_buf()) })
+    }
+
+    /// Gives every file to `take`.
+    fn read(&self, mut take: impl FnMut(&str, &mut dyn Read) -> io::Result<()>) -> Result<(), BackupError> {
+        match self {
+            Source::Tar(path) => {
+                let file = File::open(path).map_err(StoreError::io("open", path))?;
+                let read = tar::read(io::BufReader::with_capacity(256 << 10, file), |name, _, content| take(name, content));
+                read.map_err(|error| BackupError::Refused(format!("{} is no whole backup: {error}", path.display())))
+            }
+            Source::Folder(dir) => {
+                for name in files_below(dir)? {
+                    let path = dir.join(&name);
+                    let read = File::open(&path).and_then(|mut file| take(&name, &mut file));
+                    read.map_err(|error| BackupError::Refused(format!("{}: {error}", path.display())))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn check(&self) -> Result<Manifest, BackupError> {
+        let mut found = Found::default();
+        self.read(|name, content| found.take(name, content, &mut io::sink()))?;
+        found.check()
+    }
+
+    fn extract(&self, manifest: &Manifest, to: &Path) -> Result<(), BackupError> {
+        self.read(|name, content| {
+            if name == MANIFEST || name == MANIFEST_DIGEST {
+                return io::copy(content, &mut io::sink()).map(drop);
+            }
+            let path = to.join(name);
+            if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
+                use std::os::unix::fs::DirBuilderExt;
+                std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+            }
+            let mut out = durable::create_new(&path)?;
+            let (bytes, sha256) = copy_hashing(content, &mut out)?;
+            out.sync_all()?;
+            let is_same = manifest.files.contains(&FileEntry { name: name.to_owned(), bytes, sha256 });
+            if is_same { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "it changed while it was restored")) }
+        })
+    }
+}
+
+/// Names of all files of a backup that is a folder.
+fn files_below(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let mut files = Vec::new();
+    for name in durable::names_with_suffix(dir, "")? {
+        if dir.join(&name).is_dir() {
+            files.extend(durable::names_with_suffix(&dir.join(&name), "")?.into_iter().map(|file| format!("{name}/{file}")));
+        } else {
+            files.push(name);
+        }
+    }
+    Ok(files)
+}
+
+/// Puts the records of another copy of the same journal in the place of the backup's, if they go on where it ends.
+fn take_over(journal: &Path, target: &Path, manifest: &Manifest) -> Result<u64, BackupError> {
+    let own = target.join(DataFolder::JOURNAL);
+    let refused = |why: String| BackupError::Refused(format!("{}: {why}", journal.display()));
+    let read = |dir: &Path| std::fs::read(dir.join(journal_tail::IDENTITY)).map_err(StoreError::io("read", &dir.join(journal_tail::IDENTITY)));
+    if read(journal)? != read(&own)? {
+        return Err(refused("it is another journal: its identity is not the backup's".to_owned()));
+    }
+    let taken = target.join("journal-taken");
+    durable::make_dir(&taken)?;
+    let (position, last) = (manifest.position, manifest.journal_last);
+    let theirs = journal_tail::copy_comparing(journal, position, None, &taken, last)?;
+    if let Some(gap) = theirs.missing {
+        return Err(refused(format!("records {} to {} cannot be read", gap.first, gap.last)));
+    }
+    if theirs.last < last {
+        return Err(refused(format!("it ends with record {}, and the backup with {last}", theirs.last)));
+    }
+    let compared = target.join("journal-compared");
+    durable::make_dir(&compared)?;
+    let ours = journal_tail::copy_comparing(&own, position, None, &compared, last)?;
+    std::fs::remove_dir_all(&compared).map_err(StoreError::io("remove", &compared))?;
+    if ours.crc_until != theirs.crc_until {
+        return Err(refused(format!("its records {} to {last} are not those of the backup", position + 1)));
+    }
+    let old: Vec<PathBuf> = journal_tail::names(&own)?.iter().map(|name| own.join(name)).collect();
+    durable::remove_files(&own, &old)?;
+    for name in journal_tail::names(&taken)?.into_iter().chain([journal_tail::WATERMARK.to_owned()]) {
+        std::fs::rename(taken.join(&name), own.join(&name)).map_err(StoreError::io("move", &taken.join(&name)))?;
+    }
+    std::fs::remove_dir_all(&taken).map_err(StoreError::io("remove", &taken))?;
+    durable::sync_dir(&own)?;
+    Ok(theirs.last)
+}

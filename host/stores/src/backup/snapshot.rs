@@ -1,0 +1,291 @@
+//! Taking a backup: a consistent copy of a data folder under a temporary name in it, checked file by file, with its manifest.
+//! Files that never change again are linked, so it costs the space of the state and of the newest event file.
+//!
+//! In this order: uids as their manifest names them; the journal's files; the state at a position P; event files up to where
+//! P says; records behind P. Uids are never ahead of P, events and records never behind it.
+
+use super::manifest::{FORMAT, FileEntry, MANIFEST, MANIFEST_DIGEST, Manifest, SHIPPED_VERSIONS, copy_hashing};
+use super::{BackupError, journal_tail};
+use crate::durable::{self, StoreError};
+use crate::embedded::copy::{self, StateCopy};
+use crate::event_segments;
+use crate::folder::DataFolder;
+use crate::{known_uids, modules};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A copy under a temporary name. It is removed with the value.
+#[derive(Debug)]
+pub struct Snapshot {
+    dir: PathBuf,
+    /// What it holds.
+    pub manifest: Manifest,
+}
+
+const PREFIX: &str = "backup-";
+const SUFFIX: &str = ".unfinished";
+/// Files of uids and of the journal that went between two steps; then it is tried again.
+const TRIES: usize = 5;
+
+/// Removes what a process left that was killed in the middle of a backup.
+pub(crate) fn remove_leftovers(data_dir: &Path) -> Result<(), StoreError> {
+    for name in durable::names_with_suffix(data_dir, SUFFIX)?.iter().filter(|name| name.starts_with(PREFIX)) {
+        let path = data_dir.join(name);
+        std::fs::remove_dir_all(&path).map_err(StoreError::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+impl Snapshot {
+    /// Copies the data folder. `durable_last` is the last record that is known to be synced; without it, as of a folder where
+    /// no process works, all that the journal holds. Refuses a folder with damage, and says all of it.
+    pub fn take(data_dir: &Path, durable_last: impl Fn() -> Option<u64>) -> Result<Snapshot, BackupError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let mut tries = 1;
+        loop {
+            let name = format!("{PREFIX}{}-{}{SUFFIX}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+            let mut taking = Taking { data: data_dir, to: Removed(data_dir.join(name)), findings: Vec::new(), events: 0 };
+            match taking.take(&durable_last) {
+                Err(BackupError::Moved) if tries < TRIES => tries += 1,
+                Ok(manifest) => {
+                    let dir = taking.to.0.clone();
+                    std::mem::forget(taking.to);
+                    return Ok(Snapshot { dir, manifest });
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// The files to be copied, manifest and its digest last: name and path.
+    pub fn files(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        let names = self.manifest.files.iter().map(|file| file.name.as_str());
+        names.chain([MANIFEST, MANIFEST_DIGEST]).map(|name| (name, self.dir.join(name)))
+    }
+
+    /// Writes all of it as a tar archive.
+    pub fn write_tar(&self, out: impl io::Write) -> io::Result<()> {
+        let mut tar = super::tar::TarWriter::new(out);
+        let taken_s = self.manifest.taken_at_ms.div_euclid(1_000) as u64;
+        for (name, path) in self.files() {
+            let mut file = File::open(path)?;
+            let bytes = file.metadata()?.len();
+            tar.file(name, bytes, taken_s, &mut file)?;
+        }
+        tar.finish().map(drop)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Taking<'a> {
+    data: &'a Path,
+    to: Removed,
+    findings: Vec<String>,
+    events: u64,
+}
+
+impl Taking<'_> {
+    fn take(&mut self, durable_last: &dyn Fn() -> Option<u64>) -> Result<Manifest, BackupError> {
+        let to = self.to.0.clone();
+        for folder in [DataFolder::EVENTS, DataFolder::UIDS, DataFolder::MODULES, DataFolder::JOURNAL] {
+            durable::make_dir(&to.join(folder))?;
+        }
+        self.uids()?;
+        // They may be released as soon as the state has gone on.
+        let held = to.join("held");
+        durable::make_dir(&held)?;
+        self.hold_journal(&held)?;
+        let state = match copy::copy(&self.data.join(DataFolder::STATE), &to.join(DataFolder::STATE)) {
+            Ok(state) => state,
+            Err(StoreError::Damaged { path, what, .. }) => return Err(BackupError::Damaged(vec![format!("{}: {what}", path.display())])),
+            Err(other) => return Err(other.into()),
+        };
+        self.findings.extend(state.findings.iter().map(|finding| format!("{}: {finding}", DataFolder::STATE)));
+        self.events(&state)?;
+        self.modules()?;
+        self.hold_journal(&held)?;
+        let journal_last = self.journal(&held, &state, durable_last())?;
+        std::fs::remove_dir_all(&held).map_err(StoreError::io("remove", &held))?;
+        if !self.findings.is_empty() {
+            return Err(BackupError::Damaged(std::mem::take(&mut self.findings)));
+        }
+        self.manifest(&state, journal_last)
+    }
+
+    /// Links a file, or says that it is gone.
+    fn link(&self, from: &Path, to: &Path) -> Result<bool, StoreError> {
+        match std::fs::hard_link(from, to) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // A file system without links.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks) => {
+                match std::fs::copy(from, to) {
+                    Ok(_) => Ok(true),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                    Err(error) => Err(StoreError::io("copy", from)(error)),
+                }
+            }
+            Err(error) => Err(StoreError::io("link", from)(error)),
+        }
+    }
+
+    fn uids(&mut self) -> Result<(), BackupError> {
+        let (from, to) = (self.data.join(DataFolder::UIDS), self.to.0.join(DataFolder::UIDS));
+        let named = match known_uids::named_files(&from) {
+            Ok(None) => return Ok(()),
+            Ok(Some(named)) => named,
+            Err(finding) => {
+                self.findings.push(format!("{}/{finding}", DataFolder::UIDS));
+                return Ok(());
+            }
+        };
+        for (name, end_s, crc) in &named.files {
+            if !self.link(&from.join(name), &to.join(name))? {
+                return Err(BackupError::Moved);
+            }
+            if !known_uids::is_whole(&to.join(name), *end_s, *crc)? {
+                self.findings.push(format!("{}/{name}: it is damaged, or another file in its place", DataFolder::UIDS));
+            }
+        }
+        durable::write_atomically(&to.join(known_uids::MANIFEST), &named.bytes)?;
+        Ok(())
+    }
+
+    fn hold_journal(&self, held: &Path) -> Result<(), BackupError> {
+        let from = self.data.join(DataFolder::JOURNAL);
+        for name in journal_tail::names(&from)? {
+            // One that was released meanwhile is not needed.
+            self.link(&from.join(&name), &held.join(&name))?;
+        }
+        Ok(())
+    }
+
+    fn events(&mut self, state: &StateCopy) -> Result<(), BackupError> {
+        let (from, to) = (self.data.join(DataFolder::EVENTS), self.to.0.join(DataFolder::EVENTS));
+        let end = state.events_end;
+        for (number, name) in event_segments::files(&from)? {
+            if number > end.segment {
+                continue;
+            }
+            let (source, target) = (from.join(&name), to.join(&name));
+            if number < end.segment {
+                if !self.link(&source, &target)? {
+                    continue;
+                }
+            } else if let Err(error) = copy_beginning(&source, &target, end.offset.into()) {
+                match error.kind() {
+                    io::ErrorKind::UnexpectedEof => {
+                        self.findings.push(format!("{}/{name}: it ends before byte {}, where its rows end", DataFolder::EVENTS, end.offset))
+                    }
+                    _ => return Err(StoreError::io("copy", &source)(error).into()),
+                }
+                continue;
+            }
+            for (from, to) in event_segments::check_file(&target, number, end, &mut self.events)? {
+                self.findings.push(format!("{}/{name}: bytes {from} to {to} are no whole rows", DataFolder::EVENTS));
+            }
+        }
+        if end.segment > 0 && !to.join(event_segments::file_name(end.segment)).exists() && self.findings.is_empty() {
+            self.findings.push(format!("{}/{}: it is not there", DataFolder::EVENTS, event_segments::file_name(end.segment)));
+        }
+        Ok(())
+    }
+
+    fn modules(&mut self) -> Result<(), BackupError> {
+        let (from, to) = (self.data.join(DataFolder::MODULES), self.to.0.join(DataFolder::MODULES));
+        for digest in modules::ModuleFiles::open(&from)?.list()? {
+            if !self.link(&from.join(&digest), &to.join(&digest))? {
+                continue;
+            }
+            let content = std::fs::read(to.join(&digest)).map_err(StoreError::io("read", &from.join(&digest)))?;
+            if modules::digest(&content) != digest {
+                self.findings.push(format!("{}/{digest}: its content has another digest", DataFolder::MODULES));
+            }
+        }
+        Ok(())
+    }
+
+    fn journal(&mut self, held: &Path, state: &StateCopy, durable_last: Option<u64>) -> Result<u64, BackupError> {
+        let (from, to) = (self.data.join(DataFolder::JOURNAL), self.to.0.join(DataFolder::JOURNAL));
+        let identity = from.join(journal_tail::IDENTITY);
+        match std::fs::read(&identity) {
+            Ok(content) if journal_tail::is_identity(&content) => durable::write_atomically(&to.join(journal_tail::IDENTITY), &content)?,
+            Ok(_) => self.findings.push(format!("{}/{}: it has a wrong checksum", DataFolder::JOURNAL, journal_tail::IDENTITY)),
+            Err(error) => self.findings.push(format!("{}/{}: {error}", DataFolder::JOURNAL, journal_tail::IDENTITY)),
+        }
+        let copied = journal_tail::copy(held, state.position, durable_last, &to)?;
+        // Of a folder where nobody works, its watermark says how far it must reach.
+        if let (None, Some(acked)) = (durable_last, journal_tail::acknowledged(&from)?)
+            && copied.missing.is_none()
+            && acked > copied.last
+        {
+            self.findings.push(format!("{}: records {} to {acked} were acknowledged and are not there", DataFolder::JOURNAL, copied.last + 1));
+        }
+        if let Some(gap) = copied.missing {
+            // While a process works here, the hole is of files that went between two looks.
+            let is_moved = durable_last.is_some() && journal_tail::names(&from)? != journal_tail::names(held)?;
+            if is_moved {
+                return Err(BackupError::Moved);
+            }
+            self.findings.push(format!("{}: records {} to {} cannot be read", DataFolder::JOURNAL, gap.first, gap.last));
+        }
+        Ok(copied.last)
+    }
+
+    fn manifest(&self, state: &StateCopy, journal_last: u64) -> Result<Manifest, BackupError> {
+        let to = &self.to.0;
+        let mut files = Vec::new();
+        let mut names = vec![DataFolder::STATE.to_owned()];
+        for folder in [DataFolder::EVENTS, DataFolder::UIDS, DataFolder::MODULES, DataFolder::JOURNAL] {
+            names.extend(durable::names_with_suffix(&to.join(folder), "")?.into_iter().map(|name| format!("{folder}/{name}")));
+        }
+        for name in names {
+            let path = to.join(&name);
+            let hashed = File::open(&path).and_then(|mut file| copy_hashing(&mut file, &mut io::sink()));
+            let (bytes, sha256) = hashed.map_err(StoreError::io("read", &path))?;
+            files.push(FileEntry { name, bytes, sha256 });
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let manifest = Manifest {
+            format: FORMAT,
+            alertmill: env!("CARGO_PKG_VERSION").to_owned(),
+            taken_at_ms: now.as_millis() as i64,
+            position: state.position,
+            received_at_ms: state.received_at_ms,
+            journal_last,
+            alerts: state.alerts,
+            open_alerts: state.open_alerts,
+            events: self.events,
+            shipped_versions: SHIPPED_VERSIONS.to_owned(),
+            files,
+        };
+        let (bytes, digest) = manifest.to_bytes();
+        for (name, bytes) in [(MANIFEST, bytes), (MANIFEST_DIGEST, digest)] {
+            durable::write_atomically(&to.join(name), &bytes)?;
+        }
+        Ok(manifest)
+    }
+}
+
+fn copy_beginning(from: &Path, to: &Path, bytes: u64) -> io::Result<()> {
+    let mut out = durable::create_new(to)?;
+    let copied = io::copy(&mut io::Read::take(File::open(from)?, bytes), &mut out)?;
+    if copied == bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}

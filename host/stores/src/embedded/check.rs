@@ -1,0 +1,127 @@
+//! Whether a database is what was written: its structure by SQLite's own check, every row by its checksum.
+
+use super::checksum::{self, ALERT_COLUMNS, LetterParts};
+use super::position;
+use crate::durable::StoreError;
+use rusqlite::{Connection, Row};
+use std::path::Path;
+
+/// What is wrong; empty when nothing is. Each entry names table and row, or what SQLite says of a page. At most
+/// [`FINDINGS_MAX`] of each table.
+pub(super) fn check(connection: &Connection) -> Vec<String> {
+    let mut findings = structure(connection);
+    if let Err(error) = position::read_both(connection) {
+        findings.push(error.to_string());
+    }
+    for (table, columns, row) in TABLES {
+        scan(connection, table, columns, |found| {
+            if let Err(why) = found.and_then(row) {
+                findings.push(format!("{table}: {why}"));
+            }
+        });
+    }
+    findings
+}
+
+/// Findings of one table that are named; a table that is nothing but damage has no more to tell.
+pub(super) const FINDINGS_MAX: usize = 100;
+
+/// The file as SQLite sees it: pages, order of keys, and whether indexes and tables say the same.
+fn structure(connection: &Connection) -> Vec<String> {
+    let lines = |connection: &Connection| -> rusqlite::Result<Vec<String>> {
+        let mut check = connection.prepare(&format!("PRAGMA integrity_check({FINDINGS_MAX})"))?;
+        check.query_map([], |row| row.get(0))?.collect()
+    };
+    match lines(connection) {
+        Ok(lines) => lines.into_iter().filter(|line| line != "ok").map(|line| line.replace('\n', "; ")).collect(),
+        Err(error) => vec![format!("the check of its structure ended early: {error}")],
+    }
+}
+
+pub(super) type CheckRow = fn(&Row<'_>) -> rusqlite::Result<()>;
+
+/// Tables whose rows have checksums, the columns that are read, and how a row is checked.
+const TABLES: [(&str, &str, CheckRow); 6] = [
+    ("alerts", "", checksum::check_alert),
+    ("logs", "seq, position, number, create_time, op_type, document, sum", check_log),
+    ("alert_events", "seq, position, refs, sum", check_event_list),
+    ("dead_letters", "ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), item, sum", check_letter),
+    ("ledger", "scope, name, counter, value, sum", check_ledger),
+    ("rule_sets", "generation, ordinal, received_at_ms, content, sum", check_rule_set),
+];
+
+/// Gives every row of a table to `take`, and the error that ended the walk early, if one did.
+pub(super) fn scan(connection: &Connection, table: &str, columns: &str, mut take: impl FnMut(rusqlite::Result<&Row<'_>>)) {
+    let all = format!("{ALERT_COLUMNS}, document");
+    let columns = if columns.is_empty() { &all } else { columns };
+    let walk = |take: &mut dyn FnMut(rusqlite::Result<&Row<'_>>)| -> rusqlite::Result<()> {
+        // In the order of the table itself, so that no index has a say.
+        let mut rows = connection.prepare(&format!("SELECT {columns} FROM {table} NOT INDEXED"))?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            take(Ok(row));
+        }
+        Ok(())
+    };
+    if let Err(error) = walk(&mut take) {
+        take(Err(error));
+    }
+}
+
+fn text<'a>(row: &'a Row<'_>, i: usize) -> rusqlite::Result<&'a str> {
+    Ok(row.get_ref(i)?.as_str()?)
+}
+
+fn blob<'a>(row: &'a Row<'_>, i: usize) -> rusqlite::Result<&'a [u8]> {
+    Ok(row.get_ref(i)?.as_blob()?)
+}
+
+pub(super) fn check_log(row: &Row<'_>) -> rusqlite::Result<()> {
+    let (seq, position, number): (i64, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let sum = checksum::of_log(seq, position, number, row.get(3)?, text(row, 4)?, blob(row, 5)?);
+    checksum::checked((), sum == row.get::<_, i64>(6)?, || format!("log {number} of alert {seq} at {position}"))
+}
+
+pub(super) fn check_event_list(row: &Row<'_>) -> rusqlite::Result<()> {
+    let (seq, position): (i64, u64) = (row.get(0)?, row.get(1)?);
+    let sum = checksum::of_event_list(seq, position, blob(row, 2)?);
+    checksum::checked((), sum == row.get::<_, i64>(3)?, || format!("the event list of alert {seq} at {position}"))
+}
+
+pub(super) fn check_letter(row: &Row<'_>) -> rusqlite::Result<()> {
+    let parts = LetterParts {
+        ordinal: row.get(0)?,
+        index: row.get(1)?,
+        received_at_ms: row.get(2)?,
+        tenant: text(row, 3)?,
+        source: text(row, 4)?,
+        code: text(row, 5)?,
+        detail: text(row, 6)?,
+        item_bytes: row.get(7)?,
+    };
+    let sum: i64 = row.get(9)?;
+    let is_whole = parts.shown().is_shown(sum) && parts.item(blob(row, 8)?).is_content(sum);
+    checksum::checked((), is_whole, || format!("the dead letter of record {} item {}", parts.ordinal, parts.index))
+}
+
+pub(super) fn check_ledger(row: &Row<'_>) -> rusqlite::Result<()> {
+    let (scope, name, counter) = (text(row, 0)?, text(row, 1)?, text(row, 2)?);
+    let sum = checksum::of_ledger(scope, name, counter, row.get(3)?);
+    checksum::checked((), sum == row.get::<_, i64>(4)?, || format!("counter {counter} of {scope} {name}"))
+}
+
+pub(super) fn check_rule_set(row: &Row<'_>) -> rusqlite::Result<()> {
+    let generation: u64 = row.get(0)?;
+    let sum = checksum::of_rule_set(generation, row.get(1)?, row.get(2)?, text(row, 3)?);
+    checksum::checked((), sum == row.get::<_, i64>(4)?, || format!("rule-set generation {generation}"))
+}
+
+/// The error for a database with findings.
+pub(super) fn damaged(path: &Path, findings: &[String]) -> StoreError {
+    let more = findings.len().saturating_sub(5);
+    let mut what = findings[..findings.len() - more].join("; ");
+    if more > 0 {
+        what.push_str(&format!("; and {more} more"));
+    }
+    StoreError::Damaged { path: path.to_path_buf(), what, remedy: super::DAMAGED_REMEDY }
+}

@@ -1,0 +1,469 @@
+//! What a start makes of a damaged state: it is set aside under `quarantine/` with a report, what is whole of it goes on, and
+//! what is lost is named. Never needs a human, and does the same again after a kill at any point of its own work.
+//!
+//! The best of these that can be had:
+//! 1. the database alone, or with its log, is whole at some commit, and the journal has the records since: nothing is lost;
+//! 2. the journal still has every record, with the modules that they name: a new state, and the replay makes all of it again;
+//! 3. every row that is whole is taken over at the state's position; alerts that had rows and have none now are named;
+//! 4. not even the position can be read: a new state at the oldest record of the journal. Uids of the events before it stay
+//!    known; alerts that were opened before it are lost.
+
+use super::check::{self, CheckRow};
+use super::checksum::{self, ALERT_COLUMNS};
+use super::position::{self, OpenAlerts, PositionRow};
+use super::{PAGE_BYTES, SCHEMA, SCHEMA_VERSION, sqlite_error, status_number};
+use crate::durable::{self, StoreError};
+use crate::event_segments::{self, EventPlace};
+use crate::journal;
+use crate::quarantine;
+use alertmill_core::event::Status;
+use alertmill_core::record::RecordBody;
+use rusqlite::{Connection, OpenFlags};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What was found and done; it is written beside the damaged files too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceReport {
+    /// The damaged files, in the data folder's `quarantine`.
+    pub set_aside: Vec<String>,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+    /// What is wrong: file, page or row.
+    pub findings: Vec<String>,
+    /// How the state was made again: `replay`, `copy`, `rows` or `anew`.
+    pub rebuilt: String,
+    /// The last record that the new state covers; the journal goes on behind it.
+    pub position: u64,
+    /// Alerts taken over.
+    pub alerts: u64,
+    /// Open alerts that the damaged state had; the ones of them that are lost are not named where they cannot be known.
+    pub open_alerts_before: Option<u64>,
+    /// Open alerts taken over.
+    pub open_alerts: u64,
+    /// `seq_id` of open alerts that are lost. The next event of each opens another one.
+    pub lost_open_alerts: Vec<u64>,
+    /// `seq_id` of other alerts that are lost.
+    pub lost_alerts: Vec<u64>,
+    /// Alerts with a log or a list of events that is lost, by `seq_id`.
+    pub lost_parts_of: Vec<u64>,
+    /// Rows of other tables that are lost, and what cannot be counted.
+    pub lost_rows: Vec<String>,
+}
+
+/// While it is there, the state is being made again from what is in the quarantine.
+const MARK: &str = "state.fencing";
+const WORK: &str = "state.salvage";
+const STATE: &str = "state.sqlite";
+const FILES: [&str; 2] = [STATE, "state.sqlite-wal"];
+
+/// What the mark says.
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    prefix: String,
+    at_ms: i64,
+    findings: Vec<String>,
+}
+
+/// Goes on with what a start began that was killed.
+pub(crate) fn resume(dir: &Path) -> Result<Option<FenceReport>, StoreError> {
+    let path = dir.join(MARK);
+    match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        read => {
+            let bytes = read.map_err(StoreError::io("read", &path))?;
+            let mark: Mark = serde_json::from_slice(&bytes).map_err(|error| StoreError::io("read", &path)(error.into()))?;
+            finish(dir, &mark).map(Some)
+        }
+    }
+}
+
+/// Sets the state of `dir` aside, for what was found, and makes it again.
+pub(crate) fn fence(dir: &Path, findings: Vec<String>) -> Result<FenceReport, StoreError> {
+    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    let folder = dir.join(quarantine::FOLDER);
+    durable::make_dir(&folder)?;
+    let mark = Mark { prefix: format!("{at_ms}-"), at_ms, findings };
+    for name in FILES {
+        match std::fs::hard_link(dir.join(name), folder.join(format!("{}{name}", mark.prefix))) {
+            Err(error) if !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::AlreadyExists) => {
+                return Err(StoreError::io("set aside", &dir.join(name))(error));
+            }
+            _ => {}
+        }
+    }
+    durable::sync_dir(&folder)?;
+    durable::write_atomically(&dir.join(MARK), &serde_json::to_vec(&mark).unwrap_or_default())?;
+    finish(dir, &mark)
+}
+
+/// Whether a state must have been here although none is: then beginning with an empty one would throw events away.
+pub(crate) fn is_missing(dir: &Path) -> Result<Option<String>, StoreError> {
+    let bytes = |name: &str| dir.join(name).metadata().map_or(0, |found| found.len());
+    if bytes(STATE) > 0 {
+        return Ok(None);
+    }
+    let events = event_segments::files(&dir.join("events"))?.len();
+    let oldest = journal::copy::oldest(&dir.join("journal"))?.map_or(1, |oldest| oldest.0);
+    let is_there = |what: &str| format!("{STATE} is {}, but {what}", if dir.join(STATE).exists() { "empty" } else { "not there" });
+    Ok(match (events, oldest) {
+        (1.., _) => Some(is_there(&format!("there are {events} event files"))),
+        (_, 2..) => Some(is_there(&format!("the journal begins with record {oldest}"))),
+        // What its log alone holds is of no use.
+        _ if bytes("state.sqlite-wal") > 0 => Some(is_there("there is a log of it")),
+        _ => None,
+    })
+}
+
+fn finish(dir: &Path, mark: &Mark) -> Result<FenceReport, StoreError> {
+    let work = dir.join(WORK);
+    if work.exists() {
+        std::fs::remove_dir_all(&work).map_err(StoreError::io("remove", &work))?;
+    }
+    durable::make_dir(&work)?;
+    let mut report = FenceReport { at_ms: mark.at_ms, findings: mark.findings.clone(), ..FenceReport::default() };
+    let folder = dir.join(quarantine::FOLDER);
+    for name in FILES {
+        let (aside, copy) = (folder.join(format!("{}{name}", mark.prefix)), work.join(name));
+        if aside.exists() {
+            std::fs::copy(&aside, &copy).map_err(StoreError::io("copy", &aside))?;
+            report.set_aside.push(format!("{}/{}{name}", quarantine::FOLDER, mark.prefix));
+        }
+    }
+    let rebuilt = work.join("rebuilt.sqlite");
+    rebuild(dir, &work, &rebuilt, &mut report)?;
+    File::open(&rebuilt).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", &rebuilt))?;
+    // The log of the damaged state must not be taken for the new one's.
+    durable::remove_files(dir, &["-wal", "-shm"].map(|end| dir.join(format!("{STATE}{end}"))))?;
+    std::fs::rename(&rebuilt, dir.join(STATE)).map_err(StoreError::io("name", &dir.join(STATE)))?;
+    durable::sync_dir(dir)?;
+    let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
+    durable::write_atomically(&folder.join(format!("{}state.json", mark.prefix)), &text)?;
+    std::fs::remove_dir_all(&work).map_err(StoreError::io("remove", &work))?;
+    durable::remove_files(dir, &[dir.join(MARK), super::suspect_path(&dir.join(STATE))])?;
+    Ok(report)
+}
+
+fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) -> Result<(), StoreError> {
+    let oldest = journal::copy::oldest(&dir.join("journal"))?;
+    let salvaged = open_salvage(work, oldest.map(|oldest| oldest.0));
+    if let Some(Candidate { row: Some(row), .. }) = &salvaged {
+        report.open_alerts_before = Some(row.open_alerts);
+    }
+    let is_whole = salvaged.as_ref().is_some_and(|found| found.row.is_some() && found.findings.is_empty() && found.is_followed);
+    if !is_whole && oldest.is_some_and(|(ordinal, _)| ordinal == 1) && can_be_replayed(dir)? {
+        report.rebuilt = "replay".to_owned();
+        return create(rebuilt, &PositionRow::default(), report, |_, _| Ok(OpenAlerts::default()));
+    }
+    if let Some(Candidate { connection, row: Some(row), findings, .. }) = salvaged {
+        report.rebuilt = if findings.is_empty() { "copy" } else { "rows" }.to_owned();
+        report.findings.extend(findings.into_iter().filter(|finding| !report.findings.contains(finding)).collect::<Vec<_>>());
+        return create(rebuilt, &row, report, |new, report| take_rows(&connection, new, report));
+    }
+    report.rebuilt = "anew".to_owned();
+    let mut row = PositionRow::default();
+    if let Some((ordinal, received_at_ms)) = oldest {
+        (row.ordinal, row.received_at_ms) = (ordinal - 1, received_at_ms);
+        row.end = events_before(dir, received_at_ms.div_euclid(1_000))?;
+        let from = received_at_ms.div_euclid(1_000);
+        report.lost_rows.push(format!("all alerts opened before record {ordinal}; retries of events received in second {from} before it may count again"));
+    } else {
+        // No record is left that could be replayed: all events stay known.
+        row.received_at_ms = report.at_ms;
+        row.end = events_before(dir, i64::MAX)?;
+        report.lost_rows.push("all alerts: neither the state nor the journal has a record of them".to_owned());
+    }
+    create(rebuilt, &row, report, |_, _| Ok(OpenAlerts::default()))
+}
+
+/// Whether the journal has all records from the first on, and the modules folder all that they name.
+fn can_be_replayed(dir: &Path) -> Result<bool, StoreError> {
+    let mut digests = BTreeSet::new();
+    let missing = journal::copy::read(&dir.join("journal"), 0, None, |_, payload| {
+        if let Ok(RecordBody::RuleSet(set)) = RecordBody::decode(payload) {
+            digests.extend(set.rules.iter().map(|rule| rule.digest.to_string()));
+            digests.extend(set.tables.iter().map(|table| table.1.to_string()));
+        }
+        Ok(())
+    })?;
+    let modules = dir.join("modules");
+    Ok(missing.is_none() && digests.iter().all(|digest| modules.join(digest).exists()))
+}
+
+/// Where the rows of events received before that second end. Rows are in the order in which they were received.
+fn events_before(dir: &Path, second: i64) -> Result<EventPlace, StoreError> {
+    let events = dir.join("events");
+    let reader = event_segments::EventReader::new(&events);
+    let mut end = EventPlace::default();
+    for (number, name) in event_segments::files(&events)? {
+        let mut at = EventPlace { segment: number, offset: event_segments::HEADER_BYTES };
+        let mut ends = Vec::new();
+        event_segments::whole_rows(&events.join(&name), number, |row_end| ends.push(row_end))?;
+        if !ends.is_empty() && end == EventPlace::default() {
+            end = at;
+        }
+        for row_end in ends {
+            if let event_segments::EventRead::Found(row) = reader.read(at)? {
+                let received = serde_json::from_slice::<Received>(&row.document).map_or(i64::MIN, |row| row.create_time);
+                if received >= second {
+                    return Ok(end);
+                }
+            }
+            at = row_end;
+            end = row_end;
+        }
+    }
+    Ok(end)
+}
+
+#[derive(Deserialize)]
+struct Received {
+    create_time: i64,
+}
+
+/// A damaged state that can be read, as far as it can.
+struct Candidate {
+    connection: Connection,
+    row: Option<PositionRow>,
+    findings: Vec<String>,
+    /// The journal has the records behind its position.
+    is_followed: bool,
+}
+
+/// The best of: database and log; the database alone; both again with the head that every state has.
+fn open_salvage(work: &Path, oldest: Option<u64>) -> Option<Candidate> {
+    let mut best: Option<Candidate> = None;
+    for (i, (with_log, with_head)) in [(true, false), (false, false), (true, true), (false, true)].into_iter().enumerate() {
+        let path = work.join(format!("try-{i}.sqlite"));
+        if std::fs::copy(work.join(STATE), &path).is_err() {
+            return None;
+        }
+        let log = work.join(format!("{STATE}-wal"));
+        if with_log && log.exists() && std::fs::copy(&log, work.join(format!("try-{i}.sqlite-wal"))).is_err() {
+            continue;
+        }
+        if with_head && write_head(&path).is_err() {
+            continue;
+        }
+        let Ok(connection) = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE) else { continue };
+        let row = position::salvage(&connection);
+        let is_followed = oldest.is_none_or(|oldest| row.is_some_and(|row| oldest <= row.ordinal + 1));
+        let candidate = Candidate { row, findings: check::check(&connection), is_followed, connection };
+        // A whole one before a damaged one, then the one that is further.
+        let is_whole = |c: &Candidate| c.findings.is_empty() && c.is_followed;
+        let rank = |c: &Candidate| (c.row.is_some(), is_whole(c), c.row.map_or(0, |row| row.ordinal), std::cmp::Reverse(c.findings.len()));
+        if best.as_ref().is_none_or(|best| rank(&candidate) > rank(best)) {
+            best = Some(candidate);
+        }
+        if best.as_ref().is_some_and(|best| best.row.is_some()) && i == 1 {
+            break;
+        }
+    }
+    best
+}
+
+/// Whether the first 100 bytes of a state are what they are in all of them; SQLite itself takes some that are not for a
+/// database that may only be read.
+pub(super) fn has_damaged_head(path: &Path) -> bool {
+    let mut head = [0; 100];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut head, 0));
+    // An empty file is a new state.
+    if read.is_err() {
+        return path.metadata().is_ok_and(|found| found.len() > 0);
+    }
+    let is_version = |byte: u8| byte == 1 || byte == 2;
+    let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let is_whole = &head[..16] == b"SQLite format 3\0"
+        && head[16..18] == (PAGE_BYTES as u16).to_be_bytes()
+        && is_version(head[18])
+        && is_version(head[19])
+        && head[20..24] == [0, 64, 32, 32]
+        && head[52..56] == [0; 4]
+        // Schema format and encoding; a process that was killed before it made the tables left neither.
+        && [(4, 1), (0, 0)].contains(&(number(44), number(56)));
+    !is_whole
+}
+
+/// Writes what the first 100 bytes of every state are, but for its counters.
+fn write_head(path: &Path) -> std::io::Result<()> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let mut head = [0; 100];
+    file.read_exact_at(&mut head, 0)?;
+    head[..16].copy_from_slice(b"SQLite format 3\0");
+    head[16..18].copy_from_slice(&(PAGE_BYTES as u16).to_be_bytes());
+    head[18..24].copy_from_slice(&[2, 2, 0, 64, 32, 32]);
+    // Its size is then that of the file.
+    head[28..32].fill(0);
+    head[44..48].copy_from_slice(&4u32.to_be_bytes());
+    head[48..56].fill(0);
+    head[56..60].copy_from_slice(&1u32.to_be_bytes());
+    head[60..64].copy_from_slice(&SCHEMA_VERSION.to_be_bytes());
+    head[64..92].fill(0);
+    file.write_all_at(&head, 0)
+}
+
+/// Makes the new state with what `fill` puts into it.
+fn create(
+    path: &Path,
+    row: &PositionRow,
+    report: &mut FenceReport,
+    fill: impl FnOnce(&Connection, &mut FenceReport) -> rusqlite::Result<OpenAlerts>,
+) -> Result<(), StoreError> {
+    File::options().write(true).create_new(true).mode(0o600).open(path).map_err(StoreError::io("create", path))?;
+    let connection = Connection::open(path).map_err(sqlite_error("create", path))?;
+    let write = || -> rusqlite::Result<()> {
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        let open = fill(&transaction, report)?;
+        let (open_alerts, open_sum) = open.counted();
+        (report.position, report.open_alerts) = (row.ordinal, open_alerts);
+        position::write(&transaction, &PositionRow { open_alerts, open_sum, ..*row })?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()
+    };
+    write().map_err(sqlite_error("write", path))
+}
+
+/// Key columns, how many of the columns they are, and how a row is checked.
+const CHECKED: [(&str, &str, &str, CheckRow); 6] = [
+    ("alerts", "", "seq", checksum::check_alert),
+    ("logs", "seq, position, number, create_time, op_type, document, sum", "seq DESC, position DESC, number", check::check_log),
+    ("alert_events", "seq, position, refs, sum", "seq DESC, position", check::check_event_list),
+    ("dead_letters", "ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), item, sum, id", "id", check::check_letter),
+    ("ledger", "scope, name, counter, value, sum", "scope DESC, name DESC, counter", check::check_ledger),
+    ("rule_sets", "generation, ordinal, received_at_ms, content, sum", "generation", check::check_rule_set),
+];
+
+/// Takes over every row that is whole, and names what is not.
+fn take_rows(old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<OpenAlerts> {
+    let mut open = OpenAlerts::default();
+    let (mut taken, mut named) = (BTreeSet::new(), BTreeMap::new());
+    let mut lost_parts = BTreeSet::new();
+    for (table, columns, order, check) in CHECKED {
+        let columns = if columns.is_empty() { format!("{ALERT_COLUMNS}, document") } else { columns.to_owned() };
+        let names: Vec<&str> = columns.split(',').map(str::trim).collect();
+        let kept: Vec<usize> = (0..names.len()).filter(|i| !names[*i].contains('(')).collect();
+        let list = kept.iter().map(|i| names[*i]).collect::<Vec<_>>().join(", ");
+        let marks = (1..=kept.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
+        let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} ({list}) VALUES ({marks})"))?;
+        // From both ends: a page that cannot be read stops the one walk before it and the other behind it.
+        let mut ends = Vec::new();
+        for direction in ["", " DESC"] {
+            let order = if direction.is_empty() { order.replace(" DESC", "") } else { format!("{order} DESC") };
+            let walk = (|| -> rusqlite::Result<()> {
+                let mut rows = old.prepare(&format!("SELECT {columns} FROM {table} NOT INDEXED ORDER BY {order}"))?;
+                let mut rows = rows.query([])?;
+                while let Some(row) = rows.next()? {
+                    if matches!(table, "logs" | "alert_events") {
+                        named.entry(row.get::<_, u64>(0).unwrap_or(0)).or_insert(None);
+                    }
+                    if let Err(why) = check(row) {
+                        match (table, row.get::<_, u64>(0)) {
+                            ("logs" | "alert_events", Ok(seq)) => {
+                                lost_parts.insert(seq);
+                            }
+                            ("alerts", Ok(seq)) => {
+                                named.entry(seq).or_insert(None);
+                            }
+                            _ => note(&mut report.lost_rows, format!("{table}: {why}")),
+                        }
+                        continue;
+                    }
+                    let values = kept.iter().map(|i| row.get::<_, rusqlite::types::Value>(*i)).collect::<Result<Vec<_>, _>>()?;
+                    insert.execute(rusqlite::params_from_iter(values))?;
+                    if table == "alerts" && taken.insert(row.get::<_, u64>(0)?) && row.get::<_, u8>(3)? == status_number(Status::Abnormal) {
+                        open.add(row.get(0)?, row.get(15)?);
+                    }
+                }
+                Ok(())
+            })();
+            ends.extend(walk.err());
+        }
+        if let Some(error) = ends.first() {
+            note(&mut report.lost_rows, format!("{table}: rows on pages that cannot be read: {error}"));
+        }
+    }
+    // The index says of each alert whether it was open, without its row.
+    let by_index = (|| -> rusqlite::Result<()> {
+        let mut all = old.prepare("SELECT seq, status FROM alerts INDEXED BY alerts_by_status WHERE tenant >= ''")?;
+        let mut rows = all.query([])?;
+        while let Some(row) = rows.next()? {
+            named.insert(row.get(0)?, Some(row.get::<_, u8>(1)?));
+        }
+        Ok(())
+    })();
+    if let Err(error) = by_index {
+        note(&mut report.lost_rows, format!("alerts_by_status: {error}"));
+    }
+    for (seq, status) in named.into_iter().filter(|(seq, _)| !taken.contains(seq)) {
+        let lost = if status == Some(status_number(Status::Abnormal)) { &mut report.lost_open_alerts } else { &mut report.lost_alerts };
+        lost.push(seq);
+    }
+    if report.findings.iter().any(|finding| !finding.contains("wrong checksum")) {
+        note(&mut report.lost_rows, "pages are damaged: rows may be gone that nothing else names".to_owned());
+    }
+    report.alerts = taken.len() as u64;
+    report.lost_parts_of = lost_parts.into_iter().collect();
+    take_the_rest(old, new, report)?;
+    Ok(open)
+}
+
+/// Tables whose rows have no checksums: what waits for services, times of event files, counts of dead letters.
+fn take_the_rest(old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<()> {
+    for (table, columns) in [("outbox", 2), ("event_files", 2)] {
+        let marks = (1..=columns).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
+        let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({marks})"))?;
+        let walk = (|| -> rusqlite::Result<()> {
+            let mut rows = old.prepare(&format!("SELECT * FROM {table}"))?;
+            let mut rows = rows.query([])?;
+            while let Some(row) = rows.next()? {
+                let values = (0..columns).map(|i| row.get::<_, rusqlite::types::Value>(i)).collect::<Result<Vec<_>, _>>()?;
+                insert.execute(rusqlite::params_from_iter(values))?;
+            }
+            Ok(())
+        })();
+        if let Err(error) = walk {
+            note(&mut report.lost_rows, format!("{table}: {error}"));
+        }
+    }
+    new.execute_batch(
+        "INSERT INTO dead_letter_counts (source, kept, dropped, bytes)
+         SELECT source, count(*), 0, sum(length(item)) FROM dead_letters GROUP BY source",
+    )?;
+    let dropped = (|| -> rusqlite::Result<Vec<(String, u64)>> {
+        let mut all = old.prepare("SELECT source, dropped FROM dead_letter_counts")?;
+        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    })();
+    match dropped {
+        Ok(dropped) => {
+            let mut set = new.prepare(
+                "INSERT INTO dead_letter_counts (source, kept, dropped, bytes) VALUES (?1, 0, ?2, 0) ON CONFLICT (source) DO UPDATE SET dropped = ?2",
+            )?;
+            dropped.into_iter().try_for_each(|(source, dropped)| set.execute(rusqlite::params![source, dropped]).map(drop))
+        }
+        Err(error) => {
+            note(&mut report.lost_rows, format!("how many dead letters went for newer ones: {error}"));
+            Ok(())
+        }
+    }
+}
+
+fn note(rows: &mut Vec<String>, row: String) {
+    if rows.len() < 1_000 && !rows.contains(&row) {
+        rows.push(row);
+    }
+}
+
+/// The position that the database alone says, without its log; `None` when that cannot be read.
+pub(super) fn position_without_log(path: &Path) -> Option<u64> {
+    let uri = format!("file:{}?immutable=1", path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23"));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri, flags).ok()?;
+    position::read(&connection).ok().map(|row| row.ordinal)
+}

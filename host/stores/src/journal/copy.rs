@@ -1,0 +1,164 @@
+//! Records read from segment files without opening the journal, and written into sealed segments of their own: for backups.
+
+use super::segment::{self, FrameHead, Gap, Header};
+use super::{Segment, recovery, watermark};
+use crate::durable::{self, StoreError};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The key of the uids.
+pub(crate) const IDENTITY: &str = "identity";
+/// How far senders were answered.
+pub(crate) const WATERMARK: &str = watermark::NAME;
+/// Bytes of a written segment, about.
+const SEGMENT_BYTES: usize = 64 << 20;
+
+/// Whether these are the bytes of a whole identity.
+pub(crate) fn is_identity(content: &[u8]) -> bool {
+    content.split_first_chunk::<16>().is_some_and(|(key, check)| check == crc32c::crc32c(key).to_le_bytes())
+}
+
+/// The last ordinal that was acknowledged for certain, if the journal's watermark can be read.
+pub(crate) fn acknowledged(dir: &Path) -> Result<Option<u64>, StoreError> {
+    watermark::read(dir)
+}
+
+/// Names of the segment files, sorted.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    durable::names_with_suffix(dir, Segment::SUFFIX)
+}
+
+/// An id above all that are in use.
+pub(crate) fn next_id(dir: &Path) -> Result<u64, StoreError> {
+    Ok(recovery::list(dir)?.iter().map(|segment| segment.id).max().unwrap_or(0) + 1)
+}
+
+/// The oldest record in a journal's files as (ordinal, milliseconds), if any can be read.
+pub(crate) fn oldest(dir: &Path) -> Result<Option<(u64, i64)>, StoreError> {
+    for segment in recovery::list(dir)? {
+        let bytes = std::fs::read(dir.join(segment.name())).map_err(StoreError::io("read", &dir.join(segment.name())))?;
+        if let Some(frame) = segment::scan(&bytes, segment.id, segment.first, None, 0).frames.first() {
+            return Ok(Some((frame.head.ordinal, frame.head.received_at_ms)));
+        }
+    }
+    Ok(None)
+}
+
+/// When the last record of a sealed segment was received, milliseconds.
+pub(crate) fn last_record_ms(path: &Path) -> Option<i64> {
+    let file = File::open(path).ok()?;
+    let footer_at = file.metadata().ok()?.len().checked_sub(segment::FRAME_HEAD_BYTES as u64)?;
+    let mut footer = [0; segment::FRAME_HEAD_BYTES];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut footer, footer_at).ok()?;
+    let (_, id) = path.file_name().and_then(|name| Segment::parse_name(name.to_str()?))?;
+    segment::footer_ms(&footer, id)
+}
+
+/// Gives every record behind `position` to `take`, in order, up to `until` when it is given. Gives the first records that
+/// are missing: those before a readable one, and those up to `until`.
+pub(crate) fn read(
+    dir: &Path,
+    position: u64,
+    until: Option<u64>,
+    mut take: impl FnMut(FrameHead, &[u8]) -> Result<(), StoreError>,
+) -> Result<Option<Gap>, StoreError> {
+    let mut found = recovery::list(dir)?;
+    // One that begins where the next begins was written again there.
+    let firsts: Vec<u64> = found.iter().map(|segment| segment.first).collect();
+    let mut i = 0;
+    found.retain(|_| {
+        i += 1;
+        firsts.get(i).is_none_or(|next| *next > firsts[i - 1])
+    });
+    let mut next = position + 1;
+    for (i, segment) in found.iter().enumerate() {
+        let limit = found.get(i + 1).map(|next| next.first);
+        if limit.is_some_and(|limit| limit <= next) {
+            continue;
+        }
+        if segment.first > next && until.is_none_or(|until| until >= next) {
+            return Ok(Some(Gap { first: next, last: segment.first - 1 }));
+        }
+        let path = dir.join(segment.name());
+        let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
+        match segment::decode_header(&bytes) {
+            Header::Newer(found) => return Err(StoreError::Newer { path, found, known: segment::FORMAT }),
+            // The records of a damaged one are checked one by one.
+            Header::Good { .. } | Header::Damaged => {}
+        }
+        for frame in segment::scan(&bytes, segment.id, segment.first, limit, 0).frames {
+            let ordinal = frame.head.ordinal;
+            if ordinal < next {
+                continue;
+            }
+            if until.is_some_and(|until| ordinal > until) {
+                return Ok(None);
+            }
+            if ordinal > next {
+                return Ok(Some(Gap { first: next, last: ordinal - 1 }));
+            }
+            take(frame.head, &bytes[frame.payload.clone()])?;
+            next = ordinal + 1;
+        }
+        // It says by its name what was given before it, and a sealed one by its footer what was in it.
+        if let Some(limit) = limit.filter(|limit| *limit > next && until.is_none_or(|until| until >= next)) {
+            return Ok(Some(Gap { first: next, last: limit - 1 }));
+        }
+    }
+    Ok(until.filter(|until| *until >= next).map(|until| Gap { first: next, last: until }))
+}
+
+/// Writes records into sealed segments.
+pub(crate) struct TailWriter {
+    dir: PathBuf,
+    id: u64,
+    first: u64,
+    last: FrameHead,
+    content: Vec<u8>,
+    written: usize,
+}
+
+impl TailWriter {
+    /// Into `dir`, for records behind `position`.
+    pub fn new(dir: &Path, position: u64, id: u64) -> TailWriter {
+        let last = FrameHead { ordinal: position, received_at_ms: 0, group_first: position };
+        TailWriter { dir: dir.to_path_buf(), id, first: position + 1, last, content: segment::encode_header(id, position + 1).to_vec(), written: 0 }
+    }
+
+    /// The next record.
+    pub fn take(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), StoreError> {
+        if self.content.len() > SEGMENT_BYTES {
+            self.end_segment()?;
+            (self.id, self.first) = (self.id + 1, head.ordinal);
+            self.content = segment::encode_header(self.id, self.first).to_vec();
+        }
+        // Each is a group of its own: all of them are durable.
+        let head = FrameHead { group_first: head.ordinal, ..head };
+        segment::encode_frame(&mut self.content, self.id, head, payload);
+        self.last = head;
+        Ok(())
+    }
+
+    fn end_segment(&mut self) -> Result<(), StoreError> {
+        self.content.extend(segment::encode_footer(self.id, self.last.ordinal, self.last.received_at_ms));
+        let segment = Segment { first: self.first, id: self.id, bytes: self.content.len() as u64 };
+        let path = self.dir.join(segment.name());
+        let write = |path: &Path| -> std::io::Result<()> {
+            let mut file: File = durable::create_new(path)?;
+            file.write_all(&self.content)?;
+            file.sync_all()
+        };
+        write(&path).map_err(StoreError::io("write", &path))?;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Writes the last segment, which there always is: without records it says with which ordinal the journal goes on; and the
+    /// watermark. Gives the last ordinal.
+    pub fn finish(mut self) -> Result<u64, StoreError> {
+        self.end_segment()?;
+        durable::write_atomically(&self.dir.join(watermark::NAME), &watermark::content(self.last.ordinal))?;
+        Ok(self.last.ordinal)
+    }
+}

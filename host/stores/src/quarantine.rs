@@ -1,0 +1,76 @@
+//! Damaged files that were set aside, and the reports that say what was in them: `quarantine/` for the state, and
+//! `journal/quarantine/` for segments of the journal. Kept for whoever wants to look, and bounded.
+
+use crate::durable::{self, StoreError};
+use crate::event_segments::RetiredFiles;
+use crate::folder::DataFolder;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// The folder, in the data folder and in that of the journal.
+pub const FOLDER: &str = "quarantine";
+
+/// One file that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Seconds since 1970 when it was set aside.
+    pub at_s: i64,
+}
+
+/// Every file, oldest first.
+pub fn list(data_dir: &Path) -> Result<Vec<SetAside>, StoreError> {
+    let mut found = Vec::new();
+    for dir in [data_dir.join(FOLDER), data_dir.join(DataFolder::JOURNAL).join(FOLDER)] {
+        for name in durable::names_with_suffix(&dir, "")? {
+            let path = dir.join(name);
+            let Ok(metadata) = path.symlink_metadata() else { continue };
+            // The time of the last change of the file's entry: linking it here was one, and no copy keeps it.
+            let changed_s = std::os::unix::fs::MetadataExt::ctime(&metadata);
+            let written_s = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |at| at.as_secs() as i64);
+            found.push(SetAside { bytes: if metadata.is_dir() { 0 } else { metadata.len() }, path, at_s: changed_s.max(written_s) });
+        }
+    }
+    found.sort_by(|a, b| (a.at_s, &a.path).cmp(&(b.at_s, &b.path)));
+    Ok(found)
+}
+
+/// Removes files set aside before `older_than_s` (seconds), and the oldest while all have more than `bytes_max`.
+pub fn bound(data_dir: &Path, bytes_max: u64, older_than_s: i64) -> Result<RetiredFiles, StoreError> {
+    let files = list(data_dir)?;
+    let mut total: u64 = files.iter().map(|file| file.bytes).sum();
+    let mut gone = RetiredFiles::default();
+    for file in files {
+        let is_old = file.at_s < older_than_s;
+        if !is_old && total <= bytes_max {
+            break;
+        }
+        durable::remove_files(durable::parent_of(&file.path), std::slice::from_ref(&file.path))?;
+        total -= file.bytes;
+        *(if is_old { &mut gone.by_age } else { &mut gone.by_size }) += 1;
+    }
+    Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_by_size_and_all_of_them_by_age() {
+        let dir = tempfile::tempdir().unwrap();
+        for (folder, name) in [("quarantine", "a"), ("journal/quarantine", "b"), ("quarantine", "c")] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+            std::fs::write(dir.path().join(folder).join(name), [0; 100]).unwrap();
+        }
+        let names = || list(dir.path()).unwrap().iter().map(|file| file.path.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>();
+        assert_eq!(names().len(), 3);
+        assert_eq!(bound(dir.path(), 300, 0).unwrap(), RetiredFiles::default());
+        assert_eq!(bound(dir.path(), 250, 0).unwrap(), RetiredFiles { by_age: 0, by_size: 1 });
+        assert_eq!(bound(dir.path(), 250, i64::MAX).unwrap(), RetiredFiles { by_age: 2, by_size: 0 });
+        assert!(names().is_empty());
+    }
+}
