@@ -4,7 +4,7 @@ use super::{EventPlace, HEADER_BYTES, ROW_HEAD_BYTES, numbers, path_of, row_crc}
 use crate::durable::StoreError;
 use alertmill_core::event::Uid;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +34,8 @@ pub enum EventRead {
 }
 
 const OPEN_FILES_MAX: usize = 16;
+/// Read in one go when files are scanned.
+const SCAN_BYTES: usize = 256 << 10;
 
 /// Reads rows; clones share open files.
 #[derive(Clone)]
@@ -125,27 +127,46 @@ impl EventReader {
     pub fn scan(&self, from: EventPlace, to: EventPlace, mut take: impl FnMut(Uid, i64, EventPlace)) -> Result<usize, StoreError> {
         let mut damaged = 0;
         for number in numbers(&self.dir)?.into_iter().filter(|n| (from.segment..=to.segment).contains(n)) {
-            let path = path_of(&self.dir, number);
-            let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
-            let mut at = if number == from.segment { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES } as usize;
-            let end = if number == to.segment { (to.offset as usize).min(bytes.len()) } else { bytes.len() };
-            while at + ROW_HEAD_BYTES <= end {
-                let length = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
-                // Documents are never empty: zeros are the blocks behind the last row.
-                let row = bytes.get(at..at + ROW_HEAD_BYTES + length).filter(|_| length > 0);
-                let Some(row) = row.and_then(decode_head) else {
-                    let is_end = number != to.segment && bytes[at..at + ROW_HEAD_BYTES].iter().all(|byte| *byte == 0);
-                    if !is_end {
-                        damaged += 1;
-                        tracing::error!("{} is damaged at byte {at}; uids behind it are not known any more", path.display());
-                    }
-                    break;
-                };
-                at += ROW_HEAD_BYTES + length;
-                take(row.0, row.1, EventPlace { segment: number, offset: at as u32 });
+            let start = if number == from.segment { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES };
+            let end = (number == to.segment).then_some(to.offset);
+            if let Some(at) = self.scan_file(number, start, end, &mut take)? {
+                damaged += 1;
+                tracing::error!("{} is damaged at byte {at}; uids behind it are not known any more", path_of(&self.dir, number).display());
             }
         }
         Ok(damaged)
+    }
+
+    /// One file from `start` to `end`, or to the end of its rows. Gives the place of a damaged row. Reads no more than
+    /// that: the file that is being written is as long as it may ever get.
+    fn scan_file(&self, number: u32, start: u32, end: Option<u32>, take: &mut impl FnMut(Uid, i64, EventPlace)) -> Result<Option<u32>, StoreError> {
+        let path = path_of(&self.dir, number);
+        let failed = |error| StoreError::io("read", &path)(error);
+        let mut file = File::open(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let end_at = end.map_or(length, |end| length.min(end.into()));
+        file.seek(SeekFrom::Start(start.into())).map_err(failed)?;
+        let mut rows = BufReader::with_capacity(SCAN_BYTES, file);
+        let (mut at, mut row) = (u64::from(start), Vec::new());
+        while at + ROW_HEAD_BYTES as u64 <= end_at {
+            row.resize(ROW_HEAD_BYTES, 0);
+            rows.read_exact(&mut row).map_err(failed)?;
+            let document = u64::from(u32::from_le_bytes([row[0], row[1], row[2], row[3]]));
+            let next = at + ROW_HEAD_BYTES as u64 + document;
+            // Documents are never empty: zeros are the blocks behind the last row.
+            let is_possible = document > 0 && next <= end_at;
+            if is_possible {
+                row.resize(ROW_HEAD_BYTES + document as usize, 0);
+                rows.read_exact(&mut row[ROW_HEAD_BYTES..]).map_err(failed)?;
+            }
+            let Some(head) = Some(&row).filter(|_| is_possible).and_then(|row| decode_head(row)) else {
+                let is_end = end.is_none() && row.iter().all(|byte| *byte == 0);
+                return Ok((!is_end).then_some(at as u32));
+            };
+            at = next;
+            take(head.0, head.1, EventPlace { segment: number, offset: at as u32 });
+        }
+        Ok(None)
     }
 }
 
