@@ -1,6 +1,6 @@
 //! What the end-to-end tests share: a scratch folder with a server in it ([`Site`]), the running process ([`Server`]), a
-//! plain HTTP client ([`Http`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]); and a data folder with a
-//! past ([`history`]).
+//! plain HTTP client ([`Http`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]); a data folder with a
+//! past ([`history`]); and load that outlives kills, with its checks ([`storm`]).
 //!
 //! Nothing here sleeps for a fixed time: tests wait for a condition with [`until`], which has a deadline and says what it
 //! waited for. The binary is `target/release/alertmill` of this workspace, or `ALERTMILL_BIN`.
@@ -11,6 +11,7 @@ mod metrics;
 mod random;
 mod server;
 mod site;
+pub mod storm;
 pub mod view;
 
 pub use http::{Answer, Http};
@@ -29,12 +30,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[track_caller]
 pub fn until<T>(what: &str, patience: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(1);
     loop {
         if let Some(found) = probe() {
             return found;
         }
         assert!(Instant::now() < deadline, "not within {} s: {what}", patience.as_secs());
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 

@@ -42,7 +42,7 @@ impl Server {
                 panic!("the server ended with {status} instead of becoming ready:\n{}", self.log());
             }
             assert!(Instant::now() < deadline, "not ready within {} s:\n{}", PATIENCE.as_secs(), self.log());
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -51,8 +51,12 @@ impl Server {
         self.http.get("/readyz").is_ok_and(|answer| answer.status == 200)
     }
 
-    /// kill -9.
+    /// kill -9. Panics if it ended by itself before.
+    #[track_caller]
     pub fn kill(mut self) {
+        if let Some(status) = self.child.try_wait().expect("wait") {
+            panic!("the server ended with {status} before it was killed");
+        }
         self.end();
     }
 

@@ -1,0 +1,210 @@
+//! A disk that can lose its power: ext4 in a file, mounted as a loop device. What programs wrote and did not sync is in the
+//! kernel's memory only; a copy of the file, taken while it is mounted, holds what had reached the device, as a real disk
+//! does when the power goes. Needs root, and `mkfs.ext4`, `e2fsck`, `mount` and `umount` of Debian's e2fsprogs and mount.
+
+use crate::{PATIENCE, Random, until};
+use rustix::fs::{SeekFrom, seek};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How much a disk may write without being asked: hours, where a default is seconds. And no rename waits for data.
+const MOUNT_OPTIONS: &str = "loop,noatime,commit=9000,noauto_da_alloc";
+
+/// A mounted disk. It is unmounted, and its file removed, with the value.
+#[derive(Debug)]
+pub struct DiskImage {
+    file: PathBuf,
+    dir: PathBuf,
+    number: u32,
+    is_mounted: bool,
+}
+
+/// What of the writes that nobody synced is on the disk after a cut. A disk may write any of them, in any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// Nothing.
+    Gone,
+    /// A random half of the blocks of so many bytes; what lies between them is as it was before, or zeros.
+    Torn(usize),
+}
+
+impl DiskImage {
+    /// An empty one of so many bytes, mounted at `dir`/`disk`.
+    pub fn new(dir: &Path, bytes: u64) -> DiskImage {
+        let image = DiskImage { file: dir.join("disk.1.image"), dir: dir.join("disk"), number: 1, is_mounted: false };
+        File::create(&image.file).and_then(|file| file.set_len(bytes)).expect("an image file");
+        run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=1"]).arg(&image.file));
+        std::fs::create_dir_all(&image.dir).expect("a folder to mount it at");
+        image.mounted()
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    fn mounted(mut self) -> DiskImage {
+        run(Command::new("mount").args(["-t", "ext4", "-o", MOUNT_OPTIONS]).arg(&self.file).arg(&self.dir));
+        self.is_mounted = true;
+        self
+    }
+
+    fn unmount(&mut self) {
+        // A process that was killed a moment ago may still be there.
+        until("the disk is unmounted", PATIENCE, || command("umount").arg(&self.dir).output().expect("umount runs").status.success().then_some(()));
+        self.is_mounted = false;
+    }
+
+    /// Cuts the power. `stop` must end whoever writes to it; nobody may write before, while this copies. Gives the disk as it
+    /// is found afterwards, at the same place.
+    pub fn cut(mut self, unsynced: Unsynced, random: &mut Random, stop: impl FnOnce()) -> DiskImage {
+        let number = self.number + 1;
+        let next = DiskImage { file: self.file.with_file_name(format!("disk.{number}.image")), dir: self.dir.clone(), number, is_mounted: false };
+        // What the kernel writes meanwhile by itself would make a copy of two moments.
+        until("a copy of one moment", PATIENCE, || {
+            let before = self.writes();
+            run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(&self.file).arg(&next.file));
+            (self.writes() == before).then_some(())
+        });
+        let kept = match unsynced {
+            Unsynced::Gone => None,
+            Unsynced::Torn(block) => Some((block, self.dir.with_file_name("live"))),
+        };
+        if let Some((_, live)) = &kept {
+            copy_data(&self.dir, live);
+        }
+        stop();
+        self.unmount();
+        drop(self);
+        let mut next = next.mounted();
+        if let Some((block, live)) = kept {
+            tear(&live, &next.dir, block, random);
+            std::fs::remove_dir_all(&live).expect("remove");
+        }
+        // The first mount has replayed the journal of the file system: what is left must be in order.
+        next.unmount();
+        run(Command::new("e2fsck").arg("-fn").arg(&next.file));
+        next.mounted()
+    }
+
+    /// Writes that the device has done.
+    fn writes(&self) -> u64 {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc");
+        let dir = self.dir.to_str().expect("a path");
+        let device = mounts.lines().find_map(|line| line.split_once(' ').filter(|(_, rest)| rest.split(' ').next() == Some(dir)));
+        let name = device.and_then(|(device, _)| device.strip_prefix("/dev/")).expect("it is mounted");
+        let stat = std::fs::read_to_string(format!("/sys/block/{name}/stat")).expect("the device's counters");
+        stat.split_whitespace().nth(4).and_then(|writes| writes.parse().ok()).expect("a number of writes")
+    }
+}
+
+impl Drop for DiskImage {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            // Lazy: a process that a failed test has not ended yet must not keep it for ever.
+            let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
+        }
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// Files with what they hold, without the room that nobody wrote to.
+fn copy_data(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().expect("type").is_dir() {
+            copy_data(&path, &target);
+        } else {
+            let (source, copy) = (File::open(&path).expect("open"), File::create(&target).expect("create"));
+            copy.set_len(source.metadata().expect("metadata").len()).expect("length");
+            each_block(&source, 1 << 20, |at, bytes| copy.write_all_at(bytes, at).expect("write"));
+        }
+    }
+}
+
+/// Calls `take` with all that was ever written to it, in pieces that begin at multiples of `block`.
+fn each_block(file: &File, block: usize, mut take: impl FnMut(u64, &[u8])) {
+    let mut buffer = vec![0; block];
+    let mut at = 0;
+    while let Ok(data) = seek(file, SeekFrom::Data(at)) {
+        let end = seek(file, SeekFrom::Hole(data)).expect("a hole behind data");
+        at = data - data % block as u64;
+        while at < end {
+            let read = read_up_to(file, &mut buffer, at).expect("read");
+            if read == 0 {
+                return;
+            }
+            take(at, &buffer[..read]);
+            at += read as u64;
+        }
+    }
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// Brings a random half of what differs over from `live` to the files that are in `disk`.
+fn tear(live: &Path, disk: &Path, block: usize, random: &mut Random) {
+    for entry in std::fs::read_dir(live).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let (path, target) = (entry.path(), disk.join(entry.file_name()));
+        if entry.file_type().expect("type").is_dir() {
+            if target.is_dir() {
+                tear(&path, &target, block, random);
+            }
+            continue;
+        }
+        // A name that was not synced may be there or not. One that is there without its data is torn below.
+        let is_new = !target.exists();
+        if is_new && random.below(2) == 0 {
+            continue;
+        }
+        let (live, disk) = (File::open(&path).expect("open"), OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&target).expect("open"));
+        let length = live.metadata().expect("metadata").len();
+        if disk.metadata().expect("metadata").len() < length && random.below(2) == 0 {
+            disk.set_len(length).expect("length");
+        }
+        let mut there = vec![0; block];
+        each_block(&live, block, |at, bytes| {
+            let read = read_up_to(&disk, &mut there, at).expect("read");
+            if there[..read] != *bytes && random.below(2) == 0 {
+                disk.write_all_at(bytes, at).expect("write");
+            }
+        });
+    }
+}
+
+fn command(tool: &str) -> Command {
+    // Where Debian has them, also for users whose PATH has no sbin.
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(tool);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = command.env("PATH", format!("{path}:/usr/sbin:/sbin")).output();
+    let output = output.unwrap_or_else(|e| panic!("{command:?}: {e}; power cuts need Debian's packages `e2fsprogs` and `mount`"));
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}: {}{} (power cuts need root and loop devices)",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
