@@ -4,11 +4,12 @@
 
 use crate::{PATIENCE, Random, until};
 use rustix::fs::{SeekFrom, seek};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 /// How much a disk may write without being asked: hours, where a default is seconds. And no rename waits for data.
 const MOUNT_OPTIONS: &str = "loop,noatime,commit=9000,noauto_da_alloc";
@@ -36,7 +37,8 @@ impl DiskImage {
     pub fn new(dir: &Path, bytes: u64) -> DiskImage {
         let image = DiskImage { file: dir.join("disk.1.image"), dir: dir.join("disk"), number: 1, is_mounted: false };
         File::create(&image.file).and_then(|file| file.set_len(bytes)).expect("an image file");
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=1"]).arg(&image.file));
+        // Nothing is left for the kernel to make ready later by itself.
+        run(command("mkfs.ext4").args(["-q", "-F", "-J", "size=8", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"]).arg(&image.file));
         std::fs::create_dir_all(&image.dir).expect("a folder to mount it at");
         image.mounted()
     }
@@ -47,14 +49,15 @@ impl DiskImage {
     }
 
     fn mounted(mut self) -> DiskImage {
-        run(Command::new("mount").args(["-t", "ext4", "-o", MOUNT_OPTIONS]).arg(&self.file).arg(&self.dir));
+        run(command("mount").args(["-t", "ext4", "-o", MOUNT_OPTIONS]).arg(&self.file).arg(&self.dir));
         self.is_mounted = true;
         self
     }
 
     fn unmount(&mut self) {
         // A process that was killed a moment ago may still be there.
-        until("the disk is unmounted", PATIENCE, || command("umount").arg(&self.dir).output().expect("umount runs").status.success().then_some(()));
+        let done = || command("umount").arg(&self.dir).output().expect("umount runs").status.success();
+        until("the disk is unmounted, no file on it is open", PATIENCE, || done().then_some(()));
         self.is_mounted = false;
     }
 
@@ -66,27 +69,26 @@ impl DiskImage {
         // What the kernel writes meanwhile by itself would make a copy of two moments.
         until("a copy of one moment", PATIENCE, || {
             let before = self.writes();
-            run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(&self.file).arg(&next.file));
+            run(command("cp").args(["--sparse=always", "--reflink=auto"]).arg(&self.file).arg(&next.file));
             (self.writes() == before).then_some(())
         });
-        let kept = match unsynced {
-            Unsynced::Gone => None,
-            Unsynced::Torn(block) => Some((block, self.dir.with_file_name("live"))),
-        };
-        if let Some((_, live)) = &kept {
-            copy_data(&self.dir, live);
+        let live_dir = self.dir.with_file_name("live");
+        let mut live = Vec::new();
+        if unsynced != Unsynced::Gone {
+            std::fs::create_dir(&live_dir).expect("folder");
+            copy_live(&self.dir, &live_dir, &mut live);
         }
         stop();
         self.unmount();
         drop(self);
         let mut next = next.mounted();
-        if let Some((block, live)) = kept {
-            tear(&live, &next.dir, block, random);
-            std::fs::remove_dir_all(&live).expect("remove");
+        if let Unsynced::Torn(block) = unsynced {
+            tear(&live, block, random);
+            std::fs::remove_dir_all(&live_dir).expect("remove");
         }
         // The first mount has replayed the journal of the file system: what is left must be in order.
         next.unmount();
-        run(Command::new("e2fsck").arg("-fn").arg(&next.file));
+        run(command("e2fsck").arg("-fn").arg(&next.file));
         next.mounted()
     }
 
@@ -105,25 +107,41 @@ impl Drop for DiskImage {
     fn drop(&mut self) {
         if self.is_mounted {
             // Lazy: a process that a failed test has not ended yet must not keep it for ever.
-            let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
+            let _ = command("umount").arg("-l").arg(&self.dir).status();
         }
         let _ = std::fs::remove_file(&self.file);
     }
 }
 
-/// Files with what they hold, without the room that nobody wrote to.
-fn copy_data(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("folder");
+/// A file as programs see it, and a copy of that.
+struct Live {
+    path: PathBuf,
+    identity: Identity,
+    copy: PathBuf,
+}
+
+/// Tells a file from another one that got its name or its inode later.
+type Identity = (u64, SystemTime);
+
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.ino(), metadata.created().expect("ext4 knows when a file was made"))
+}
+
+/// Copies all files with what they hold, without the room that nobody wrote to.
+fn copy_live(from: &Path, to: &Path, files: &mut Vec<Live>) {
     for entry in std::fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let path = entry.path();
         if entry.file_type().expect("type").is_dir() {
-            copy_data(&path, &target);
-        } else {
-            let (source, copy) = (File::open(&path).expect("open"), File::create(&target).expect("create"));
-            copy.set_len(source.metadata().expect("metadata").len()).expect("length");
-            each_block(&source, 1 << 20, |at, bytes| copy.write_all_at(bytes, at).expect("write"));
+            copy_live(&path, to, files);
+            continue;
         }
+        let copy = to.join(files.len().to_string());
+        let (source, target) = (File::open(&path).expect("open"), File::create(&copy).expect("create"));
+        let metadata = source.metadata().expect("metadata");
+        target.set_len(metadata.len()).expect("length");
+        each_block(&source, 1 << 20, |at, bytes| target.write_all_at(bytes, at).expect("write"));
+        files.push(Live { path, identity: identity(&metadata), copy });
     }
 }
 
@@ -156,25 +174,18 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Brings a random half of what differs over from `live` to the files that are in `disk`.
-fn tear(live: &Path, disk: &Path, block: usize, random: &mut Random) {
-    for entry in std::fs::read_dir(live).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let (path, target) = (entry.path(), disk.join(entry.file_name()));
-        if entry.file_type().expect("type").is_dir() {
-            if target.is_dir() {
-                tear(&path, &target, block, random);
-            }
+/// Brings a random half of what differs over to the files that are on the disk. Only to the very same files: one that took
+/// the name of another one by a rename was synced before that, or its user has to bear what is there.
+fn tear(files: &[Live], block: usize, random: &mut Random) {
+    for file in files {
+        let Ok(disk) = OpenOptions::new().read(true).write(true).open(&file.path) else { continue };
+        let metadata = disk.metadata().expect("metadata");
+        if identity(&metadata) != file.identity {
             continue;
         }
-        // A name that was not synced may be there or not. One that is there without its data is torn below.
-        let is_new = !target.exists();
-        if is_new && random.below(2) == 0 {
-            continue;
-        }
-        let (live, disk) = (File::open(&path).expect("open"), OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&target).expect("open"));
+        let live = File::open(&file.copy).expect("open");
         let length = live.metadata().expect("metadata").len();
-        if disk.metadata().expect("metadata").len() < length && random.below(2) == 0 {
+        if metadata.len() < length && random.below(2) == 0 {
             disk.set_len(length).expect("length");
         }
         let mut there = vec![0; block];
@@ -197,14 +208,7 @@ fn command(tool: &str) -> Command {
 
 #[track_caller]
 fn run(command: &mut Command) {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = command.env("PATH", format!("{path}:/usr/sbin:/sbin")).output();
-    let output = output.unwrap_or_else(|e| panic!("{command:?}: {e}; power cuts need Debian's packages `e2fsprogs` and `mount`"));
-    assert!(
-        output.status.success(),
-        "{command:?} ended with {}: {}{} (power cuts need root and loop devices)",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}; power cuts need Debian's packages `e2fsprogs` and `mount`"));
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{command:?} ended with {}: {said} (power cuts need root and loop devices)", output.status);
 }

@@ -1,6 +1,6 @@
 //! A scratch folder: data, `rules.d`, a config file, and the log of every server that ran in it.
 
-use crate::server::Server;
+use crate::server::{Server, Syncs};
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ pub struct Site {
     pub port: u16,
     config: String,
     env: Vec<(String, String)>,
+    data: PathBuf,
+    syncs: Option<Syncs>,
 }
 
 impl Site {
@@ -21,7 +23,8 @@ impl Site {
     pub fn new() -> Site {
         let mut dir = tempfile::Builder::new().prefix("alertmill-e2e-").tempdir().expect("a scratch folder");
         dir.disable_cleanup(std::env::var_os("ALERTMILL_KEEP").is_some());
-        let site = Site { dir, port: free_port(), config: String::new(), env: Vec::new() };
+        let data = dir.path().join("data");
+        let site = Site { dir, port: free_port(), config: String::new(), env: Vec::new(), data, syncs: None };
         std::fs::create_dir_all(site.rules_dir()).expect("rules.d");
         site
     }
@@ -31,6 +34,17 @@ impl Site {
         self.env.retain(|(known, _)| known != key);
         self.env.push((key.to_owned(), value.to_string()));
         self
+    }
+
+    /// Lets the data folder lie elsewhere.
+    pub fn data_at(mut self, dir: &Path) -> Site {
+        self.data = dir.to_path_buf();
+        self
+    }
+
+    /// From the next start on, does this to every sync of a file.
+    pub fn syncs(&mut self, syncs: Option<Syncs>) {
+        self.syncs = syncs;
     }
 
     /// Adds lines to the config file.
@@ -62,7 +76,7 @@ impl Site {
 
     /// The data folder.
     pub fn data_dir(&self) -> PathBuf {
-        self.path().join("data")
+        self.data.clone()
     }
 
     /// `rules.d`.
@@ -92,7 +106,7 @@ impl Site {
         let mut env: Vec<(String, String)> = fixed.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         env.extend(self.env.iter().cloned());
         let env = env.into_iter().map(|(key, value)| (format!("ALERTMILL__{key}"), value));
-        Server::spawn(self.port, &config, env, &self.path().join("server.log"))
+        Server::spawn(self.port, &config, env, &self.path().join("server.log"), self.syncs)
     }
 }
 
