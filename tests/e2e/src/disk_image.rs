@@ -62,8 +62,8 @@ impl DiskImage {
     }
 
     /// Cuts the power. `stop` must end whoever writes to it; nobody may write before, while this copies. Gives the disk as it
-    /// is found afterwards, at the same place.
-    pub fn cut(mut self, unsynced: Unsynced, random: &mut Random, stop: impl FnOnce()) -> DiskImage {
+    /// is found afterwards, at the same place, and how many blocks of unsynced writes it has.
+    pub fn cut(mut self, unsynced: Unsynced, random: &mut Random, stop: impl FnOnce()) -> (DiskImage, u64) {
         let number = self.number + 1;
         let next = DiskImage { file: self.file.with_file_name(format!("disk.{number}.image")), dir: self.dir.clone(), number, is_mounted: false };
         // What the kernel writes meanwhile by itself would make a copy of two moments.
@@ -82,14 +82,15 @@ impl DiskImage {
         self.unmount();
         drop(self);
         let mut next = next.mounted();
+        let mut torn = 0;
         if let Unsynced::Torn(block) = unsynced {
-            tear(&live, block, random);
+            torn = tear(&live, block, random);
             std::fs::remove_dir_all(&live_dir).expect("remove");
         }
         // The first mount has replayed the journal of the file system: what is left must be in order.
         next.unmount();
         run(command("e2fsck").arg("-fn").arg(&next.file));
-        next.mounted()
+        (next.mounted(), torn)
     }
 
     /// Writes that the device has done.
@@ -175,8 +176,9 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 /// Brings a random half of what differs over to the files that are on the disk. Only to the very same files: one that took
-/// the name of another one by a rename was synced before that, or its user has to bear what is there.
-fn tear(files: &[Live], block: usize, random: &mut Random) {
+/// the name of another one by a rename is a new one, synced or not as a whole.
+fn tear(files: &[Live], block: usize, random: &mut Random) -> u64 {
+    let mut torn = 0;
     for file in files {
         let Ok(disk) = OpenOptions::new().read(true).write(true).open(&file.path) else { continue };
         let metadata = disk.metadata().expect("metadata");
@@ -193,9 +195,11 @@ fn tear(files: &[Live], block: usize, random: &mut Random) {
             let read = read_up_to(&disk, &mut there, at).expect("read");
             if there[..read] != *bytes && random.below(2) == 0 {
                 disk.write_all_at(bytes, at).expect("write");
+                torn += 1;
             }
         });
     }
+    torn
 }
 
 fn command(tool: &str) -> Command {

@@ -1,5 +1,7 @@
 //! A scratch folder: data, `rules.d`, a config file, and the log of every server that ran in it.
 
+use crate::disk_image::{DiskImage, Unsynced};
+use crate::random::Random;
 use crate::server::{Server, Syncs};
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -9,6 +11,8 @@ use tempfile::TempDir;
 /// Where a server lives. It is removed with the value, unless a test fails with `ALERTMILL_KEEP` set.
 #[derive(Debug)]
 pub struct Site {
+    /// Before the folder that it is mounted in: fields go in this order.
+    disk: Option<DiskImage>,
     dir: TempDir,
     /// The port, the same one after a restart.
     pub port: u16,
@@ -24,7 +28,7 @@ impl Site {
         let mut dir = tempfile::Builder::new().prefix("alertmill-e2e-").tempdir().expect("a scratch folder");
         dir.disable_cleanup(std::env::var_os("ALERTMILL_KEEP").is_some());
         let data = dir.path().join("data");
-        let site = Site { dir, port: free_port(), config: String::new(), env: Vec::new(), data, syncs: None };
+        let site = Site { disk: None, dir, port: free_port(), config: String::new(), env: Vec::new(), data, syncs: None };
         std::fs::create_dir_all(site.rules_dir()).expect("rules.d");
         site
     }
@@ -36,10 +40,24 @@ impl Site {
         self
     }
 
-    /// Lets the data folder lie elsewhere.
-    pub fn data_at(mut self, dir: &Path) -> Site {
-        self.data = dir.to_path_buf();
+    /// Puts the data folder on a disk of its own, which can lose its power.
+    pub fn with_disk(mut self, bytes: u64) -> Site {
+        let disk = DiskImage::new(self.path(), bytes);
+        self.data = disk.path().join("data");
+        self.disk = Some(disk);
         self
+    }
+
+    /// The root of that disk.
+    pub fn disk(&self) -> &Path {
+        self.disk.as_ref().expect("the site has a disk").path()
+    }
+
+    /// Cuts the disk's power, as [`DiskImage::cut`]. Gives the blocks of unsynced writes that it has nevertheless.
+    pub fn cut_power(&mut self, unsynced: Unsynced, random: &mut Random, stop: impl FnOnce()) -> u64 {
+        let (disk, torn) = self.disk.take().expect("the site has a disk").cut(unsynced, random, stop);
+        self.disk = Some(disk);
+        torn
     }
 
     /// From the next start on, does this to every sync of a file.
