@@ -1,6 +1,5 @@
 //! The queue between the halves, bounded in rows and in alerts of commands: batches are of one row or of ten thousand. It
-//! decides how much goes into
-//! one commit: what waits, but not more than a quick disk needs; and more and more where a sync takes long.
+//! decides how much goes into one commit: what waits, but not more than a quick disk needs; and more where a sync takes long.
 
 use alertmill_core::pipeline::conductor::FOLD_ROWS_MAX;
 use alertmill_core::pipeline::prepare::Prepared;
