@@ -47,6 +47,8 @@ struct Inner {
     /// What is in use, and what was lately looked at: a module is inspected, then loaded, then perhaps in the next
     /// generation too, and is compiled once.
     compiled: Mutex<HashMap<Text, Arc<Compiled>>>,
+    /// Who compiles what: at a start the rules folder and the prepare half want the same modules at the same moment.
+    compiling: Mutex<HashMap<Text, Arc<Mutex<()>>>>,
     /// What some generation still holds.
     rules: Mutex<HashMap<RuleKey, Weak<Rule>>>,
     tables: Mutex<HashMap<Text, Weak<Table>>>,
@@ -91,6 +93,7 @@ impl Engine {
             contents: Box::new(contents),
             generations: Mutex::default(),
             compiled: Mutex::default(),
+            compiling: Mutex::default(),
             rules: Mutex::default(),
             tables: Mutex::default(),
         })))
@@ -156,6 +159,17 @@ impl Engine {
 
     fn compile(&self, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
         let digest = digest_of(bytes);
+        let turn = lock(&self.0.compiling).entry(digest.clone()).or_default().clone();
+        let compiled = {
+            // Whoever comes second waits, and finds it compiled.
+            let _turn = lock(&turn);
+            self.compile_alone(digest.clone(), bytes, memory_bytes)
+        };
+        lock(&self.0.compiling).remove(&digest);
+        compiled
+    }
+
+    fn compile_alone(&self, digest: Text, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
         if let Some(known) = lock(&self.0.compiled).get(&digest) {
             return Ok(known.clone());
         }
@@ -258,5 +272,25 @@ impl RuleSets for Engine {
 
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
         self.rules_of(generation).map(|rules| Box::new(Chain::new(&rules)) as Box<dyn RuleChain>)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn who_wants_a_module_that_is_being_compiled_waits_for_it() {
+        let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/dist/test/says.wasm")).expect("a committed module");
+        let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).expect("an engine");
+        let together = Barrier::new(4);
+        let compile = || {
+            together.wait();
+            engine.compile(&bytes, Limits::default().memory_bytes).expect("a good module")
+        };
+        let all = std::thread::scope(|scope| [0; 4].map(|_| scope.spawn(compile)).map(|thread| thread.join().expect("no panic")));
+        assert!(all.iter().all(|compiled| Arc::ptr_eq(compiled, &all[0])), "it was compiled once");
+        assert!(lock(&engine.0.compiling).is_empty());
     }
 }

@@ -1,22 +1,25 @@
 //! What the end-to-end tests share: a scratch folder with a server in it ([`Site`]), the running process ([`Server`]), a
-//! plain HTTP client ([`Http`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]); and a data folder with a
-//! past ([`history`]).
+//! plain HTTP client ([`Http`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]); a data folder with a
+//! past ([`history`]); a disk that can lose its power ([`Site::with_disk`]); and load that outlives kills, with its checks ([`storm`]).
 //!
 //! Nothing here sleeps for a fixed time: tests wait for a condition with [`until`], which has a deadline and says what it
 //! waited for. The binary is `target/release/alertmill` of this workspace, or `ALERTMILL_BIN`.
 
+mod disk_image;
 pub mod history;
 mod http;
 mod metrics;
 mod random;
 mod server;
 mod site;
+pub mod storm;
 pub mod view;
 
+pub use disk_image::Unsynced;
 pub use http::{Answer, Http};
 pub use metrics::Metrics;
 pub use random::Random;
-pub use server::Server;
+pub use server::{Server, Syncs};
 pub use site::{Site, free_port, prometheus, rule_file};
 
 use std::path::PathBuf;
@@ -29,12 +32,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[track_caller]
 pub fn until<T>(what: &str, patience: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(1);
     loop {
         if let Some(found) = probe() {
             return found;
         }
         assert!(Instant::now() < deadline, "not within {} s: {what}", patience.as_secs());
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 

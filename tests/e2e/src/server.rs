@@ -9,10 +9,53 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// What happens to the syncs of a server under test, all of them seen by `strace`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syncs {
+    /// They are only looked at, which costs a little.
+    Seen,
+    /// Each takes so much longer.
+    Delayed(Duration),
+    /// They do nothing, and claim success.
+    Swallowed,
+}
+
+impl Syncs {
+    /// `strace` before a command that it runs; only syncs stop there.
+    fn command(self) -> Command {
+        let mut command = Command::new(strace());
+        command.args(["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", "signal=none", "-e", "trace=fdatasync,fsync"]);
+        match self {
+            Syncs::Seen => {}
+            Syncs::Delayed(by) => {
+                command.args(["-e", &format!("inject=fdatasync,fsync:delay_exit={}", by.as_micros())]);
+            }
+            Syncs::Swallowed => {
+                command.args(["-e", "inject=fdatasync,fsync:retval=0"]);
+            }
+        }
+        command
+    }
+}
+
+/// `ALERTMILL_TEST_STRACE`, else the one on the PATH, else the one that `cargo xtask test` fetches.
+fn strace() -> PathBuf {
+    if let Some(given) = std::env::var_os("ALERTMILL_TEST_STRACE") {
+        return given.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|dir| dir.join("strace")).find(|file| file.exists());
+    let strace = on_path.unwrap_or_else(|| "/var/cache/testservices/strace/usr/bin/strace".into());
+    assert!(strace.exists(), "strace is not there; `cargo xtask test` fetches it; or install Debian's package `strace`, or set ALERTMILL_TEST_STRACE");
+    strace
+}
+
 /// An `alertmill serve`. It is killed when the value goes away.
 #[derive(Debug)]
 pub struct Server {
+    /// The server, or the tracer that ends with it.
     child: Child,
+    pid: Pid,
     /// Its port.
     pub port: u16,
     /// A client of it.
@@ -21,16 +64,26 @@ pub struct Server {
 }
 
 impl Server {
-    pub(crate) fn spawn(port: u16, config: &Path, env: impl Iterator<Item = (String, String)>, log: &Path) -> Server {
+    pub(crate) fn spawn(port: u16, config: &Path, env: impl Iterator<Item = (String, String)>, log: &Path, syncs: Option<Syncs>) -> Server {
         let stderr = OpenOptions::new().create(true).append(true).open(log).expect("log file");
-        let mut command = Command::new(binary());
+        let binary = binary();
+        let mut command = match syncs {
+            None => Command::new(&binary),
+            Some(syncs) => {
+                let mut command = syncs.command();
+                command.arg(&binary);
+                command
+            }
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ALERTMILL__")) {
             command.env_remove(name);
         }
         command.arg("serve").arg("--config").arg(config).envs(env);
         command.stdin(Stdio::null()).stdout(stderr.try_clone().expect("log file")).stderr(stderr);
-        let child = command.spawn().expect("the binary runs");
-        Server { child, port, http: Http::new(port), log: log.to_path_buf() }
+        let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let own = Pid::from_child(&child);
+        let pid = if syncs.is_some() { until("the tracer runs the server", PATIENCE, || traced_by(own, &binary)) } else { own };
+        Server { child, pid, port, http: Http::new(port), log: log.to_path_buf() }
     }
 
     /// Waits for `/readyz` to say 200. Panics with the log when the process ends instead.
@@ -42,7 +95,7 @@ impl Server {
                 panic!("the server ended with {status} instead of becoming ready:\n{}", self.log());
             }
             assert!(Instant::now() < deadline, "not ready within {} s:\n{}", PATIENCE.as_secs(), self.log());
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -51,13 +104,33 @@ impl Server {
         self.http.get("/readyz").is_ok_and(|answer| answer.status == 200)
     }
 
-    /// kill -9.
+    /// kill -9. Panics if it ended by itself before.
+    #[track_caller]
     pub fn kill(mut self) {
+        if let Some(status) = self.child.try_wait().expect("wait") {
+            panic!("the server ended with {status} before it was killed");
+        }
         self.end();
     }
 
+    /// Stops all of its threads where they are, as SIGSTOP does; a sync that has begun comes to its end.
+    #[track_caller]
+    pub fn freeze(&self) {
+        kill_process(self.pid, Signal::STOP).expect("the process is there");
+        until("every thread has stopped", PATIENCE, || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid.as_raw_pid())).expect("/proc of the server");
+            let mut states = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+            states.all(|stat| stat.rsplit(')').next().is_some_and(|rest| matches!(rest.trim_start().chars().next(), Some('T' | 't')))).then_some(())
+        });
+    }
+
     fn end(&mut self) {
-        let _ = self.child.kill();
+        if self.pid != Pid::from_child(&self.child) && matches!(self.child.try_wait(), Ok(None)) {
+            // A tracer that is killed lets its process go on; this one ends with it.
+            let _ = kill_process(self.pid, Signal::KILL);
+        } else {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 
@@ -71,7 +144,7 @@ impl Server {
     /// SIGTERM.
     #[track_caller]
     pub fn ask_to_stop(&self) {
-        kill_process(self.pid(), Signal::TERM).expect("the process is there");
+        kill_process(self.pid, Signal::TERM).expect("the process is there");
     }
 
     /// Waits for the end of a process that was asked to stop; gives its status and how long it took.
@@ -80,10 +153,6 @@ impl Server {
         let began = Instant::now();
         let status = until("the server stops after SIGTERM", PATIENCE, || self.child.try_wait().expect("wait"));
         (status, began.elapsed())
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -147,7 +216,7 @@ impl Server {
 
     /// CPU time that the process has used, user and kernel, in steps of the kernel's tick (10 ms).
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("/proc of the server");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_pid())).expect("/proc of the server");
         // The name of the process may hold anything; what follows its closing parenthesis is numbers.
         let numbers: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
         let ticks: u64 = [11, 12].iter().map(|i| numbers[*i].parse::<u64>().expect("ticks")).sum();
@@ -155,10 +224,22 @@ impl Server {
     }
 
     fn proc_kib(&self, key: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc of the server");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_pid())).expect("/proc of the server");
         let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says it");
         line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
+}
+
+/// The child of this process that runs `binary`.
+fn traced_by(tracer: Pid, binary: &Path) -> Option<Pid> {
+    let binary = binary.canonicalize().ok()?;
+    let tracer = tracer.as_raw_pid().to_string();
+    std::fs::read_dir("/proc").ok()?.filter_map(Result::ok).find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let is_child = stat.rsplit(')').next()?.split_whitespace().nth(1)? == tracer;
+        (is_child && std::fs::read_link(entry.path().join("exe")).ok()? == binary).then(|| Pid::from_raw(pid)).flatten()
+    })
 }
 
 impl Drop for Server {

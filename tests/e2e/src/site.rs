@@ -1,6 +1,8 @@
 //! A scratch folder: data, `rules.d`, a config file, and the log of every server that ran in it.
 
-use crate::server::Server;
+use crate::disk_image::{DiskImage, Unsynced};
+use crate::random::Random;
+use crate::server::{Server, Syncs};
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,11 +11,15 @@ use tempfile::TempDir;
 /// Where a server lives. It is removed with the value, unless a test fails with `ALERTMILL_KEEP` set.
 #[derive(Debug)]
 pub struct Site {
+    /// Before the folder that it is mounted in: fields go in this order.
+    disk: Option<DiskImage>,
     dir: TempDir,
     /// The port, the same one after a restart.
     pub port: u16,
     config: String,
     env: Vec<(String, String)>,
+    data: PathBuf,
+    syncs: Option<Syncs>,
 }
 
 impl Site {
@@ -21,7 +27,8 @@ impl Site {
     pub fn new() -> Site {
         let mut dir = tempfile::Builder::new().prefix("alertmill-e2e-").tempdir().expect("a scratch folder");
         dir.disable_cleanup(std::env::var_os("ALERTMILL_KEEP").is_some());
-        let site = Site { dir, port: free_port(), config: String::new(), env: Vec::new() };
+        let data = dir.path().join("data");
+        let site = Site { disk: None, dir, port: free_port(), config: String::new(), env: Vec::new(), data, syncs: None };
         std::fs::create_dir_all(site.rules_dir()).expect("rules.d");
         site
     }
@@ -31,6 +38,31 @@ impl Site {
         self.env.retain(|(known, _)| known != key);
         self.env.push((key.to_owned(), value.to_string()));
         self
+    }
+
+    /// Puts the data folder on a disk of its own, which can lose its power.
+    pub fn with_disk(mut self, bytes: u64) -> Site {
+        let disk = DiskImage::new(self.path(), bytes);
+        self.data = disk.path().join("data");
+        self.disk = Some(disk);
+        self
+    }
+
+    /// The root of that disk.
+    pub fn disk(&self) -> &Path {
+        self.disk.as_ref().expect("the site has a disk").path()
+    }
+
+    /// Cuts the disk's power, as [`DiskImage::cut`]. Gives the blocks of unsynced writes that it has nevertheless.
+    pub fn cut_power(&mut self, unsynced: Unsynced, random: &mut Random, stop: impl FnOnce()) -> u64 {
+        let (disk, torn) = self.disk.take().expect("the site has a disk").cut(unsynced, random, stop);
+        self.disk = Some(disk);
+        torn
+    }
+
+    /// From the next start on, does this to every sync of a file.
+    pub fn syncs(&mut self, syncs: Option<Syncs>) {
+        self.syncs = syncs;
     }
 
     /// Adds lines to the config file.
@@ -62,7 +94,7 @@ impl Site {
 
     /// The data folder.
     pub fn data_dir(&self) -> PathBuf {
-        self.path().join("data")
+        self.data.clone()
     }
 
     /// `rules.d`.
@@ -92,7 +124,7 @@ impl Site {
         let mut env: Vec<(String, String)> = fixed.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         env.extend(self.env.iter().cloned());
         let env = env.into_iter().map(|(key, value)| (format!("ALERTMILL__{key}"), value));
-        Server::spawn(self.port, &config, env, &self.path().join("server.log"))
+        Server::spawn(self.port, &config, env, &self.path().join("server.log"), self.syncs)
     }
 }
 

@@ -63,6 +63,40 @@ pub fn events(server: &mut Server, alert_id: &str) -> Vec<(String, Value)> {
     rows.into_iter().map(|mut row| (text(&row, "role"), row["event"].take())).collect()
 }
 
+/// An event that an alert counts.
+#[derive(Clone, Debug)]
+pub struct CountedEvent {
+    /// As it was sent.
+    pub id: String,
+    /// Its tag `version`, or nothing.
+    pub version: String,
+}
+
+/// The events that an alert counts: as [`events`], for lists too long to be kept whole.
+#[track_caller]
+pub fn counted_events(server: &mut Server, alert_id: &str) -> Vec<CountedEvent> {
+    #[derive(Deserialize)]
+    struct Row {
+        role: String,
+        event: Event,
+    }
+    #[derive(Deserialize)]
+    struct Event {
+        event_id: String,
+        #[serde(default)]
+        tags: Vec<Tag>,
+    }
+    #[derive(Deserialize)]
+    struct Tag {
+        key: String,
+        value: Value,
+    }
+    let rows: Vec<Row> = pages(server, &format!("/api/v1/alerts/{alert_id}/events"));
+    let version = |tags: Vec<Tag>| tags.into_iter().find(|tag| tag.key == "version").and_then(|tag| tag.value.as_str().map(str::to_owned));
+    let counted = rows.into_iter().filter(|row| counts(&row.role));
+    counted.map(|row| CountedEvent { id: row.event.event_id, version: version(row.event.tags).unwrap_or_default() }).collect()
+}
+
 /// Whether events of this role count (I2: opened, updated, converged into or ended the alert).
 pub fn counts(role: &str) -> bool {
     matches!(role, "opened" | "updated" | "late" | "ended")

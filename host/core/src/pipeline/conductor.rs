@@ -37,8 +37,8 @@ pub trait Committed: Send {
 
 /// Rows that the rules see in one go, at most, unless one record alone has more.
 pub const PREPARE_ROWS_MAX: usize = 1024;
-/// Rows of one commit, at most, unless one batch alone has more.
-pub const FOLD_ROWS_MAX: usize = 4096;
+/// Rows of one commit, at most, unless one batch alone has more. [`Incoming`] gives fewer where commits are quick.
+pub const FOLD_ROWS_MAX: usize = 65_536;
 
 /// Runs the prepare half until a port is gone for good. `in_force` is the generation at the store's position.
 pub async fn prepare_half(

@@ -1,5 +1,6 @@
 //! The two threads that run core's loops on the real ports: prepare and fold, with a short queue between them.
 
+use super::between::{self, Receiver, Sender};
 use super::maintenance::Retaining;
 use super::progress::{Part, Progress};
 use crate::rules_folder::RulesWatch;
@@ -15,13 +16,9 @@ use alertmill_stores::durable::FolderLock;
 use alertmill_stores::{JournalHandle, JournalReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
-
-/// Batches between the halves; the rest waits in the journal.
-const BATCHES_BETWEEN: usize = 4;
 
 /// What the halves work with.
 pub struct Parts {
@@ -52,7 +49,7 @@ pub struct Parts {
 /// Starts both.
 pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
     let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, leave, lock } = parts;
-    let (sender, receiver) = sync_channel(BATCHES_BETWEEN);
+    let (sender, receiver) = between::queue();
     let runtime = tokio::runtime::Handle::current();
     let mut records = Watched { records, progress: progress.clone(), last: Instant::now() };
     let mut out = Out { sender, progress: progress.clone(), leave: leave.clone() };
@@ -78,7 +75,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
     let fold = std::thread::Builder::new().name("fold".into()).spawn(move || {
         let _lock = lock;
         let _panics = Panics("fold", progress.clone());
-        let mut incoming = In { receiver, held: None, leave };
+        let mut incoming = In { receiver, leave };
         let mut watcher = Watcher(progress.clone());
         let gave_up = Arc::new(Notify::new());
         let mut patience = Backoff { half: Part::Fold, progress: progress.clone(), stop, gave_up: gave_up.clone() };
@@ -171,45 +168,25 @@ impl Records for Watched {
 }
 
 struct Out {
-    sender: SyncSender<Prepared>,
+    sender: Sender,
     progress: Arc<Progress>,
     leave: Arc<AtomicBool>,
 }
 
 impl HandOver for Out {
     async fn hand_over(&mut self, prepared: Prepared) -> bool {
-        self.progress.failure().is_none() && !self.leave.load(Relaxed) && self.sender.send(prepared).is_ok()
+        self.progress.failure().is_none() && !self.leave.load(Relaxed) && self.sender.send(prepared)
     }
 }
 
 struct In {
-    receiver: Receiver<Prepared>,
-    /// A batch that would have made the one before it too large.
-    held: Option<Prepared>,
+    receiver: Receiver,
     leave: Arc<AtomicBool>,
 }
 
 impl Incoming for In {
     async fn next_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
-        let mut first = match self.held.take() {
-            Some(held) => held,
-            None => self.receiver.recv().ok()?,
-        };
-        if self.leave.load(Relaxed) {
-            return None;
-        }
-        // What waits already goes into the same commit: one transaction and one sync for all of it.
-        while first.changes() < rows_max {
-            match self.receiver.try_recv() {
-                Ok(next) if first.changes() + next.changes() <= rows_max => first.append(next),
-                Ok(next) => {
-                    self.held = Some(next);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        Some(first)
+        self.receiver.receive(rows_max).filter(|_| !self.leave.load(Relaxed))
     }
 }
 
@@ -253,42 +230,7 @@ impl Patience for Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alertmill_core::identity::{Algorithm, UidKey};
-    use alertmill_core::pipeline::prepare::prepare;
     use alertmill_core::ports::Restored;
-    use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Record};
-    use alertmill_core::rules::NoRules;
-
-    fn batch(ordinal: u64, rows: u32) -> Prepared {
-        let item = br#"{"alert_name":"a"}"#;
-        let items = Items {
-            tenant: "system".into(),
-            source: "events".into(),
-            door: Door::Events,
-            idempotency_key: None,
-            counts: DoorCounts { received: rows.into(), ..DoorCounts::default() },
-            heap: item.to_vec().into(),
-            spans: (0..rows).map(|i| ItemSpan { bytes: 0..item.len() as u32, request_index: i }).collect(),
-        };
-        let record = Record { ordinal, received_at_ms: 1_763_800_000_000, body: RecordBody::Items(items) };
-        let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
-        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config)
-    }
-
-    #[tokio::test]
-    async fn a_commit_takes_what_waits_but_no_more_rows_than_it_may() {
-        let (sender, receiver) = sync_channel(8);
-        for (ordinal, rows) in [(1, 3), (2, 4), (3, 5), (4, 30), (5, 1)] {
-            sender.send(batch(ordinal, rows)).unwrap();
-        }
-        drop(sender);
-        let mut incoming = In { receiver, held: None, leave: Arc::default() };
-        let mut taken = Vec::new();
-        while let Some(prepared) = incoming.next_prepared(10).await {
-            taken.push((prepared.records[0].ordinal, prepared.rows.len()));
-        }
-        assert_eq!(taken, [(1, 7), (3, 5), (4, 30), (5, 1)]);
-    }
 
     #[tokio::test]
     async fn a_half_that_is_refused_tries_again_until_the_process_stops() {

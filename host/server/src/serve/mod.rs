@@ -3,6 +3,7 @@
 //!
 //! [`start`] gives a running server (the demo and the bench use it too); [`run`] is `alertmill serve`.
 
+mod between;
 mod clock;
 mod commands;
 mod decisions;
@@ -439,6 +440,8 @@ fn folder_options(config: &Config) -> FolderOptions {
     options.journal.segment_bytes = config.data.journal_segment.0;
     options.journal.keep_bytes = config.data.journal_keep.0;
     options.journal.disk_bytes_max = config.data.journal_max.0;
+    // What gathers while a slow disk syncs goes into one group.
+    options.journal.group_bytes_max = (config.limits.queue.as_usize() / 4).max(options.journal.group_bytes_max);
     options.journal.queue_bytes_max = config.limits.queue.as_usize();
     options.journal.live_bytes_max = config.limits.queue.as_usize();
     // Nothing is shipped in this version; alerts that waited for it would never be retired.

@@ -153,26 +153,26 @@ pub(crate) fn scan_file(
     to: EventPlace,
     mut take: impl FnMut(RowHead, EventPlace),
 ) -> Result<Vec<(usize, usize)>, StoreError> {
-    let bytes = std::fs::read(path).map_err(StoreError::io("read", path))?;
-    let mut at = if number == from.segment { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES } as usize;
-    let end = if number == to.segment { to.offset as usize } else { bytes.len() };
-    let whole = bytes.get(..end.min(bytes.len())).unwrap_or_default();
+    let base = if number == from.segment { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES } as usize;
+    let until = (number == to.segment).then_some(to.offset as usize);
+    let bytes = read_part(path, base, until).map_err(StoreError::io("read", path))?;
+    let end = until.unwrap_or(base + bytes.len());
     let mut damaged: Vec<(usize, usize)> = Vec::new();
-    let mut budget = SEARCH_BYTES_MAX;
+    let (mut at, mut budget) = (base, SEARCH_BYTES_MAX);
     while at < end {
-        if let Some((head, next)) = row_at(whole, number, at, &mut budget) {
+        if let Some((head, next)) = row_at(&bytes, base, number, at, &mut budget) {
             at = next;
             take(head, EventPlace { segment: number, offset: at as u32 });
             continue;
         }
         // Zeros are the blocks behind the last row. Only a file that ends at a committed place has none.
-        let rest = whole.get(at..).unwrap_or_default();
-        let is_end = number != to.segment && rest.iter().all(|byte| *byte == 0);
+        let rest = bytes.get(at - base..).unwrap_or_default();
+        let is_end = until.is_none() && rest.iter().all(|byte| *byte == 0);
         if is_end {
             break;
         }
         budget = SEARCH_BYTES_MAX;
-        let next = (at + 1..whole.len()).find(|next| budget == 0 || row_at(whole, number, *next, &mut budget).is_some());
+        let next = (at + 1..base + bytes.len()).find(|next| budget == 0 || row_at(&bytes, base, number, *next, &mut budget).is_some());
         let next = next.filter(|_| budget > 0).unwrap_or(end);
         damaged.push((at, next));
         at = next;
@@ -180,11 +180,22 @@ pub(crate) fn scan_file(
     Ok(damaged)
 }
 
-/// The row at a place, and where it ends; bytes whose checksum was made in vain are taken from `budget`.
-fn row_at(bytes: &[u8], number: u32, at: usize, budget: &mut usize) -> Option<(RowHead, usize)> {
-    let length = u32::from_le_bytes(*bytes.get(at..)?.first_chunk::<4>()?) as usize;
+/// The bytes of a file from `from` to `until`, or to its end, as far as there are any. The file that is being written is as long
+/// as it may ever get, so a start must not read all of it.
+fn read_part(path: &Path, from: usize, until: Option<usize>) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len() as usize;
+    let mut bytes = vec![0; until.map_or(length, |until| until.min(length)).saturating_sub(from)];
+    file.read_exact_at(&mut bytes, from as u64)?;
+    Ok(bytes)
+}
+
+/// The row at a place of a file of which `bytes` begin at `base`, and where it ends; bytes whose checksum was made in vain are taken from `budget`.
+fn row_at(bytes: &[u8], base: usize, number: u32, at: usize, budget: &mut usize) -> Option<(RowHead, usize)> {
+    let bytes = bytes.get(at - base..)?;
+    let length = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
     // Documents are never empty.
-    let row = bytes.get(at..(at + ROW_HEAD_BYTES).checked_add(length)?).filter(|_| length > 0)?;
+    let row = bytes.get(..ROW_HEAD_BYTES.checked_add(length)?).filter(|_| length > 0)?;
     let Some((uid, known_until_s, _)) = decode_head(EventPlace { segment: number, offset: at as u32 }, row) else {
         *budget = budget.saturating_sub(row.len());
         return None;

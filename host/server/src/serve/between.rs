@@ -1,0 +1,205 @@
+//! The queue between the halves, bounded in rows and in alerts of commands: batches are of one row or of ten thousand. It
+//! decides how much goes into one commit: what waits, but not more than a quick disk needs; and more where a sync takes long.
+
+use alertmill_core::pipeline::conductor::FOLD_ROWS_MAX;
+use alertmill_core::pipeline::prepare::Prepared;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Rows of a commit on a disk that is quick: they are seen soon, and share their sync well.
+const ROWS_QUICK: usize = 4_096;
+/// Rows of a commit on the slowest disk.
+const ROWS_SLOW: usize = FOLD_ROWS_MAX;
+/// A commit that took longer lets the next one be twice as large, and one that took less than half of it half as large:
+/// what is slow is then the sync, and it costs the same for all.
+const COMMIT_WITHIN: Duration = Duration::from_millis(100);
+
+/// Both ends of a new queue.
+pub fn queue() -> (Sender, Receiver) {
+    let shared = Arc::new(Shared::default());
+    (Sender(shared.clone()), Receiver { shared, last: None })
+}
+
+/// The prepare half's end.
+pub struct Sender(Arc<Shared>);
+
+/// The fold half's end.
+pub struct Receiver {
+    shared: Arc<Shared>,
+    /// When the last batches were taken.
+    last: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+struct Waiting {
+    batches: VecDeque<Prepared>,
+    rows: usize,
+    /// Rows of the next commit, at most. Twice as many may wait.
+    commit_rows: usize,
+    /// One end is gone.
+    closed: bool,
+}
+
+impl Default for Waiting {
+    fn default() -> Waiting {
+        Waiting { batches: VecDeque::new(), rows: 0, commit_rows: ROWS_QUICK, closed: false }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while<'a>(&'a self, waiting: MutexGuard<'a, Waiting>, condition: impl FnMut(&mut Waiting) -> bool) -> MutexGuard<'a, Waiting> {
+        self.changed.wait_while(waiting, condition).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Sender {
+    /// Waits for room; `false` when the fold is gone.
+    pub fn send(&self, batch: Prepared) -> bool {
+        let rows = batch.changes();
+        let is_full = |waiting: &mut Waiting| !waiting.closed && !waiting.batches.is_empty() && waiting.rows + rows > 2 * waiting.commit_rows;
+        let mut waiting = self.0.wait_while(self.0.lock(), is_full);
+        if waiting.closed {
+            return false;
+        }
+        waiting.rows += rows;
+        waiting.batches.push_back(batch);
+        drop(waiting);
+        self.0.changed.notify_all();
+        true
+    }
+}
+
+impl Receiver {
+    /// Waits for a batch and takes along what is there, at most `rows_max` rows, and fewer while commits are quick, unless the
+    /// first batch alone has more. `None` when the prepare half is gone and nothing is left.
+    pub fn receive(&mut self, rows_max: usize) -> Option<Prepared> {
+        let mut waiting = self.shared.lock();
+        if let Some(last) = self.last {
+            waiting.adapt(last.elapsed());
+        }
+        waiting = self.shared.wait_while(waiting, |waiting| !waiting.closed && waiting.batches.is_empty());
+        let mut first = waiting.batches.pop_front()?;
+        let mut taken = first.changes();
+        let rows_max = rows_max.min(waiting.commit_rows);
+        while let Some(next) = waiting.batches.pop_front_if(|next| taken + next.changes() <= rows_max) {
+            taken += next.changes();
+            first.append(next);
+        }
+        waiting.rows -= taken;
+        drop(waiting);
+        self.shared.changed.notify_all();
+        self.last = Some(Instant::now());
+        Some(first)
+    }
+}
+
+impl Waiting {
+    /// The last commit took so long.
+    fn adapt(&mut self, took: Duration) {
+        if took > COMMIT_WITHIN {
+            self.commit_rows = (self.commit_rows * 2).min(ROWS_SLOW);
+        } else if took < COMMIT_WITHIN / 2 {
+            self.commit_rows = (self.commit_rows / 2).max(ROWS_QUICK);
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alertmill_core::identity::{Algorithm, UidKey};
+    use alertmill_core::pipeline::prepare::prepare;
+    use alertmill_core::pipeline::understand::UnderstandConfig;
+    use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled, Record, RecordBody};
+    use alertmill_core::rules::NoRules;
+
+    fn batch(ordinal: u64, rows: u32) -> Prepared {
+        let item = br#"{"alert_name":"a"}"#;
+        let items = Items {
+            tenant: "system".into(),
+            source: "events".into(),
+            door: Door::Events,
+            idempotency_key: None,
+            counts: DoorCounts { received: rows.into(), ..DoorCounts::default() },
+            heap: item.to_vec().into(),
+            spans: (0..rows).map(|i| ItemSpan { bytes: 0..item.len() as u32, request_index: i }).collect(),
+        };
+        let record = Record { ordinal, received_at_ms: 1_763_800_000_000, body: RecordBody::Items(items) };
+        let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
+        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config)
+    }
+
+    #[test]
+    fn a_commit_takes_what_waits_but_no_more_rows_than_it_may() {
+        let (sender, mut receiver) = queue();
+        for (ordinal, rows) in [(1, 3), (2, 4), (3, 5), (4, 30), (5, 1)] {
+            assert!(sender.send(batch(ordinal, rows)));
+        }
+        drop(sender);
+        let mut taken = Vec::new();
+        while let Some(prepared) = receiver.receive(10) {
+            taken.push((prepared.records[0].ordinal, prepared.rows.len()));
+        }
+        assert_eq!(taken, [(1, 7), (3, 5), (4, 30), (5, 1)]);
+    }
+
+    #[test]
+    fn commits_grow_while_they_are_slow_and_shrink_when_they_are_not() {
+        let (sender, mut receiver) = queue();
+        let adapt = |receiver: &Receiver, took: Duration| (0..5).for_each(|_| receiver.shared.lock().adapt(took));
+        let taken = |receiver: &mut Receiver| {
+            receiver.last = None;
+            receiver.receive(usize::MAX).expect("a batch").rows.len()
+        };
+        adapt(&receiver, COMMIT_WITHIN * 2);
+        for ordinal in 1..=12 {
+            assert!(sender.send(batch(ordinal, 6_000)), "there is room for all");
+        }
+        assert_eq!(taken(&mut receiver), 60_000, "one sync for nearly all that waits");
+        adapt(&receiver, COMMIT_WITHIN / 4);
+        assert_eq!(taken(&mut receiver), 6_000, "with the next it would be more than a quick disk's commit");
+    }
+
+    #[test]
+    fn a_full_queue_waits_for_the_fold_and_ends_with_it() {
+        let (sender, mut receiver) = queue();
+        let full = 2 * ROWS_QUICK as u32;
+        assert!(sender.send(batch(1, full + 1)), "one batch always fits");
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| sender.send(batch(2, 1)));
+            assert_eq!(receiver.receive(1).expect("the first").rows.len(), full as usize + 1);
+            assert!(second.join().expect("no panic"), "then there is room");
+            assert!(sender.send(batch(3, full - 1)));
+            let third = scope.spawn(|| sender.send(batch(4, 1)));
+            drop(receiver);
+            assert!(!third.join().expect("no panic"), "the fold is gone");
+        });
+    }
+}
