@@ -101,11 +101,7 @@ struct Verdict {
     is_away: bool,
 }
 
-async fn ship_page<R: Rest, P: Patience, W: ShipWatcher>(
-    documents: &mut impl Documents,
-    page: &AlertPage,
-    around: &mut Surroundings<R, P, W>,
-) -> Verdict {
+async fn ship_page<R: Rest, P: Patience, W: ShipWatcher>(documents: &mut impl Documents, page: &AlertPage, around: &mut Surroundings<R, P, W>) -> Verdict {
     let version = |alert: &WaitingAlert| page.version_base + alert.revision;
     let items: Vec<BulkItem<'_>> = page
         .alerts

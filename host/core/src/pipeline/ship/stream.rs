@@ -6,7 +6,9 @@ use super::{Surroundings, insist, put_off};
 use crate::event::Uid;
 use crate::pipeline::conductor::Patience;
 use crate::ports::PortError;
-use crate::services::{BulkItem, DocumentPlace, Documents, Family, ItemOutcome, Refusal, Rest, ShipNews, ShipWatcher, Stream, StreamDocument, StreamOutbox, WriteOp};
+use crate::services::{
+    BulkItem, DocumentPlace, Documents, Family, ItemOutcome, Refusal, Rest, ShipNews, ShipWatcher, Stream, StreamDocument, StreamOutbox, WriteOp,
+};
 use crate::value::{Text, Value};
 use sha2::{Digest, Sha256};
 

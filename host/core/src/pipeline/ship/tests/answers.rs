@@ -4,12 +4,15 @@ use super::fakes::{Call, Fakes, KINDS, Kind};
 use crate::pipeline::ship::{VERSION_MAX, ship_alerts, ship_stream};
 use crate::ports::PortError;
 use crate::services::{DocumentPlace, Family, Service, Stream};
+use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 fn world_of(alerts: u64) -> Fakes {
     let fakes = Fakes::default();
-    (1..=alerts).for_each(|seq| fakes.world().local.change(seq, seq, true, 0));
+    for seq in 1..=alerts {
+        fakes.world().local.change(seq, seq, true, 0);
+    }
     fakes
 }
 
@@ -20,8 +23,6 @@ fn ship(fakes: &Fakes) {
     assert!(matches!(shipping.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending), "it rests when nothing waits");
 }
 
-use std::future::Future;
-
 fn place(fakes: &Fakes, seq: u64) -> DocumentPlace {
     let create_time = fakes.world().local.alerts[&seq].create_time;
     DocumentPlace { index: Family::Alert.index(create_time), id: format!("{create_time}{seq}").into() }
@@ -29,7 +30,8 @@ fn place(fakes: &Fakes, seq: u64) -> DocumentPlace {
 
 /// All documents but those that were refused are there as the state has them, once each; nothing waits.
 fn converged(fakes: &Fakes, refused: &[u64]) {
-    let places: Vec<(u64, DocumentPlace)> = fakes.world().local.alerts.keys().copied().collect::<Vec<_>>().into_iter().map(|seq| (seq, place(fakes, seq))).collect();
+    let seqs: Vec<u64> = fakes.world().local.alerts.keys().copied().collect();
+    let places: Vec<(u64, DocumentPlace)> = seqs.into_iter().map(|seq| (seq, place(fakes, seq))).collect();
     let world = fakes.world();
     for (seq, place) in &places {
         let there = world.elastic.there.get(place).map(|there| &there.1);

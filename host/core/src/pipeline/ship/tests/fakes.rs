@@ -488,4 +488,3 @@ impl ShipWatcher for Fakes {
         *self.world().heard.entry(name).or_insert(0) += n;
     }
 }
-
