@@ -134,6 +134,8 @@ pub struct StreamPlace(pub u64, pub u64);
 /// The next documents of a stream, in the order in which they were stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamPage {
+    /// Ordinal of the last record that the moment covers; synced.
+    pub position: u64,
     /// Empty: nothing waits.
     pub documents: Vec<StreamDocument>,
     /// Where the stream goes on behind them.
@@ -358,10 +360,11 @@ pub trait Snapshots: Send {
     fn clear(&mut self, next: Marker) -> impl Future<Output = Result<(), PortError>> + Send;
 }
 
-/// Waiting for something to ship. Promise: `rest` ends when something was committed, and after [`REST_MAX_MS`] at the latest.
+/// Waiting for something to ship. Promise: `rest` ends when the state is at another position than `position`, at which nothing
+/// waited, and after [`REST_MAX_MS`] at the latest.
 pub trait Rest: Send {
     /// Waits.
-    fn rest(&mut self) -> impl Future<Output = ()> + Send;
+    fn rest(&mut self, position: u64) -> impl Future<Output = ()> + Send;
 }
 
 /// How long an idle loop rests at most, milliseconds: a cache that lost something while nothing happened is noticed after it.

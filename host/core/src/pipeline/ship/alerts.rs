@@ -27,7 +27,7 @@ pub async fn ship_alerts<R: Rest, P: Patience, W: ShipWatcher>(
         };
         let Some(last) = page.alerts.last().map(|alert| QueuePlace { since: alert.since, seq: alert.seq }) else {
             if walk.begins_anew() {
-                around.rest.rest().await;
+                around.rest.rest(page.position).await;
             }
             continue;
         };

@@ -35,7 +35,7 @@ pub async fn ship_snapshots<R: Rest, P: Patience, W: ShipWatcher>(
             Err(fatal) => return fatal,
         };
         if page.alerts.is_empty() {
-            around.rest.rest().await;
+            around.rest.rest(page.position).await;
             left = read_marker(cache, around).await.filter(|found| *found == expected);
             continue;
         }

@@ -33,7 +33,7 @@ pub async fn ship_stream<R: Rest, P: Patience, W: ShipWatcher>(
             Err(fatal) => return fatal,
         };
         if page.documents.is_empty() {
-            around.rest.rest().await;
+            around.rest.rest(page.position).await;
             continue;
         }
         let refused = ship_page(stream, documents, &page.documents, around).await;

@@ -292,7 +292,7 @@ impl StreamOutbox for Fakes {
         self.local(|local| {
             let n = stream as usize;
             let from = local.shipped[n];
-            let mut page = StreamPage { documents: Vec::new(), end: StreamPlace(from as u64, 0) };
+            let mut page = StreamPage { position: local.position, documents: Vec::new(), end: StreamPlace(from as u64, 0) };
             let mut bytes = 0;
             for document in local.streams[n][from..].iter().take_while(|document| {
                 let fits = bytes < bytes_max;
@@ -463,7 +463,7 @@ impl Snapshots for Fakes {
 }
 
 impl Rest for Fakes {
-    async fn rest(&mut self) {
+    async fn rest(&mut self, _: u64) {
         let since = self.world().ticks;
         poll_fn(|_| if self.world().ticks > since { Poll::Ready(()) } else { Poll::Pending }).await;
     }
