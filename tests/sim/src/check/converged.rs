@@ -4,7 +4,7 @@ use crate::failure::{Failure, Promise};
 use crate::services::CONVERGED_WITHIN_MS;
 use crate::world::State;
 use alertmill_core::pipeline::ship::{SnapshotKeys, log_id};
-use alertmill_core::services::{DocumentPlace, Family};
+use alertmill_core::services::{DocumentPlace, Family, Service};
 use alertmill_core::value::{Text, Value};
 use std::collections::BTreeMap;
 
@@ -81,6 +81,13 @@ pub fn converged(state: &mut State) -> Result<(), Failure> {
     if let Some(place) = services.documents.keys().find(|place| !expected.contains_key(place)) {
         return broken(format!("{} is in {}, and nothing in the state is", place.id, place.index));
     }
+    cache_is_right(state)
+}
+
+/// The cache has the open alerts and nothing else; nothing waits for it.
+fn cache_is_right(state: &mut State) -> Result<(), Failure> {
+    let State { disk, services, checked, .. } = state;
+    let tables = &disk.tables;
     let mut keys: BTreeMap<Text, &Vec<u8>> = BTreeMap::new();
     for seq in tables.open.values() {
         let document = &tables.alerts[seq].document;
@@ -90,6 +97,19 @@ pub fn converged(state: &mut State) -> Result<(), Failure> {
     checked.count(Promise::I5);
     match services.cache.keys.iter().eq(keys.iter().map(|(key, document)| (key, *document))) {
         true => Ok(()),
-        false => broken(format!("the cache has {} keys of {} open alerts", services.cache.keys.len(), tables.open.len())),
+        false => {
+            let why = format!("the cache has {} keys of {} open alerts, and nothing waits for it", services.cache.keys.len(), tables.open.len());
+            Err(Failure::broken(Promise::I5, why))
+        }
+    }
+}
+
+/// A batch was settled. When none waits, and the cache holds the marker that was left there, it holds all that was.
+pub fn after_batch(state: &mut State) -> Result<(), Failure> {
+    let outbox = &state.disk.outbox;
+    let waits = outbox.queue.keys().any(|(service, _)| *service == Service::Snapshots);
+    match waits || state.services.cache.marker != outbox.markers.settled {
+        true => Ok(()),
+        false => cache_is_right(state),
     }
 }

@@ -5,7 +5,7 @@ mod converged;
 mod golden;
 mod witness;
 
-pub use converged::{due_ms, is_even, late};
+pub use converged::{after_batch, due_ms, is_even, late};
 
 use crate::commands;
 use crate::disk::Tables;

@@ -1,5 +1,6 @@
 //! The outboxes over the simulated store. What they hand out is read first and synced after, as the port promises.
 
+use crate::check;
 use crate::disk::Outbox;
 use crate::faults::FaultKind;
 use crate::plant::Plant;
@@ -178,6 +179,11 @@ impl SnapshotOutbox for FakeOutbox<'_> {
             outbox.settle(Service::Snapshots, position, done, false);
             outbox.markers = Markers { settled: Some(marker), in_flight: None };
         })
-        .await
+        .await?;
+        let mut state = self.0.state();
+        if let Err(failure) = check::after_batch(&mut state) {
+            state.broken.get_or_insert(failure);
+        }
+        Ok(())
     }
 }
