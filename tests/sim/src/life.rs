@@ -109,18 +109,19 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
 /// The four loops of shipping.
 fn shipping<'w>(world: &'w World, seed: u64) -> Vec<Task<'w>> {
     let page_bytes = [60_000, 400_000, 5 << 20][seed as usize % 3];
-    let around = move || Surroundings { rest: FakeRest(world), patience: FakePatience(world), watcher: News(world), page_bytes };
+    let around =
+        move |looks_at_cache| Surroundings { rest: FakeRest { world, looks_at_cache }, patience: FakePatience(world), watcher: News(world), page_bytes };
     let ended = |what: &'static str, error: PortError| {
         world.state().broken.get_or_insert(Failure::other(format!("{what} ended: {error}")));
     };
     let life = world.state().rng.next();
     let mut tasks: Vec<Task<'w>> = vec![
-        Box::pin(async move { ended("shipping of alerts", ship_alerts(&mut FakeOutbox(world), &mut FakeElasticsearch(world), &mut around()).await) }),
-        Box::pin(async move { ended("shipping of snapshots", ship_snapshots(life, &mut FakeOutbox(world), &mut FakeRedis(world), &mut around()).await) }),
+        Box::pin(async move { ended("shipping of alerts", ship_alerts(&mut FakeOutbox(world), &mut FakeElasticsearch(world), &mut around(false)).await) }),
+        Box::pin(async move { ended("shipping of snapshots", ship_snapshots(life, &mut FakeOutbox(world), &mut FakeRedis(world), &mut around(true)).await) }),
     ];
     for stream in [Stream::Events, Stream::Logs] {
         tasks.push(Box::pin(async move {
-            ended("shipping of a stream", ship_stream(stream, &mut FakeOutbox(world), &mut FakeElasticsearch(world), &mut around()).await);
+            ended("shipping of a stream", ship_stream(stream, &mut FakeOutbox(world), &mut FakeElasticsearch(world), &mut around(false)).await);
         }));
     }
     tasks

@@ -23,8 +23,6 @@ pub struct Services {
     /// What a replica of the cache holds.
     pub replica: Cache,
     pub late: Vec<Late>,
-    /// Changes of the cache that no call of ours made: whoever rests looks at it within its time.
-    pub cache_shocks: u64,
     /// Until then a service was away or stalled.
     pub troubled_until_ms: i64,
     /// Since then nothing but shipping has anything to do, and nothing goes wrong.
@@ -52,7 +50,6 @@ impl Services {
             cache: Cache::default(),
             replica: Cache::default(),
             late: Vec::new(),
-            cache_shocks: 0,
             troubled_until_ms: BEGIN_MS,
             quiet_since_ms: None,
             ignores_versions,
@@ -121,9 +118,7 @@ pub fn deliver_late(state: &mut State) -> Result<(), Failure> {
         match late {
             Late::Item { place, op, document, .. } => drop(state.services.write(&place, op, &document, &state.disk)?),
             Late::Batch { batch, .. } => {
-                if state.services.cache.apply(&batch, false) == Applied::Done {
-                    state.services.cache_shocks += 1;
-                }
+                state.services.cache.apply(&batch, false);
             }
         }
     }

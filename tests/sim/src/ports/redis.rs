@@ -81,24 +81,26 @@ pub async fn forgetting(world: &World) {
             }
             continue;
         }
-        state.services.cache_shocks += 1;
         state.progress = true;
     }
 }
 
 /// Rests until something was committed. A look at the cache that would find nothing new is left out.
-pub struct FakeRest<'w>(pub &'w World);
+pub struct FakeRest<'w> {
+    pub world: &'w World,
+    /// Whoever rests looks at the cache then.
+    pub looks_at_cache: bool,
+}
 
 impl Rest for FakeRest<'_> {
     async fn rest(&mut self, position: u64) {
-        let shocks = self.0.state().services.cache_shocks;
-        let changed = self.0.until(|state| {
-            let is_shock = state.services.cache_shocks != shocks;
-            (state.disk.tables.position != position || is_shock).then_some(is_shock)
+        let changed = self.world.until(|state| {
+            let is_other = self.looks_at_cache && state.services.cache.marker != state.disk.outbox.markers.settled;
+            (state.disk.tables.position != position || is_other).then_some(is_other)
         });
         if changed.await {
-            let ms = self.0.state().rng.below(REST_MAX_MS);
-            self.0.wait(ms).await;
+            let ms = self.world.state().rng.below(REST_MAX_MS);
+            self.world.wait(ms).await;
         }
     }
 }
