@@ -491,7 +491,10 @@ fn a_state_over_its_bound_loses_what_ended_first() {
     let (mut store, _) = EmbeddedStore::open_with(dir.path(), EmbeddedOptions { outbox: false, ..EmbeddedOptions::default() }).unwrap();
     let mut one = commit(0, 1);
     one.alerts = (1..=400)
-        .map(|seq| AlertWrite { document: vec![b' '; 5_000], ..alert(seq, 1, if seq % 4 == 0 { Status::Abnormal } else { Status::Closed }) })
+        .map(|seq| AlertWrite {
+            document: format!("{{\"pad\":\"{}\"}}", " ".repeat(5_000)).into_bytes(),
+            ..alert(seq, 1, if seq % 4 == 0 { Status::Abnormal } else { Status::Closed })
+        })
         .collect();
     store.commit_blocking(&one).unwrap();
     let bound = 1 << 20;
