@@ -7,7 +7,8 @@
 //! 3. [`pipeline::understand`]: item -> cleaned [`event::Event`], uid, or a dead letter;
 //! 4. [`pipeline::enrich_events`], [`pipeline::dedupe`]: user rules ([`rules`]), then the fingerprint;
 //! 5. [`alert`]: open alerts + events + time -> alerts, logs, timers;
-//! 6. [`ports`]: one commit of state, position, ledger, event lists and outbox.
+//! 6. [`ports`]: one commit of state, position, ledger, event lists and outbox;
+//! 7. [`pipeline::ship`]: what was committed, on its way to Elasticsearch and Redis ([`services`]).
 
 pub mod alert;
 pub mod command;
@@ -23,4 +24,5 @@ pub mod python;
 pub mod record;
 pub mod row;
 pub mod rules;
+pub mod services;
 pub mod value;

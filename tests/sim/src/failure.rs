@@ -28,6 +28,7 @@ promises! {
     I2 "An event counts once."
     I3 "One open alert a fingerprint."
     I4 "Events apply in journal order."
+    I5 "Services come to hold what the state holds."
     I6 "Every item is accounted for."
     I7 "A batch is judged by one generation of rules."
     I8 "The same journal gives the same tables, and time-outs fire when they are due."

@@ -54,6 +54,18 @@ kinds! {
     CrashInStart "crash-in-start" "It goes down again before it is up."
     ClockJump "clock-jump" "The wall clock is set while the process runs."
     ClockJumpAtStart "clock-jump-at-start" "The wall clock is set while the process is down."
+    OutboxBefore "outbox-before" "What waits for services cannot be read or freed."
+    OutboxAfter "outbox-after" "It was freed, and the answer is lost."
+    BulkBefore "bulk-before" "Elasticsearch refuses a bulk call, nothing is done."
+    BulkLost "bulk-lost" "The answer to a bulk call is lost: none, some or all of it is done, some of it later."
+    BulkBusy "bulk-busy" "Elasticsearch puts items of a bulk call off."
+    BulkRefused "bulk-refused" "Elasticsearch refuses an item for good."
+    Stranger "stranger" "Another program has written a document of a higher version in the place of an alert."
+    ReadBackBefore "read-back-before" "Documents cannot be read back."
+    CacheBefore "cache-before" "Redis refuses a call, nothing is done."
+    CacheLost "cache-lost" "The answer of Redis is lost: it was done, was not, or will be."
+    CacheWiped "cache-wiped" "Redis forgets everything."
+    CacheFailover "cache-failover" "A replica of Redis that had not heard the last writes takes over."
     LostAnswer "lost-answer" "The sender is not told that its items are safe."
     Duplicate "duplicate" "A request is delivered once more, later."
     Retry "retry" "A sender repeats a request: a consequence."
@@ -98,8 +110,14 @@ impl Kinds {
 }
 
 /// How often each kind happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injected([u64; FaultKind::ALL.len()]);
+
+impl Default for Injected {
+    fn default() -> Injected {
+        Injected([0; FaultKind::ALL.len()])
+    }
+}
 
 impl Injected {
     /// It happened.

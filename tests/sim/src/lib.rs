@@ -1,5 +1,6 @@
 //! Seeded simulator: senders, start, clock, upkeep and operators around the production pipeline (decode, both halves,
-//! time-outs, rule-set switches) on fake ports, in one thread and virtual time. A crash drops every future where it waits.
+//! time-outs, rule-set switches, shipping to services) on fake ports, in one thread and virtual time. A crash drops every future where it
+//! waits.
 //!
 //! Reading order: [`life`] (what runs), [`world`], [`process`] and [`disk`] (time, faults, what a crash takes and what
 //! survives it), [`restart`], `ports`, `senders`, `check`.
@@ -26,6 +27,7 @@ mod process;
 mod restart;
 mod rng;
 mod senders;
+mod services;
 mod setup;
 mod shrink;
 mod tasks;

@@ -4,13 +4,20 @@ use crate::check;
 use crate::commands::{OPERATORS, operate};
 use crate::failure::{Failure, Promise};
 use crate::plant::Plant;
-use crate::ports::{Channel, FakeJournal, FakePatience, FakeRecords, FakeRules, FakeStore, Receiver, Sender, Watcher, writer};
+use crate::ports::{
+    Channel, FakeElasticsearch, FakeJournal, FakeOutbox, FakePatience, FakeRecords, FakeRedis, FakeRest, FakeRules, FakeStore, News, Receiver, Sender, Watcher,
+    forgetting, writer,
+};
 use crate::restart::{draw_crash, goes_down_here};
 use crate::senders;
+use crate::services::{deliver_late, next_late_ms};
 use crate::tasks::{boot, checkpoint, clock, operator, release, start, stop, supervisor};
 use crate::world::{BEGIN_MS, FAULTS_END_MS, State, World};
 use alertmill_core::pipeline::conductor::{fold_half, prepare_half};
 use alertmill_core::pipeline::fold::Fold;
+use alertmill_core::pipeline::ship::{Surroundings, ship_alerts, ship_snapshots, ship_stream};
+use alertmill_core::ports::PortError;
+use alertmill_core::services::Stream;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -66,7 +73,9 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
         Box::pin(release(world)),
         Box::pin(supervisor(world)),
         Box::pin(stop(world)),
+        Box::pin(forgetting(world)),
     ];
+    tasks.extend(shipping(world, seed));
     if !world.has(Plant::ClockSkipped) {
         tasks.push(Box::pin(clock(world, &journal)));
     }
@@ -84,12 +93,43 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
             senders::run(world, journal, seed, n, load, sent).await;
         }));
     }
-    run(world, &mut tasks, ending, |state| state.all_folded() && state.disk.tables.closes_at_s.is_empty() && state.life.next_due_ms.is_none())
+    run(world, &mut tasks, ending, |state| {
+        let is_folded = state.all_folded() && state.disk.tables.closes_at_s.is_empty() && state.life.next_due_ms.is_none();
+        if !is_folded {
+            return false;
+        }
+        // Nothing goes wrong from here on: services have half a minute.
+        let now_ms = state.now_ms();
+        state.calm = true;
+        state.services.quiet_since_ms.get_or_insert(now_ms);
+        check::is_even(state)
+    })
+}
+
+/// The four loops of shipping.
+fn shipping<'w>(world: &'w World, seed: u64) -> Vec<Task<'w>> {
+    let page_bytes = [60_000, 400_000, 5 << 20][seed as usize % 3];
+    let around =
+        move |looks_at_cache| Surroundings { rest: FakeRest { world, looks_at_cache }, patience: FakePatience(world), watcher: News(world), page_bytes };
+    let ended = |what: &'static str, error: PortError| {
+        world.state().broken.get_or_insert(Failure::other(format!("{what} ended: {error}")));
+    };
+    let life = world.state().rng.next();
+    let mut tasks: Vec<Task<'w>> = vec![
+        Box::pin(async move { ended("shipping of alerts", ship_alerts(&mut FakeOutbox(world), &mut FakeElasticsearch(world), &mut around(false)).await) }),
+        Box::pin(async move { ended("shipping of snapshots", ship_snapshots(life, &mut FakeOutbox(world), &mut FakeRedis(world), &mut around(true)).await) }),
+    ];
+    for stream in [Stream::Events, Stream::Logs] {
+        tasks.push(Box::pin(async move {
+            ended("shipping of a stream", ship_stream(stream, &mut FakeOutbox(world), &mut FakeElasticsearch(world), &mut around(false)).await);
+        }));
+    }
+    tasks
 }
 
 /// Polls everything that may go on; when nothing can, time jumps to the next moment that somebody waits for. The tasks
 /// from `ending` on come to an end by themselves; the run is over when they have and the world is at rest.
-fn run(world: &World, tasks: &mut [Task<'_>], ending: usize, at_rest: impl Fn(&State) -> bool) -> Result<End, Failure> {
+fn run(world: &World, tasks: &mut [Task<'_>], ending: usize, at_rest: impl Fn(&mut State) -> bool) -> Result<End, Failure> {
     let mut context = Context::from_waker(Waker::noop());
     let mut finished = vec![false; tasks.len()];
     loop {
@@ -114,6 +154,7 @@ fn run(world: &World, tasks: &mut [Task<'_>], ending: usize, at_rest: impl Fn(&S
         }
         let mut guard = world.state();
         let state = &mut *guard;
+        deliver_late(state)?;
         if finished[ending..].iter().all(|finished| *finished) && at_rest(state) {
             return Ok(End::AtRest);
         }
@@ -139,6 +180,15 @@ fn jump(state: &mut State) -> Result<(), Failure> {
         }
         let look_ms = state.now_ms() + left_ms;
         state.wake_at(look_ms);
+    }
+    if let Some(due_ms) = check::due_ms(state) {
+        if state.now_ms() >= due_ms {
+            return Err(check::late(state));
+        }
+        state.wake_at(due_ms);
+    }
+    if let Some(late_ms) = next_late_ms(state) {
+        state.wake_at(late_ms);
     }
     if state.next_wake_ms == i64::MAX || state.now_ms() > GIVE_UP_MS {
         let (tables, last) = (&state.disk.tables, state.disk.journal.records.len());

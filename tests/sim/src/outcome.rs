@@ -41,6 +41,7 @@ macro_rules! figures {
 figures! {
     calls steps commits crashes faults merged acknowledged records starts clocks generations commands commands_done
     timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed simulated_ms
+    shipped already_there conflicts bases_raised rebuilt
 }
 
 impl Outcome {
@@ -69,6 +70,11 @@ impl Outcome {
             expired: counted("stored_only.expired"),
             rule_dropped: counted("stored_only.rule-dropped"),
             rule_failed: counted("failed"),
+            shipped: state.services.stored,
+            already_there: state.services.already_there,
+            conflicts: state.services.conflicts,
+            bases_raised: state.services.bases_raised,
+            rebuilt: state.services.rebuilt,
             simulated_ms: (state.now_ms() - BEGIN_MS) as u64,
             ..Outcome::default()
         };

@@ -14,6 +14,7 @@ pub fn restart(world: &World) -> Result<(), Failure> {
     let mut guard = world.state();
     let state = &mut *guard;
     state.crashed = false;
+    state.services.quiet_since_ms = None;
     state.crashes += 1;
     if !state.life.started {
         state.saw(FaultKind::CrashInStart);

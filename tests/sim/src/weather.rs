@@ -27,6 +27,17 @@ pub enum Part {
     Rules,
     Store,
     Checkpoint,
+    /// What waits for services; never away, it is the store's.
+    Outbox,
+    Elasticsearch,
+    Redis,
+}
+
+impl Part {
+    /// Whether shipping alone waits for it.
+    pub fn is_of_shipping(self) -> bool {
+        matches!(self, Part::Outbox | Part::Elasticsearch | Part::Redis)
+    }
 }
 
 /// One part is away from a moment on.
@@ -95,7 +106,7 @@ impl Weather {
         weather.crashes = Crashes::Every(rng.pick(&[0, 20_000, 5_000, 2_000, 600, 200]));
         weather.power_loss_percent = rng.pick(&[0, 30, 70, 100]);
         weather.checkpoint_after_ms = rng.pick(&[5, 50, 50, 2_000, 30_000]);
-        weather.away = rng.chance(25).then(|| Away::draw(&mut rng));
+        weather.away = rng.chance(35).then(|| Away::draw(&mut rng));
         weather
     }
 
@@ -107,7 +118,17 @@ impl Weather {
 
 impl Away {
     fn draw(rng: &mut Rng) -> Away {
-        let part = rng.pick(&[Part::Journal, Part::Reader, Part::Rules, Part::Store, Part::Store, Part::Checkpoint]);
+        let part = rng.pick(&[
+            Part::Journal,
+            Part::Reader,
+            Part::Rules,
+            Part::Store,
+            Part::Store,
+            Part::Checkpoint,
+            Part::Elasticsearch,
+            Part::Elasticsearch,
+            Part::Redis,
+        ]);
         let hangs = rng.chance(50);
         let from_ms = rng.below(120_000) as i64;
         // Who hangs costs nothing while it does.

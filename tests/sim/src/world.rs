@@ -10,6 +10,7 @@ use crate::faults::{FaultKind, Injected};
 use crate::plant::Plant;
 use crate::process::Life;
 use crate::rng::Rng;
+use crate::services::Services;
 use crate::setup::Setup;
 use crate::trace::Trace;
 use crate::weather::{Crashes, Part};
@@ -62,6 +63,8 @@ pub struct State {
     pub acknowledged_to: u64,
     /// Until then somebody was away or stalled: what is late may be so because of it.
     pub troubled_until_ms: i64,
+    /// Elasticsearch and Redis.
+    pub services: Services,
 }
 
 impl State {
@@ -123,16 +126,17 @@ impl State {
         }
         let until_ms = BEGIN_MS + away.to_ms;
         // However often it is asked, it is away once.
-        if self.troubled_until_ms < until_ms {
+        let troubled_until_ms = self.troubled_until(part);
+        if *troubled_until_ms < until_ms {
+            *troubled_until_ms = until_ms;
             self.happens(FaultKind::Away);
-            self.troubled_until_ms = until_ms;
         }
         Some((until_ms, away.hangs))
     }
 
-    /// Something keeps others waiting until then.
-    fn trouble_until(&mut self, ms: i64) {
-        self.troubled_until_ms = self.troubled_until_ms.max(ms);
+    /// Until when trouble of a part keeps others waiting. Nobody but shipping waits for services.
+    fn troubled_until(&mut self, part: Part) -> &mut i64 {
+        if part.is_of_shipping() { &mut self.services.troubled_until_ms } else { &mut self.troubled_until_ms }
     }
 }
 
@@ -176,6 +180,7 @@ impl World {
             operators: Operators::default(),
             acknowledged_to: 0,
             troubled_until_ms: BEGIN_MS,
+            services: Services::new(setup.plant == Some(Plant::StaleEsVersion)),
         }))
     }
 
@@ -240,7 +245,8 @@ impl World {
             if state.draws(FaultKind::Stall) {
                 ms += STALL_MS + state.rng.below(7 * STALL_MS);
                 let until_ms = state.now_ms() + ms as i64;
-                state.trouble_until(until_ms);
+                let troubled_until_ms = state.troubled_until(part);
+                *troubled_until_ms = until_ms.max(*troubled_until_ms);
             }
             let now_ms = state.now_ms();
             for word in [tag, now_ms as u64, ms] {

@@ -3,6 +3,7 @@
 use super::checksum;
 use super::dead_letters;
 use super::event_list;
+use super::outbox;
 use super::position::{self, PositionRow};
 use super::rule_sets;
 use super::{EmbeddedStore, status_number};
@@ -89,11 +90,12 @@ impl EmbeddedStore {
     }
 
     fn transact(&mut self, commit: &Commit, places: &[EventPlace], end: EventPlace) -> rusqlite::Result<()> {
-        let (dead_letters_max, outbox) = (self.dead_letters_max, self.outbox);
+        let (dead_letters_max, services) = (self.dead_letters_max, self.services);
         let (open_alerts, open_sum) = self.open.after(&commit.alerts);
         let ended = self.ended_event_file(end);
         let transaction = self.connection.transaction()?;
-        write_alerts(&transaction, &commit.alerts, outbox)?;
+        write_alerts(&transaction, &commit.alerts)?;
+        outbox::note(&transaction, commit, services)?;
         write_event_lists(&transaction, commit, places)?;
         {
             let mut log = transaction
@@ -132,7 +134,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
 }
 
-fn write_alerts(connection: &Connection, alerts: &[AlertWrite], outbox: bool) -> rusqlite::Result<()> {
+fn write_alerts(connection: &Connection, alerts: &[AlertWrite]) -> rusqlite::Result<()> {
     // SQLite rewrites an index entry whenever its columns are set, changed or not. An alert that only absorbs events keeps
     // all of them, so most writes leave the index alone.
     let mut update = connection.prepare_cached(
@@ -150,13 +152,9 @@ fn write_alerts(connection: &Connection, alerts: &[AlertWrite], outbox: bool) ->
          fingerprint = excluded.fingerprint, id = excluded.id, tenant = excluded.tenant, status = excluded.status,
          severity = excluded.severity, begin_time = excluded.begin_time, end_time = excluded.end_time, sum = excluded.sum",
     )?;
-    let mut out = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET revision = excluded.revision")?;
     for alert in alerts {
         if alert.revision <= 1 || write_alert(&mut update, alert)? == 0 {
             write_alert(&mut upsert, alert)?;
-        }
-        if outbox {
-            out.execute(params![alert.seq, alert.revision])?;
         }
     }
     Ok(())

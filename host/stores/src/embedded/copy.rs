@@ -1,6 +1,6 @@
 //! A copy of the state at one commit, made while commits go on.
 
-use super::{check, position, sqlite_error};
+use super::{check, outbox, position, sqlite_error};
 use crate::durable::StoreError;
 use crate::event_segments::EventPlace;
 use rusqlite::Connection;
@@ -28,8 +28,9 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<StateCopy, StoreError> {
         source.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map(drop)
     };
     copy().map_err(sqlite_error("copy", from))?;
-    File::open(to).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", to))?;
     let copied = Connection::open(to).map_err(sqlite_error("open", to))?;
+    outbox::wait_again(&copied).map_err(sqlite_error("let alerts wait for services in the copy of", from))?;
+    File::open(to).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", to))?;
     let mut findings = check::check(&copied);
     let row = match position::read_both(&copied) {
         Ok(row) => row,

@@ -14,6 +14,8 @@ mod event_list;
 pub(crate) mod fence;
 mod logs;
 mod outbox;
+#[cfg(test)]
+mod outbox_tests;
 mod position;
 mod read;
 mod retention;
@@ -25,6 +27,7 @@ pub use checkpoint::{Checkpointer, SyncedPosition};
 pub use dead_letters::DeadLetterRow;
 pub use fence::FenceReport;
 pub use logs::AlertLog;
+pub use outbox::{EmbeddedOutbox, REFUSED_SOURCE};
 pub use read::{AlertCount, AlertEvent, AlertFilter, AlertRow, EmbeddedReader, LedgerRow, Position, RuleSetRow, StoredAlert};
 pub use retention::Pages;
 
@@ -37,9 +40,10 @@ use alertmill_core::ports::{KnownUids, PortError, Restored, RestoredAlert};
 use alertmill_core::value::Text;
 use checkpoint::CheckpointThread;
 use dead_letters::DeadLetterBounds;
+use outbox::{Services, StoreErrorOrSqlite};
 use position::{OpenAlerts, PositionRow};
 use retention::Sweep;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +62,8 @@ pub struct EmbeddedOptions {
     pub dead_letter_bytes_per_source_max: u64,
     /// Whether alerts are noted for services; off when none is configured.
     pub outbox: bool,
+    /// The same for snapshots of open alerts.
+    pub snapshots: bool,
     /// Bytes of new pages in SQLite's write-ahead log that make the thread move them into the database; the log itself
     /// stays under four times that.
     pub wal_bytes: u64,
@@ -77,6 +83,7 @@ impl Default for EmbeddedOptions {
             dead_letters_per_source_max: 10_000,
             dead_letter_bytes_per_source_max: 64 << 20,
             outbox: true,
+            snapshots: false,
             wal_bytes: 16 << 20,
             cache_bytes: 64 << 20,
             check_bytes_max: 256 << 20,
@@ -114,7 +121,7 @@ pub struct EmbeddedStore {
     committed_events: EventPlace,
     open: OpenAlerts,
     dead_letters_max: DeadLetterBounds,
-    outbox: bool,
+    services: Services,
     sweep: Sweep,
     reader: EmbeddedReader,
     report: EmbeddedReport,
@@ -136,7 +143,7 @@ impl EmbeddedStore {
         }
         // Its log may have lost what was moved into the database already: then the two are not of one time.
         let without_log = fence::position_without_log(&path);
-        let connection = open_database(&path, options.cache_bytes)?;
+        let mut connection = open_database(&path, options.cache_bytes)?;
         if let (Some(moved), Ok(row)) = (without_log, position::read(&connection))
             && moved > row.ordinal
         {
@@ -151,6 +158,8 @@ impl EmbeddedStore {
         let event_reader = EventReader::new(&dir.join("events"));
         let now_s = restored.received_at_ms.div_euclid(1_000);
         let (uids, uid_report) = UidIndex::open(&dir.join("uids"), options.uids, &event_reader, end, now_s)?;
+        let services = Services { documents: options.outbox, snapshots: options.snapshots };
+        begin_shipping(&mut connection, services, &event_reader, &path)?;
         let pages = (options.wal_bytes / PAGE_BYTES).max(1);
         let (checkpointer, thread) = Checkpointer::start(&path, restored.position, end, pages)?;
         let report = EmbeddedReport {
@@ -172,7 +181,7 @@ impl EmbeddedStore {
             committed_events: end,
             open,
             dead_letters_max: DeadLetterBounds { count: options.dead_letters_per_source_max, bytes: options.dead_letter_bytes_per_source_max },
-            outbox: options.outbox,
+            services,
             sweep: Sweep::default(),
             report,
             _thread: thread,
@@ -222,6 +231,15 @@ impl EmbeddedStore {
         let before = self.committed_events.segment;
         (before > 0 && end.segment > before).then_some((before, self.received_at_s))
     }
+}
+
+fn begin_shipping(connection: &mut Connection, services: Services, events: &EventReader, path: &Path) -> Result<(), StoreError> {
+    let transaction = connection.transaction().map_err(sqlite_error("begin shipping from", path))?;
+    outbox::begin(&transaction, services, events).map_err(|error| match error {
+        StoreErrorOrSqlite::Store(error) => error,
+        StoreErrorOrSqlite::Sqlite(error) => sqlite_error("begin shipping from", path)(error),
+    })?;
+    transaction.commit().map_err(sqlite_error("begin shipping from", path))
 }
 
 fn suspect_path(state: &Path) -> PathBuf {
@@ -294,6 +312,8 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
         connection.pragma_update(None, "cache_size", -((cache_bytes / 1024) as i64))?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.set_prepared_statement_cache_capacity(32);
+        // Others write too: a transaction that begins with a read could find that it may not go on.
+        connection.set_transaction_behavior(TransactionBehavior::Immediate);
         let version = version(connection)?;
         if version == 0 {
             let tables: u64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;

@@ -2,9 +2,10 @@
 //! by the thread that commits.
 
 use super::event_list;
+use super::outbox;
 use super::{EmbeddedReader, EmbeddedStore, sqlite_error};
 use crate::durable::StoreError;
-use crate::event_segments::RetiredFiles;
+use crate::event_segments::{self, EventPlace, RetiredFiles};
 use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -23,6 +24,9 @@ impl EmbeddedStore {
                 )?
                 .query_map(params![ended_before_s, alerts_max], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
+            for seq in &gone {
+                outbox::count_lost_logs(&transaction, *seq)?;
+            }
             for statement in ["DELETE FROM logs WHERE seq = ?1", "DELETE FROM alert_events WHERE seq = ?1", "DELETE FROM alerts WHERE seq = ?1"] {
                 let mut delete = transaction.prepare_cached(statement)?;
                 for seq in &gone {
@@ -75,7 +79,17 @@ impl EmbeddedStore {
             let mut one = connection.prepare_cached("SELECT received_at_s FROM event_files WHERE number = ?1").ok()?;
             one.query_row([number], |row| row.get(0)).ok()
         };
-        let removed = self.events.retire(bytes_max, older_than_s, keep_from, received_at_s)?;
+        let unshipped = outbox::events_begin(&self.connection).map_err(sqlite_error("look for unshipped events", &self.path))?;
+        let mut lost = 0;
+        let removed = self.events.retire(bytes_max, older_than_s, keep_from, received_at_s, |number, path| {
+            let Some(from) = unshipped.filter(|from| number >= from.segment) else { return Ok(()) };
+            let to = EventPlace { segment: u32::MAX, offset: 0 };
+            event_segments::scan_file(path, number, from, to, |_, _| lost += 1).map(drop)
+        })?;
+        outbox::count_lost_events(&self.connection, lost).map_err(sqlite_error("count unshipped events", &self.path))?;
+        if lost > 0 {
+            tracing::warn!("retention removed {lost} events before they were shipped");
+        }
         self.reader.event_reader().forget_removed();
         if removed != RetiredFiles::default() {
             let oldest = self.reader.event_reader().numbers()?.first().copied().unwrap_or(u32::MAX);

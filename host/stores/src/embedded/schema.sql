@@ -61,6 +61,8 @@ CREATE TABLE logs (
     document        BLOB NOT NULL,
     PRIMARY KEY (seq, position, number)
 ) STRICT, WITHOUT ROWID;
+-- The order in which they are shipped.
+CREATE INDEX logs_by_commit ON logs (position, number);
 
 -- `refs` holds 9 bytes an event: segment u32, offset u32, role u8 (embedded/event_list.rs).
 CREATE TABLE alert_events (
@@ -93,11 +95,25 @@ CREATE TABLE dead_letter_counts (
     bytes           INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Alert documents that services do not have yet; the newest revision only.
+-- Alerts that a service (1 Elasticsearch, 2 Redis) does not have at their newest revision; since which commit.
 CREATE TABLE outbox (
-    seq             INTEGER PRIMARY KEY,
-    revision        INTEGER NOT NULL
-) STRICT;
+    service         INTEGER NOT NULL,
+    seq             INTEGER NOT NULL,
+    revision        INTEGER NOT NULL,
+    since           INTEGER NOT NULL,
+    since_ms        INTEGER NOT NULL,
+    PRIMARY KEY (service, seq)
+) STRICT, WITHOUT ROWID;
+-- The order in which they are shipped. Nothing in it changes while an alert that waits changes.
+CREATE INDEX outbox_by_age ON outbox (service, since, seq);
+
+-- How far services are, in pairs of numbers (embedded/outbox.rs).
+CREATE TABLE shipping (
+    name            TEXT PRIMARY KEY,
+    a               INTEGER NOT NULL,
+    b               INTEGER NOT NULL,
+    sum             INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ledger (
     scope           TEXT NOT NULL,

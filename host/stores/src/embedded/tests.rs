@@ -1,8 +1,10 @@
 use super::*;
 use crate::event_segments::EventRead;
+use crate::port_suite::block_on;
 use alertmill_core::event::Fingerprint;
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, LedgerValue, LogWrite, StoredEvent};
 use alertmill_core::record::{RuleEntry, RuleSet};
+use alertmill_core::services::{AlertOutbox, SettledAlerts};
 
 const T: i64 = 1_790_000_000;
 
@@ -154,11 +156,6 @@ fn changes_of_an_alert_keep_its_index_right() {
     }
     let whole: String = store.connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(whole, "ok");
-    assert_eq!(store.reader().outbox(0, 10).unwrap(), [(1, 3)]);
-    store.confirm_outbox(&[(1, 2)]).unwrap();
-    assert_eq!(store.reader().outbox_size().unwrap(), 1, "changed since");
-    store.confirm_outbox(&[(1, 3)]).unwrap();
-    assert_eq!(store.reader().outbox_size().unwrap(), 0);
 }
 
 #[test]
@@ -263,7 +260,7 @@ fn numbers_that_no_row_can_have_find_nothing() {
     for n in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
         assert!(reader.alert(n).unwrap().is_none() && reader.dead_letter(n).unwrap().is_none());
         assert!(reader.alert_events(n, None, 9).unwrap().is_empty() && reader.alert_logs(n, None, 9).unwrap().is_empty());
-        assert!(reader.dead_letters(None, None, n, 9).unwrap().is_empty() && reader.outbox(n, 9).unwrap().is_empty());
+        assert!(reader.dead_letters(None, None, n, 9).unwrap().is_empty());
         assert_eq!(reader.list_alerts(&AlertFilter::default(), 9, Some(n), false).unwrap().len(), 1);
         assert_eq!(reader.alert_events(1, Some((n, u32::MAX)), 9).unwrap().len(), 1);
         assert_eq!(reader.alert_logs(1, Some((n, u32::MAX)), 9).unwrap().len(), 1);
@@ -411,7 +408,8 @@ fn old_alerts_go_with_all_that_is_theirs() {
     assert_eq!(store.retire_alerts(T + 1_000, 10).unwrap(), 0, "the fold goes on from their ends");
     store.commit_blocking(&Commit { received_at_ms: (T + 1_000 + REMEMBER_END_S) * 1_000, ..commit(1, 2) }).unwrap();
     assert_eq!(store.retire_alerts(T + 1_000, 10).unwrap(), 0, "the outbox still needs them");
-    store.confirm_outbox(&[(1, 1), (3, 1)]).unwrap();
+    let settled = SettledAlerts { position: 1, done: vec![(1, 1), (3, 1)], refused: Vec::new() };
+    block_on(store.outbox().unwrap().settle_alerts(&settled)).unwrap();
     assert_eq!(store.retire_alerts(T + 102, 10).unwrap(), 1);
     let reader = store.reader();
     assert_eq!(reader.alert(1).unwrap(), None);
@@ -493,7 +491,10 @@ fn a_state_over_its_bound_loses_what_ended_first() {
     let (mut store, _) = EmbeddedStore::open_with(dir.path(), EmbeddedOptions { outbox: false, ..EmbeddedOptions::default() }).unwrap();
     let mut one = commit(0, 1);
     one.alerts = (1..=400)
-        .map(|seq| AlertWrite { document: vec![b' '; 5_000], ..alert(seq, 1, if seq % 4 == 0 { Status::Abnormal } else { Status::Closed }) })
+        .map(|seq| AlertWrite {
+            document: format!("{{\"pad\":\"{}\"}}", " ".repeat(5_000)).into_bytes(),
+            ..alert(seq, 1, if seq % 4 == 0 { Status::Abnormal } else { Status::Closed })
+        })
         .collect();
     store.commit_blocking(&one).unwrap();
     let bound = 1 << 20;

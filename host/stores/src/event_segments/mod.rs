@@ -13,6 +13,7 @@ mod read;
 mod tests;
 
 pub use read::{EventRead, EventReader, EventRow};
+pub(crate) use read::{NextRow, scan_file};
 
 use crate::disk::{Disk, RealDisk, SegmentFile, UNFINISHED};
 use crate::durable::{self, StoreError};
@@ -183,13 +184,14 @@ impl EventSegments {
 
     /// Removes the oldest whole files while all together are over `bytes_max`, and those whose last row was received before
     /// `older_than_s` (seconds since 1970), as `received_at_s` says; where it does not know, by when they were last written. Never
-    /// the one being written, nor `keep_from` and newer. Rows in them read as [`EventRead::Gone`] from then on.
+    /// the one being written, nor `keep_from` and newer. `removing` sees each before it goes. Rows in them read as [`EventRead::Gone`] from then on.
     pub fn retire(
         &mut self,
         bytes_max: u64,
         older_than_s: i64,
         keep_from: u32,
         received_at_s: impl Fn(u32) -> Option<i64>,
+        mut removing: impl FnMut(u32, &Path) -> Result<(), StoreError>,
     ) -> Result<RetiredFiles, StoreError> {
         let keep_from = keep_from.min(self.end.segment);
         let mut files = Vec::new();
@@ -207,6 +209,7 @@ impl EventSegments {
             }
             *(if last_s < older_than_s { &mut retired.by_age } else { &mut retired.by_size }) += 1;
             total -= bytes;
+            removing(number, &path)?;
             gone.push(path);
         }
         durable::remove_files(&self.dir, &gone)?;
@@ -269,12 +272,12 @@ pub(crate) fn file_name(number: u32) -> String {
 /// Gives the end of every whole row of a file.
 pub(crate) fn whole_rows(path: &Path, number: u32, mut take: impl FnMut(EventPlace)) -> Result<(), StoreError> {
     let end = EventPlace { segment: u32::MAX, offset: 0 };
-    read::scan_file(path, number, EventPlace::default(), end, |_, row_end| take(row_end)).map(drop)
+    scan_file(path, number, EventPlace::default(), end, |_, row_end| take(row_end)).map(drop)
 }
 
 /// Stretches of a file that are no whole rows although rows end at `end`; rows that are whole are added to `rows`.
 pub(crate) fn check_file(path: &Path, number: u32, end: EventPlace, rows: &mut u64) -> Result<Vec<(usize, usize)>, StoreError> {
-    let mut damaged = read::scan_file(path, number, EventPlace::default(), end, |_, _| *rows += 1)?;
+    let mut damaged = scan_file(path, number, EventPlace::default(), end, |_, _| *rows += 1)?;
     let mut head = [0; HEADER_BYTES as usize];
     let is_whole = std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head)).is_ok() && head == header(number);
     if !is_whole {

@@ -109,6 +109,42 @@ impl EventReader {
         Ok(Some(file))
     }
 
+    /// The next whole row at a place or behind it, of rows that end at `to`; where files are gone or damaged it goes on behind.
+    pub(crate) fn next_row(&self, at: EventPlace, to: EventPlace) -> Result<NextRow, StoreError> {
+        let at = EventPlace { offset: at.offset.max(HEADER_BYTES), ..at };
+        if at >= to {
+            return Ok(NextRow::End);
+        }
+        let path = path_of(&self.dir, at.segment);
+        let elsewhere = || -> Result<NextRow, StoreError> {
+            let next = self.numbers()?.into_iter().find(|number| *number > at.segment).filter(|number| *number <= to.segment);
+            Ok(NextRow::Elsewhere(next.map_or(to, |segment| EventPlace { segment, offset: HEADER_BYTES })))
+        };
+        let Some(file) = self.file(at.segment, &path)? else { return elsewhere() };
+        let length = file.metadata().map_err(StoreError::io("look at", &path))?.len();
+        let end = if at.segment == to.segment { length.min(to.offset.into()) } else { length };
+        let mut documents_bytes = [0; 4];
+        if u64::from(at.offset) + ROW_HEAD_BYTES as u64 > end || file.read_exact_at(&mut documents_bytes, at.offset.into()).is_err() {
+            return elsewhere();
+        }
+        // Zeros are the blocks behind the last row.
+        if at.segment != to.segment && documents_bytes == [0; 4] {
+            return elsewhere();
+        }
+        match self.read(at)? {
+            EventRead::Found(row) => {
+                let next = at.offset + (ROW_HEAD_BYTES + row.document.len()) as u32;
+                Ok(NextRow::Row(row, EventPlace { offset: next, ..at }))
+            }
+            EventRead::Gone => elsewhere(),
+            EventRead::Damaged => {
+                let damaged = scan_file(&path, at.segment, at, to, |_, _| {})?;
+                let behind = damaged.first().map(|(_, behind)| *behind as u32).filter(|behind| *behind > at.offset && u64::from(*behind) < end);
+                behind.map_or_else(elsewhere, |offset| Ok(NextRow::Elsewhere(EventPlace { offset, ..at })))
+            }
+        }
+    }
+
     /// Lets go of open files of segments that retention removed, so that their blocks come free.
     pub fn forget_removed(&self) {
         let exists = |number: u32| path_of(&self.dir, number).exists();
@@ -134,6 +170,16 @@ impl EventReader {
         }
         Ok(damaged)
     }
+}
+
+/// What comes next in the files.
+pub(crate) enum NextRow {
+    /// A row, and where the next one may be.
+    Row(EventRow, EventPlace),
+    /// No row here; the next one may be there.
+    Elsewhere(EventPlace),
+    /// All rows were seen.
+    End,
 }
 
 /// What a scan sees of a row.
