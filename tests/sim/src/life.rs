@@ -73,9 +73,11 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
         Box::pin(release(world)),
         Box::pin(supervisor(world)),
         Box::pin(stop(world)),
-        Box::pin(forgetting(world)),
     ];
-    tasks.extend(shipping(world, seed));
+    if world.state().services.are_on {
+        tasks.push(Box::pin(forgetting(world)));
+        tasks.extend(shipping(world, seed));
+    }
     if !world.has(Plant::ClockSkipped) {
         tasks.push(Box::pin(clock(world, &journal)));
     }

@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::failure::{Failure, Promise};
+use crate::rng::Rng;
 use crate::world::{BEGIN_MS, State};
 use alertmill_core::services::{Applied, DocumentPlace, ItemOutcome, Marker, SnapshotBatch, SnapshotWrite, WriteOp};
 use alertmill_core::value::Text;
@@ -18,6 +19,8 @@ pub enum Late {
 
 /// What services hold.
 pub struct Services {
+    /// Whether any are configured. A state that nothing is shipped from is synced less often, and loses more with the power.
+    pub are_on: bool,
     pub documents: BTreeMap<DocumentPlace, (u64, Vec<u8>)>,
     pub cache: Cache,
     /// What a replica of the cache holds.
@@ -44,8 +47,9 @@ pub struct Cache {
 }
 
 impl Services {
-    pub fn new(ignores_versions: bool) -> Services {
+    pub fn new(seed: u64, ignores_versions: bool) -> Services {
         Services {
+            are_on: Rng::new(seed ^ 0x5e71_ce50).chance(60),
             documents: BTreeMap::new(),
             cache: Cache::default(),
             replica: Cache::default(),

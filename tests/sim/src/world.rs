@@ -180,7 +180,7 @@ impl World {
             operators: Operators::default(),
             acknowledged_to: 0,
             troubled_until_ms: BEGIN_MS,
-            services: Services::new(setup.plant == Some(Plant::StaleEsVersion)),
+            services: Services::new(seed, setup.plant == Some(Plant::StaleEsVersion)),
         }))
     }
 

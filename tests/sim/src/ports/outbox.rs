@@ -17,11 +17,15 @@ use alertmill_core::value::Text;
 pub struct FakeOutbox<'w>(pub &'w World);
 
 impl FakeOutbox<'_> {
-    /// Reads something and waits until it is safe.
+    /// Reads something as of one position, and waits until that is safe.
     async fn read<T>(&self, tag: u64, read: impl FnOnce(&State) -> T) -> Result<T, PortError> {
         self.ask(tag).await?;
-        let page = read(&self.0.state());
-        if !self.0.has(Plant::ShipBeforeSync) {
+        let (position, page) = {
+            let state = self.0.state();
+            (state.disk.tables.position, read(&state))
+        };
+        let is_synced = self.0.state().disk.synced_position() >= position;
+        if !is_synced && !self.0.has(Plant::ShipBeforeSync) {
             self.sync().await?;
         }
         Ok(page)

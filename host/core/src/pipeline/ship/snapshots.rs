@@ -54,8 +54,13 @@ async fn adopt<R: Rest, P: Patience, W: ShipWatcher>(
     around: &mut Surroundings<R, P, W>,
 ) -> Result<Option<Marker>, PortError> {
     let known = insist!(around.patience, outbox.markers())?;
-    let found = read_marker(cache, around).await;
-    Ok(found.filter(|found| [known.settled, known.in_flight].contains(&Some(*found))))
+    match read_marker(cache, around).await {
+        Some(found) if known.in_flight == Some(found) => {
+            insist!(around.patience, outbox.settle_snapshots(0, &[], found))?;
+            Ok(Some(found))
+        }
+        found => Ok(found.filter(|found| known.settled == Some(*found))),
+    }
 }
 
 /// Empties the cache and lets all open alerts wait anew. In this order: what the state says of the cache is never better than
