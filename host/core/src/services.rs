@@ -99,10 +99,10 @@ pub trait AlertOutbox: Send {
     /// waited at the page's moment.
     fn settle_alerts(&mut self, settled: &SettledAlerts) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// The version base is at least `base` from now on, also after power loss; and all open alerts wait again. A service that
-    /// holds what this state never had may hold more of it: only alerts that are open here can differ there, since an ended one
-    /// never changes.
-    fn raise_version_base(&mut self, base: u64) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// The version base is at least `base` from now on, also after power loss. With `open_wait` all open alerts wait again: a
+    /// service that holds a revision which this state never had may hold more of them. Only alerts that are open here can differ
+    /// there, since an ended one never changes.
+    fn raise_version_base(&mut self, base: u64, open_wait: bool) -> impl Future<Output = Result<(), PortError>> + Send;
 }
 
 /// Documents that are written once and never change.
@@ -296,6 +296,13 @@ impl FoundDocument {
     pub fn is(&self, ours: &[u8]) -> bool {
         let value = |text: &[u8]| Value::from_json(text).ok();
         self.document == ours || value(&self.document).is_some_and(|found| Some(found) == value(ours))
+    }
+
+    /// Whether it is another revision of this alert, and not what another program has put there.
+    pub fn is_revision_of(&self, id: &str) -> bool {
+        let found = Value::from_json(&self.document).unwrap_or_default();
+        let revision = found.get("revision").and_then(Value::as_int);
+        revision.is_some() && found.get("id").and_then(Value::as_text) == Some(id)
     }
 }
 

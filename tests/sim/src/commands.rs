@@ -41,7 +41,8 @@ pub async fn operate(world: &World, journal: &FakeJournal<'_>, seed: u64, n: usi
             let mut rng = Rng::new(seed ^ (0x0b0e_0000 + n as u64) ^ (state.operators.answered[n] << 32));
             let command = state.operators.at_hand[n].take().unwrap_or_else(|| command(&state, &mut rng, n));
             state.operators.at_hand[n] = Some(command.clone());
-            (command, rng.below(6_000))
+            // Never 0: it may be refused without any time going by, again and again.
+            (command, 1 + rng.below(6_000))
         };
         world.wait(pause_ms).await;
         let Some(decisions) = hand_over(world, journal, &command).await else { continue };

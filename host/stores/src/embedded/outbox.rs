@@ -361,11 +361,11 @@ impl AlertOutbox for EmbeddedOutbox {
         })
     }
 
-    async fn raise_version_base(&mut self, base: u64) -> Result<(), PortError> {
+    async fn raise_version_base(&mut self, base: u64, open_wait: bool) -> Result<(), PortError> {
         self.write(|connection| {
             let before = get_or_zero(connection, name::VERSION_BASE)?.0;
             set(connection, name::VERSION_BASE, before.max(storable(base)), 0)?;
-            open_alerts_wait(connection, Service::Documents)
+            if open_wait { open_alerts_wait(connection, Service::Documents) } else { Ok(()) }
         })?;
         self.sync()
     }

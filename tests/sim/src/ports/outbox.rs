@@ -104,10 +104,12 @@ impl AlertOutbox for FakeOutbox<'_> {
         .await
     }
 
-    async fn raise_version_base(&mut self, base: u64) -> Result<(), PortError> {
+    async fn raise_version_base(&mut self, base: u64, open_wait: bool) -> Result<(), PortError> {
         self.write(23, |outbox, state| {
             outbox.version_base = outbox.version_base.max(base);
-            outbox.open_alerts_wait(Service::Documents, &state.disk.tables);
+            if open_wait {
+                outbox.open_alerts_wait(Service::Documents, &state.disk.tables);
+            }
         })
         .await?;
         self.sync().await

@@ -33,7 +33,7 @@ pub async fn ship_alerts<R: Rest, P: Patience, W: ShipWatcher>(
         };
         let mut verdict = ship_page(documents, &page, around).await;
         if let Some(base) = verdict.base {
-            match insist!(around.patience, outbox.raise_version_base(base)) {
+            match insist!(around.patience, outbox.raise_version_base(base, verdict.met_other_revision)) {
                 Ok(()) => around.watcher.heard(ShipNews::BaseRaised(base)),
                 Err(fatal) => return fatal,
             }
@@ -95,6 +95,8 @@ struct Verdict {
     settled: SettledAlerts,
     /// What the base must rise to.
     base: Option<u64>,
+    /// A revision of ours that the state never had was there: the state is older than what was shipped.
+    met_other_revision: bool,
     /// Something waits on, and why.
     trouble: Option<PortError>,
     /// The service, not this page, is the trouble.
@@ -168,6 +170,7 @@ impl Verdict {
                 self.settled.done.push((alert.seq, alert.revision));
                 continue;
             }
+            let is_ours = found.as_ref().is_some_and(|found| found.is_revision_of(&alert.id));
             let found = found.map(|FoundDocument { version, .. }| version);
             let ours = version(alert);
             // A conflict says that the version is taken, whatever is there by now: it may have been removed since.
@@ -175,7 +178,10 @@ impl Verdict {
             match taken.map(|taken| (taken, base_above(taken))) {
                 // What was lost on its way is sent again.
                 None => {}
-                Some((_, Some(base))) => self.base = self.base.max(Some(base)),
+                Some((_, Some(base))) => {
+                    self.base = self.base.max(Some(base));
+                    self.met_other_revision |= is_ours;
+                }
                 Some((taken, None)) => self.refuse(alert, format!("a document of version {taken} is in its place, which no version can outdo; remove it")),
             }
         }

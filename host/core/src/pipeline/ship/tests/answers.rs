@@ -54,7 +54,6 @@ fn every_combination_of_answers_for_four_alerts_converges() {
         fakes.world().elastic.script.push_back(Call::Items(chosen.clone()));
         ship(&fakes);
         let of = |kind: Kind| (1..=4).filter(|seq| chosen[*seq as usize - 1] == kind).collect::<Vec<u64>>();
-        // One that was refused is tried again when something lifts all open alerts.
         let raised = !of(Kind::Stranger).is_empty() || !of(Kind::Ghost).is_empty();
         converged(&fakes, &of(Kind::Refuses));
         let world = fakes.world();

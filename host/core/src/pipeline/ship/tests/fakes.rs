@@ -278,10 +278,12 @@ impl AlertOutbox for Fakes {
         })
         .await
     }
-    async fn raise_version_base(&mut self, base: u64) -> Result<(), PortError> {
+    async fn raise_version_base(&mut self, base: u64, open_wait: bool) -> Result<(), PortError> {
         self.local(|local| {
             local.base = local.base.max(base);
-            local.open_alerts_wait(Service::Documents);
+            if open_wait {
+                local.open_alerts_wait(Service::Documents);
+            }
         })
         .await
     }
