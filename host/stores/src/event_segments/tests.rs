@@ -131,7 +131,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (three, heap) = events(3);
         let disk = FaultyDisk { syncs: Failing::at(&[failing]), ..FaultyDisk::default() };
-        let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Box::new(disk.clone())).unwrap();
+        let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Arc::new(disk.clone())).unwrap();
         let places: Vec<EventPlace> = (0..6).flat_map(|_| segments.append(&three, &heap, 0).unwrap()).collect();
         assert_eq!((segments.failed_syncs, segments.end().segment), (1, 2));
         assert!(!disk.used_after_failure.load(Ordering::SeqCst));
@@ -150,7 +150,7 @@ fn after_a_second_failure_neither_file_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let (three, heap) = events(3);
     let disk = FaultyDisk { syncs: Failing::at(&[2, 3]), creates: Failing::at(&[3]), ..FaultyDisk::default() };
-    let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Box::new(disk.clone())).unwrap();
+    let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Arc::new(disk.clone())).unwrap();
     let mut places = segments.append(&three, &heap, 0).unwrap();
     let committed = segments.end();
     let error = segments.append(&three, &heap, 0).unwrap_err();

@@ -274,7 +274,7 @@ fn a_lingering_reader_takes_along_what_comes_and_no_more_than_fits() {
 fn one_group_holds_what_waits_and_a_full_queue_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let hold = Arc::new(AtomicBool::new(true));
-    let disk = Box::new(FaultyDisk { hold: hold.clone(), ..FaultyDisk::default() });
+    let disk = Arc::new(FaultyDisk { hold: hold.clone(), ..FaultyDisk::default() });
     let options = JournalOptions { queue_bytes_max: 2_000, ..JournalOptions::default() };
     let (journal, mut reader, _) = open_on(dir.path(), options, disk).unwrap();
     let mut waiting = vec![Box::pin(journal.append(body(1), None))];
@@ -332,7 +332,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
     for failing in 1..=12 {
         let dir = tempfile::tempdir().unwrap();
         let disk = FaultyDisk { syncs: Failing::at(&[failing]), ..FaultyDisk::default() };
-        let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+        let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk.clone())).unwrap();
         append(&journal, 1..=12);
         assert_eq!((journal.counts().failed_syncs, journal.failure()), (1, None));
         assert_eq!(segment_files(dir.path()).len(), 2);
@@ -352,7 +352,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
 fn after_a_second_failure_in_a_row_the_group_is_unclear_and_the_journal_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk { syncs: Failing::at(&[3]), creates: Failing::at(&[2, 3]), ..FaultyDisk::default() };
-    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk.clone())).unwrap();
     append(&journal, 1..=2);
     let unclear = wait(journal.append(body(33), None));
     assert!(matches!(&unclear, Err(PortError::Unclear(why)) if why.contains("input/output error")), "{unclear:?}");
@@ -399,7 +399,7 @@ fn a_writer_that_panics_is_said_and_nobody_waits_for_it() {
 fn a_watermark_that_fails_refuses_nobody_and_is_made_anew_with_the_next_segment() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
-    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk.clone())).unwrap();
     let says = || watermark::read(dir.path()).unwrap();
     append(&journal, 1..=3);
     assert_eq!(says(), Some(3));
@@ -422,7 +422,7 @@ fn a_watermark_that_fails_refuses_nobody_and_is_made_anew_with_the_next_segment(
 fn a_journal_at_rest_syncs_its_watermark_and_a_busy_one_once_in_a_while() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
-    let (journal, _reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+    let (journal, _reader, _) = open_on(dir.path(), small(0), Arc::new(disk.clone())).unwrap();
     append(&journal, [1]);
     yield_until("the sync at rest", || disk.watermark_syncs.load(Ordering::SeqCst) == 1);
     let began = std::time::Instant::now();
@@ -438,7 +438,7 @@ fn a_journal_at_rest_syncs_its_watermark_and_a_busy_one_once_in_a_while() {
 fn a_full_disk_refuses_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk { creates: Failing::at(&[2]), ..FaultyDisk::default() };
-    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk)).unwrap();
     let mut next = 1;
     let refused = loop {
         match wait(journal.append(body(next), None)) {
