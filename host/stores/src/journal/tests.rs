@@ -56,6 +56,19 @@ fn segment_files(dir: &Path) -> Vec<PathBuf> {
     durable::names_with_suffix(dir, Segment::SUFFIX).unwrap().iter().map(|name| dir.join(name)).collect()
 }
 
+fn bytes_of(files: &[PathBuf]) -> u64 {
+    files.iter().map(|path| path.metadata().unwrap().len()).sum()
+}
+
+/// Waits until all segments but the last are sealed; nobody else has to.
+fn sealed(journal: &JournalHandle, dir: &Path) {
+    yield_until("the seals", || {
+        let files = segment_files(dir);
+        let cut = files[..files.len() - 1].iter().all(|path| path.metadata().unwrap().len() < 4096);
+        cut && journal.counts().segment_bytes == bytes_of(&files)
+    });
+}
+
 /// A copy of a journal folder as a kill would leave it.
 fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
@@ -183,11 +196,12 @@ fn segments_go_only_behind_a_synced_position() {
     let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { keep_bytes: 8192, ..small(0) }).unwrap();
     append(&journal, 1..=400);
     drain(&mut reader, 400);
+    sealed(&journal, dir.path());
     let before = segment_files(dir.path()).len();
     assert_eq!(journal.release(SyncedPosition::vouched(10)).unwrap(), 0);
     let gone = journal.release(SyncedPosition::vouched(400)).unwrap();
     assert!(gone > 0 && segment_files(dir.path()).len() == before - gone);
-    let left: u64 = segment_files(dir.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+    let left = bytes_of(&segment_files(dir.path()));
     assert!(left > 8192 && left <= 8192 + 4096, "{left}");
     assert_eq!(journal.counts().segment_bytes, left);
     drop((journal, reader));
@@ -202,6 +216,7 @@ fn a_segment_that_cannot_be_removed_still_counts_and_is_tried_again() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
     append(&journal, 1..=300);
+    sealed(&journal, dir.path());
     let files = segment_files(dir.path());
     assert!(files.len() > 3);
     // A folder in the place of the second segment: even root cannot remove it as a file.
@@ -432,6 +447,45 @@ fn a_journal_at_rest_syncs_its_watermark_and_a_busy_one_once_in_a_while() {
         append(&journal, [n]);
         assert!(began.elapsed() < Duration::from_secs(60), "{n} groups without a sync");
     }
+}
+
+#[test]
+fn the_next_segment_is_made_ahead_and_when_that_fails_it_is_made_when_it_is_wanted() {
+    for failing in 1..=4 {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk { prepares: Failing::at(&[failing]), ..FaultyDisk::default() };
+        let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk)).unwrap();
+        append(&journal, 1..=300);
+        check(&drain(&mut reader, 300));
+        let killed = copy(dir.path());
+        drop((journal, reader));
+        assert!(durable::names_with_suffix(dir.path(), crate::disk::UNFINISHED).unwrap().is_empty(), "a spare is left");
+        for folder in [dir.path(), killed.path()] {
+            let (_journal, mut reader, report) = JournalDir::open(folder, small(0)).unwrap();
+            assert_eq!((report.last_ordinal, report.gaps.len(), report.fenced.len()), (300, 0, 0));
+            check(&drain(&mut reader, 300));
+        }
+    }
+}
+
+#[test]
+fn what_is_made_ahead_is_within_the_journals_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk_bytes_max = 20_000;
+    let (journal, _reader, _) = JournalDir::open(dir.path(), JournalOptions { disk_bytes_max, ..small(0) }).unwrap();
+    let all = || {
+        let spares = durable::names_with_suffix(dir.path(), crate::disk::UNFINISHED).unwrap();
+        bytes_of(&[segment_files(dir.path()), spares.iter().map(|name| dir.path().join(name)).collect()].concat())
+    };
+    let mut last = 0;
+    // Here the writer and what it left to others rest, so that no file has two names and none is gone while it is measured.
+    while let Ok(appended) = wait(journal.append(body(last + 1), None)) {
+        last = appended.ordinal;
+        sealed(&journal, dir.path());
+        assert!(all() <= disk_bytes_max, "{} after record {last}", all());
+    }
+    assert!(last > 100 && journal.release(SyncedPosition::vouched(last)).unwrap() > 0);
+    append(&journal, [last + 1]);
 }
 
 #[test]
