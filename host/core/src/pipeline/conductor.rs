@@ -152,13 +152,7 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
 }
 
 /// The same commit until it is in: the port says that repeating it is safe, and the fold is already behind it.
-async fn save(
-    commit: &Commit,
-    fold: &Fold,
-    store: &mut impl LocalStore,
-    watcher: &mut impl Committed,
-    patience: &mut impl Patience,
-) -> Result<(), PortError> {
+async fn save(commit: &Commit, fold: &Fold, store: &mut impl LocalStore, watcher: &mut impl Committed, patience: &mut impl Patience) -> Result<(), PortError> {
     let mut tries = 0;
     while let Err(error) = store.commit(commit).await {
         if matches!(error, PortError::Fatal(_)) {
@@ -189,5 +183,99 @@ fn check_places(commit: &Commit) -> Result<(), PortError> {
             commit.to,
             commit.event_heap.len()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::LifecycleConfig;
+    use crate::identity::{Algorithm, UidKey};
+    use crate::pipeline::fold::FoldConfig;
+    use crate::ports::Restored;
+    use crate::record::{Door, Items, Journaled, Record};
+    use crate::rules::NoRules;
+    use std::collections::VecDeque;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// Notes what is asked of it, and begins every commit.
+    #[derive(Default)]
+    struct Store {
+        uids: HashSet<Uid>,
+        asked: Vec<String>,
+        begins: bool,
+    }
+
+    impl LocalStore for Store {
+        fn begin(&mut self, commit: &Commit) -> bool {
+            if self.begins {
+                self.asked.push(format!("begin {}", commit.to));
+            }
+            self.begins
+        }
+        async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
+            self.asked.push(format!("commit {} with {} events", commit.to, commit.events.len()));
+            self.uids.extend(commit.events.iter().map(|event| event.uid));
+            Ok(())
+        }
+    }
+
+    impl KnownUids for Store {
+        fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
+            self.asked.push("known".to_owned());
+            Ok(uids.iter().map(|uid| self.uids.contains(uid)).collect())
+        }
+    }
+
+    struct Batches(VecDeque<Prepared>);
+
+    impl Incoming for Batches {
+        async fn next_prepared(&mut self, _: usize) -> Option<Prepared> {
+            self.0.pop_front()
+        }
+        fn ready_prepared(&mut self, _: usize) -> Option<Prepared> {
+            self.0.pop_front()
+        }
+    }
+
+    struct Nothing;
+
+    impl Committed for Nothing {
+        fn committed(&mut self, _: &Commit, _: &Fold) {}
+    }
+
+    impl Patience for Nothing {
+        async fn pause(&mut self, _: u32, error: &PortError) {
+            panic!("{error}");
+        }
+    }
+
+    fn batch(ordinal: u64) -> Prepared {
+        let items = Items::of_texts(Door::Events, &[r#"{"event_id":"e","alert_name":"a","severity":2,"status":"ABNORMAL","time":1790000000}"#]);
+        let record = Record { ordinal, received_at_ms: 1_790_000_000_000, body: RecordBody::Items(items) };
+        let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
+        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config)
+    }
+
+    fn fold_three(begins: bool) -> Vec<String> {
+        let mut fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
+        let (mut store, mut batches) = (Store { begins, ..Store::default() }, Batches((1..=3).map(batch).collect()));
+        let half = pin!(fold_half(&mut fold, &mut store, &mut batches, &mut Nothing, &mut Nothing)).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(half, Poll::Ready(Ok(())));
+        store.asked
+    }
+
+    #[test]
+    fn a_batch_is_folded_while_the_commit_before_it_is_begun_and_knows_what_is_in_it() {
+        let one_by_one = ["known", "commit 1 with 1 events", "known", "commit 2 with 0 events", "known", "commit 3 with 0 events"];
+        assert_eq!(fold_three(false), one_by_one);
+        let ahead = [
+            ["known", "begin 1"].as_slice(),
+            &["known", "commit 1 with 1 events", "begin 2"],
+            &["known", "commit 2 with 0 events", "begin 3"],
+            &["commit 3 with 0 events"],
+        ];
+        assert_eq!(fold_three(true), ahead.concat());
     }
 }
