@@ -80,6 +80,12 @@ pub trait KnownUids: Send {
 /// by readers is that commit's; after a kill it is that commit's; after power loss it may be an earlier commit's, and the
 /// journal still holds all records since.
 pub trait LocalStore: Send {
+    /// Begins what of a commit only the disk has to do, when that is worth it: then `true`, and the caller may fold on before
+    /// it calls `commit` with the same one. Nothing of it is seen before that, and a store that is dropped forgets it.
+    fn begin(&mut self, _commit: &Commit) -> bool {
+        false
+    }
+
     /// Applies a commit.
     fn commit(&mut self, commit: &Commit) -> impl Future<Output = Result<(), PortError>> + Send;
 }

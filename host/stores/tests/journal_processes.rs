@@ -2,7 +2,7 @@
 //! other, its recovery killed too. The process is the example `journal_script`; it prints what was acknowledged.
 //!
 //! strace counts the calls of each thread on its own, so the thread that opens and releases is driven apart from the one that
-//! writes, which is attached to once it is there.
+//! writes, and from the one that makes files ahead and seals those behind; these are attached to once they are there.
 
 use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
@@ -90,8 +90,13 @@ fn first_thread(dir: &Path, args: &[&str], injection: &str) -> (Said, String) {
     (said, seen)
 }
 
-/// Runs the script and attaches strace to its writer's thread before the first append. Gives what strace saw, too.
-fn writer_thread(dir: &Path, records: u64, injection: &str, trace: &str) -> (Said, String) {
+/// The thread that writes.
+const WRITER: &str = "journal";
+/// The thread that makes the next file and seals the last one.
+const ASIDE: &str = "journal-files";
+
+/// Runs the script and attaches strace to a thread of it before the first append. Gives what strace saw, too.
+fn one_thread(thread: &str, dir: &Path, records: u64, injection: &str, trace: &str) -> (Said, String) {
     let log = dir.with_extension("strace");
     let (records, shown) = (records.to_string(), dir.display().to_string());
     let mut command = Command::new(script());
@@ -101,7 +106,7 @@ fn writer_thread(dir: &Path, records: u64, injection: &str, trace: &str) -> (Sai
     out.read_line(&mut opened).expect("a line");
     assert_eq!(opened, "opened\n");
     let mut tracer =
-        attach(&child, &["-y", "-s", "0", "-o", &log.display().to_string(), "-e", &format!("trace={trace}"), "-e", &format!("inject={injection}")]);
+        attach(&child, thread, &["-y", "-s", "0", "-o", &log.display().to_string(), "-e", &format!("trace={trace}"), "-e", &format!("inject={injection}")]);
     child.stdin.take().expect("stdin").write_all(b"\n").expect("it waits");
     let said = Said::read(out);
     child.wait().expect("ends");
@@ -111,14 +116,14 @@ fn writer_thread(dir: &Path, records: u64, injection: &str, trace: &str) -> (Sai
     (said, seen)
 }
 
-fn attach(child: &Child, args: &[&str]) -> Child {
+fn attach(child: &Child, thread: &str, args: &[&str]) -> Child {
     let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
-    let is_writer = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "journal");
+    let is_it = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread);
     let deadline = Instant::now() + Duration::from_secs(60);
     // A thread gives itself its name.
     let thread = loop {
         let mut threads = fs::read_dir(&tasks).expect("threads").map(|task| task.expect("a thread").path());
-        if let Some(thread) = threads.find(is_writer) {
+        if let Some(thread) = threads.find(is_it) {
             break thread;
         }
         assert!(Instant::now() < deadline, "no thread of that name");
@@ -193,15 +198,17 @@ fn killed_at_each_system_call_nothing_acknowledged_is_lost() {
             all_there(&folder, &said, &what);
             !said.unharmed
         });
-        let writing = until_unharmed(|n| {
-            let (dir, what) = (scratch(), format!("writer, {call} {n}"));
-            let folder = dir.path().join("journal");
-            let (said, _) = writer_thread(&folder, RECORDS, &format!("{call}:signal=SIGKILL:when={n}"), call);
-            all_there(&folder, &said, &what);
-            !said.unharmed
+        let [writing, aside] = [WRITER, ASIDE].map(|thread| {
+            until_unharmed(|n| {
+                let (dir, what) = (scratch(), format!("{thread}, {call} {n}"));
+                let folder = dir.path().join("journal");
+                let (said, _) = one_thread(thread, &folder, RECORDS, &format!("{call}:signal=SIGKILL:when={n}"), call);
+                all_there(&folder, &said, &what);
+                !said.unharmed
+            })
         });
-        println!("{call}: {opening} of the first thread, {writing} of the writer");
-        kills.insert(call, opening + writing);
+        println!("{call}: {opening} of the first thread, {writing} of the writer, {aside} beside it");
+        kills.insert(call, opening + writing + aside);
     }
     // Every kind of call was there, and the folder's first start as well.
     for call in CALLS.iter().filter(|call| **call != "linkat") {
@@ -384,7 +391,7 @@ fn each_of_two_hundred_syncs_fails_once_and_for_ever() {
                 let folder = dir.path().join("journal");
                 // As many as it takes to get there, and some more.
                 let records = if call == "fsync" { 280 } else { n * 3 / 2 + 30 };
-                let (said, seen) = writer_thread(&folder, records, &format!("{call}:error=EIO:when={n}{when}"), TRACE);
+                let (said, seen) = one_thread(WRITER, &folder, records, &format!("{call}:error=EIO:when={n}{when}"), TRACE);
                 assert!(said.unharmed, "{what}: it goes on: {said:?}");
                 let files = traced(&seen, &what);
                 let failed = files.values().filter(|file| file.failed).count();
@@ -420,6 +427,20 @@ fn each_of_two_hundred_syncs_fails_once_and_for_ever() {
         .iter()
         .sum();
     assert!(opening > 10, "{opening}");
+    // What is made ahead can be made when it is wanted, and a file that is not sealed holds as much: nobody is refused.
+    let mut beside = 0;
+    for (call, when) in [("fsync", ""), ("fsync", "+"), ("fdatasync", ""), ("fdatasync", "+")] {
+        beside += until_unharmed(|n| {
+            let (dir, what) = (scratch(), format!("{ASIDE}, {call} {n}{when}"));
+            let folder = dir.path().join("journal");
+            let (said, seen) = one_thread(ASIDE, &folder, 100, &format!("{call}:error=EIO:when={n}{when}"), TRACE);
+            assert!(said.unharmed && said.refused.is_empty(), "{what}: {said:?}");
+            lose_unsynced(&traced(&seen, &what));
+            all_there(&folder, &said, &what);
+            seen.contains("INJECTED")
+        });
+    }
+    assert!(beside > 10, "{beside}");
     alertmill_proof::record(
         "journal-fsyncs",
         Tier::Ci,
@@ -427,6 +448,7 @@ fn each_of_two_hundred_syncs_fails_once_and_for_ever() {
             ("failed_once", &tried[""]),
             ("failed_for_ever", &tried["+"]),
             ("failed_while_opening_or_releasing", &opening),
+            ("failed_while_making_ahead_or_sealing", &beside),
             ("syncs_that_failed", &*failures.lock().expect("no panic")),
             ("unsynced_groups_thrown_away", &*losses.lock().expect("no panic")),
             ("single_failures_that_refused_nobody", &*unharmed.lock().expect("no panic")),
@@ -455,10 +477,20 @@ fn each_call_is_refused_once_and_the_journal_goes_on() {
         refusals += until_unharmed(|n| {
             let (dir, what) = (scratch(), format!("writer, {call} {n}: {error}"));
             let folder = dir.path().join("journal");
-            let (said, seen) = writer_thread(&folder, RECORDS, &format!("{call}:error={error}:when={n}"), call);
+            let (said, seen) = one_thread(WRITER, &folder, RECORDS, &format!("{call}:error={error}:when={n}"), call);
             assert!(said.unharmed && said.refused.len() <= 4, "{what}: it goes on: {said:?}");
             assert!(error != "EINTR" || said.refused.is_empty(), "{what}: an interruption is no failure: {said:?}");
             contents_there(&folder, &said, &what);
+            seen.contains("INJECTED")
+        });
+    }
+    for (call, error) in [("openat", "EMFILE"), ("fallocate", "ENOSPC"), ("pwrite64", "ENOSPC"), ("ftruncate", "EIO"), ("unlink", "EIO")] {
+        refusals += until_unharmed(|n| {
+            let (dir, what) = (scratch(), format!("{ASIDE}, {call} {n}: {error}"));
+            let folder = dir.path().join("journal");
+            let (said, seen) = one_thread(ASIDE, &folder, RECORDS, &format!("{call}:error={error}:when={n}"), call);
+            assert!(said.unharmed && said.refused.is_empty(), "{what}: it is made when it is wanted: {said:?}");
+            all_there(&folder, &said, &what);
             seen.contains("INJECTED")
         });
     }
@@ -511,7 +543,12 @@ fn a_second_process_is_refused_and_changes_nothing() {
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another process"), "{second:?}");
     assert_eq!(listed(), before);
     block_on(journal.append(record_body(2, ITEMS), None)).expect("append");
-    assert_eq!(reader.next_blocking(usize::MAX).expect("reads").len(), 2);
+    // A sender has its answer a moment before the reader has the record.
+    let mut read = 0;
+    while reader.next_ordinal() <= 2 {
+        read += reader.next_blocking(usize::MAX).expect("reads").len();
+    }
+    assert_eq!(read, 2);
     assert_eq!(journal.release(SyncedPosition::vouched(2)).expect("released"), 0);
 }
 

@@ -10,7 +10,7 @@ const SENDERS: u64 = 160;
 /// Events of a request.
 const BATCH: usize = 500;
 /// At the full rate, so much is on its way while an event waits for about four syncs: in the journal for the one that runs
-/// and its own, before the fold for the same two. The default, a quarter of it, bounds the rate of a disk as slow as this.
+/// and its own, in the fold for the same two. The default, a quarter of it, bounds the rate of a disk as slow as this.
 const QUEUE: &str = "256MiB";
 const SYNC_DELAY: Duration = Duration::from_millis(200);
 /// No request takes longer; less than the time-out of any sender.
@@ -20,9 +20,8 @@ const RESIDENT_MAX: u64 = 1 << 30;
 
 #[test]
 fn a_slow_disk_keeps_much_of_the_rate() {
-    // What else runs on the machine, and a short window, make it a rough figure: this is well above what it was with groups
-    // and commits of a fixed size (13 %).
-    slow_disk(3, Duration::from_secs(4), 30.0, Tier::Ci);
+    // What else runs on the machine, and a short window, make it a rough figure.
+    slow_disk(3, Duration::from_secs(4), 40.0, Tier::Ci);
 }
 
 #[test]

@@ -39,7 +39,7 @@ macro_rules! figures {
 }
 
 figures! {
-    calls steps commits crashes faults merged acknowledged records starts clocks generations commands commands_done
+    calls steps commits crashes faults merged folded_ahead acknowledged records starts clocks generations commands commands_done
     timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed simulated_ms
     shipped already_there conflicts bases_raised rebuilt
 }
@@ -59,6 +59,7 @@ impl Outcome {
             crashes: state.crashes,
             faults: state.faults,
             merged: state.merged,
+            folded_ahead: state.folded_ahead,
             acknowledged: state.acknowledged.len() as u64,
             commands_done: state.operators.told.len() as u64,
             records: state.disk.journal.records.len() as u64,

@@ -44,6 +44,8 @@ pub struct State {
     pub commits: u64,
     pub crashes: u64,
     pub merged: u64,
+    /// Batches folded while the commit before them was only begun.
+    pub folded_ahead: u64,
     pub injected: Injected,
     /// How often each could have happened.
     pub chances: Injected,
@@ -168,6 +170,7 @@ impl World {
             commits: 0,
             crashes: 0,
             merged: 0,
+            folded_ahead: 0,
             injected: Injected::default(),
             chances: Injected::default(),
             faults: 0,

@@ -8,6 +8,7 @@ use crate::event::Uid;
 use crate::ports::{Commit, KnownUids, LocalStore, PortError, Records};
 use crate::record::{RecordBody, RuleSet};
 use crate::rules::{RuleChain, RuleSets};
+use std::collections::HashSet;
 use std::future::Future;
 
 /// Promise: batches come out in the order in which they went in; `hand_over` waits while the fold is behind.
@@ -21,6 +22,9 @@ pub trait Incoming: Send {
     /// Waits for the next batch, and takes along what is already there, at most `rows_max` rows and alerts of
     /// commands ([`Prepared::changes`]) unless the first batch alone has more; `None` when the prepare half is gone.
     fn next_prepared(&mut self, rows_max: usize) -> impl Future<Output = Option<Prepared>> + Send;
+
+    /// As [`next_prepared`](Incoming::next_prepared), but `None` also when there is no batch now.
+    fn ready_prepared(&mut self, rows_max: usize) -> Option<Prepared>;
 }
 
 /// Waiting between tries, and word of what happened. Promise: `pause` ends.
@@ -31,7 +35,7 @@ pub trait Patience: Send {
 
 /// What the fold half tells the world after each commit.
 pub trait Committed: Send {
-    /// The commit is in the store.
+    /// The commit is in the store. The fold may be one batch ahead of it.
     fn committed(&mut self, commit: &Commit, fold: &Fold);
 }
 
@@ -92,7 +96,8 @@ async fn open_chain(rule_sets: &impl RuleSets, generation: u64, patience: &mut i
     }
 }
 
-/// Runs the fold half until the prepare half is gone or the store fails for good.
+/// Runs the fold half until the prepare half is gone or the store fails for good. While the disk works on a commit, the batch
+/// behind it is folded; commits are saved one after the other nevertheless.
 pub async fn fold_half<S: LocalStore + KnownUids>(
     fold: &mut Fold,
     store: &mut S,
@@ -100,34 +105,72 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
     watcher: &mut impl Committed,
     patience: &mut impl Patience,
 ) -> Result<(), PortError> {
-    while let Some(prepared) = incoming.next_prepared(FOLD_ROWS_MAX).await {
+    let mut begun: Option<Commit> = None;
+    loop {
+        let next = match begun {
+            None => incoming.next_prepared(FOLD_ROWS_MAX).await,
+            Some(_) => incoming.ready_prepared(FOLD_ROWS_MAX),
+        };
+        let Some(prepared) = next else {
+            match begun.take() {
+                Some(commit) => save(&commit, fold, store, watcher, patience).await?,
+                None => return Ok(()),
+            }
+            continue;
+        };
         let uids: Vec<Uid> = prepared.rows.iter().map(|row| row.event.uid).collect();
         let mut tries = 0;
-        let known = loop {
+        let mut known = loop {
             match store.known(&uids) {
                 Ok(known) => break known,
                 Err(error @ PortError::Fatal(_)) => return Err(error),
                 Err(error) => {
+                    // What is begun does not wait for it.
+                    if let Some(commit) = begun.take() {
+                        save(&commit, fold, store, watcher, patience).await?;
+                    }
                     tries += 1;
                     patience.pause(tries, &error).await;
                 }
             }
         };
+        if let Some(commit) = &begun {
+            also_known(&mut known, &uids, commit);
+        }
         fold.check(&prepared, &known)?;
         let commit = fold.apply(prepared, known);
         check_places(&commit)?;
-        tries = 0;
-        // The same commit until it is in: the port says that repeating it is safe, and the fold is already behind it.
-        while let Err(error) = store.commit(&commit).await {
-            if matches!(error, PortError::Fatal(_)) {
-                return Err(error);
-            }
-            tries += 1;
-            patience.pause(tries, &error).await;
+        if let Some(before) = begun.take() {
+            save(&before, fold, store, watcher, patience).await?;
         }
-        watcher.committed(&commit, fold);
+        if store.begin(&commit) {
+            begun = Some(commit);
+        } else {
+            save(&commit, fold, store, watcher, patience).await?;
+        }
     }
+}
+
+/// The same commit until it is in: the port says that repeating it is safe, and the fold is already behind it.
+async fn save(commit: &Commit, fold: &Fold, store: &mut impl LocalStore, watcher: &mut impl Committed, patience: &mut impl Patience) -> Result<(), PortError> {
+    let mut tries = 0;
+    while let Err(error) = store.commit(commit).await {
+        if matches!(error, PortError::Fatal(_)) {
+            return Err(error);
+        }
+        tries += 1;
+        patience.pause(tries, &error).await;
+    }
+    watcher.committed(commit, fold);
     Ok(())
+}
+
+/// The store does not know yet what is in a commit that is only begun; nothing is folded that would not be behind it.
+fn also_known(known: &mut [bool], uids: &[Uid], begun: &Commit) {
+    let stored: HashSet<Uid> = begun.events.iter().map(|event| event.uid).collect();
+    for (known, uid) in known.iter_mut().zip(uids) {
+        *known |= stored.contains(uid);
+    }
 }
 
 /// Documents have their places in 32 bits. No queue lets a batch come near it; a commit beyond would name wrong bytes.
@@ -140,5 +183,99 @@ fn check_places(commit: &Commit) -> Result<(), PortError> {
             commit.to,
             commit.event_heap.len()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::LifecycleConfig;
+    use crate::identity::{Algorithm, UidKey};
+    use crate::pipeline::fold::FoldConfig;
+    use crate::ports::Restored;
+    use crate::record::{Door, Items, Journaled, Record};
+    use crate::rules::NoRules;
+    use std::collections::VecDeque;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// Notes what is asked of it, and begins every commit.
+    #[derive(Default)]
+    struct Store {
+        uids: HashSet<Uid>,
+        asked: Vec<String>,
+        begins: bool,
+    }
+
+    impl LocalStore for Store {
+        fn begin(&mut self, commit: &Commit) -> bool {
+            if self.begins {
+                self.asked.push(format!("begin {}", commit.to));
+            }
+            self.begins
+        }
+        async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
+            self.asked.push(format!("commit {} with {} events", commit.to, commit.events.len()));
+            self.uids.extend(commit.events.iter().map(|event| event.uid));
+            Ok(())
+        }
+    }
+
+    impl KnownUids for Store {
+        fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
+            self.asked.push("known".to_owned());
+            Ok(uids.iter().map(|uid| self.uids.contains(uid)).collect())
+        }
+    }
+
+    struct Batches(VecDeque<Prepared>);
+
+    impl Incoming for Batches {
+        async fn next_prepared(&mut self, _: usize) -> Option<Prepared> {
+            self.0.pop_front()
+        }
+        fn ready_prepared(&mut self, _: usize) -> Option<Prepared> {
+            self.0.pop_front()
+        }
+    }
+
+    struct Nothing;
+
+    impl Committed for Nothing {
+        fn committed(&mut self, _: &Commit, _: &Fold) {}
+    }
+
+    impl Patience for Nothing {
+        async fn pause(&mut self, _: u32, error: &PortError) {
+            panic!("{error}");
+        }
+    }
+
+    fn batch(ordinal: u64) -> Prepared {
+        let items = Items::of_texts(Door::Events, &[r#"{"event_id":"e","alert_name":"a","severity":2,"status":"ABNORMAL","time":1790000000}"#]);
+        let record = Record { ordinal, received_at_ms: 1_790_000_000_000, body: RecordBody::Items(items) };
+        let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
+        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config)
+    }
+
+    fn fold_three(begins: bool) -> Vec<String> {
+        let mut fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
+        let (mut store, mut batches) = (Store { begins, ..Store::default() }, Batches((1..=3).map(batch).collect()));
+        let half = pin!(fold_half(&mut fold, &mut store, &mut batches, &mut Nothing, &mut Nothing)).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(half, Poll::Ready(Ok(())));
+        store.asked
+    }
+
+    #[test]
+    fn a_batch_is_folded_while_the_commit_before_it_is_begun_and_knows_what_is_in_it() {
+        let one_by_one = ["known", "commit 1 with 1 events", "known", "commit 2 with 0 events", "known", "commit 3 with 0 events"];
+        assert_eq!(fold_three(false), one_by_one);
+        let ahead = [
+            ["known", "begin 1"].as_slice(),
+            &["known", "commit 1 with 1 events", "begin 2"],
+            &["known", "commit 2 with 0 events", "begin 3"],
+            &["commit 3 with 0 events"],
+        ];
+        assert_eq!(fold_three(true), ahead.concat());
     }
 }

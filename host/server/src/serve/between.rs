@@ -89,26 +89,36 @@ impl Receiver {
     /// first batch alone has more. `None` when the prepare half is gone and nothing is left.
     pub fn receive(&mut self, rows_max: usize) -> Option<Prepared> {
         let mut waiting = self.shared.lock();
-        if let Some(last) = self.last {
+        if let Some(last) = self.last.take() {
             waiting.adapt(last.elapsed());
         }
         waiting = self.shared.wait_while(waiting, |waiting| !waiting.closed && waiting.batches.is_empty());
-        let mut first = waiting.batches.pop_front()?;
-        let mut taken = first.changes();
-        let rows_max = rows_max.min(waiting.commit_rows);
-        while let Some(next) = waiting.batches.pop_front_if(|next| taken + next.changes() <= rows_max) {
-            taken += next.changes();
-            first.append(next);
-        }
-        waiting.rows -= taken;
+        let taken = waiting.take(rows_max);
         drop(waiting);
         self.shared.changed.notify_all();
-        self.last = Some(Instant::now());
-        Some(first)
+        self.last = taken.is_some().then(Instant::now);
+        taken
+    }
+
+    /// As [`receive`](Self::receive), but `None` also when no batch is there.
+    pub fn receive_ready(&mut self, rows_max: usize) -> Option<Prepared> {
+        if self.shared.lock().batches.is_empty() { None } else { self.receive(rows_max) }
     }
 }
 
 impl Waiting {
+    fn take(&mut self, rows_max: usize) -> Option<Prepared> {
+        let mut first = self.batches.pop_front()?;
+        let mut taken = first.changes();
+        let rows_max = rows_max.min(self.commit_rows);
+        while let Some(next) = self.batches.pop_front_if(|next| taken + next.changes() <= rows_max) {
+            taken += next.changes();
+            first.append(next);
+        }
+        self.rows -= taken;
+        Some(first)
+    }
+
     /// The last commit took so long.
     fn adapt(&mut self, took: Duration) {
         if took > COMMIT_WITHIN {

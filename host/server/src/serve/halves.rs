@@ -188,6 +188,10 @@ impl Incoming for In {
     async fn next_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
         self.receiver.receive(rows_max).filter(|_| !self.leave.load(Relaxed))
     }
+
+    fn ready_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
+        if self.leave.load(Relaxed) { None } else { self.receiver.receive_ready(rows_max) }
+    }
 }
 
 struct Watcher(Arc<Progress>);

@@ -145,6 +145,10 @@ impl Retaining {
 }
 
 impl LocalStore for Retaining {
+    fn begin(&mut self, commit: &Commit) -> bool {
+        self.store.begin(commit)
+    }
+
     async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
         self.store.commit_blocking(commit)?;
         if self.last.elapsed() >= RETIRE_EVERY {

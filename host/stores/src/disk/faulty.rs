@@ -28,7 +28,9 @@ impl Failing {
 #[derive(Default, Clone)]
 pub(crate) struct FaultyDisk {
     pub syncs: Failing,
+    /// Creations, and names given to prepared files.
     pub creates: Failing,
+    pub prepares: Failing,
     /// A file was written or synced after its sync had failed.
     pub used_after_failure: Arc<AtomicBool>,
     /// Writes, syncs and creations of the journal's watermark fail as long as it is set; the numbers do not count them.
@@ -63,8 +65,28 @@ impl Disk for FaultyDisk {
         if self.creates.is_next() {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
-        let file = RealDisk.create(path, bytes, content)?;
-        Ok(Box::new(FaultyFile { file, disk: self.clone(), failed: AtomicBool::new(false) }))
+        Ok(self.faulty(RealDisk.create(path, bytes, content)?))
+    }
+
+    fn prepare(&self, unfinished: &Path, bytes: u64) -> io::Result<Box<dyn SegmentFile>> {
+        if self.prepares.is_next() {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(self.faulty(RealDisk.prepare(unfinished, bytes)?))
+    }
+
+    fn finish(&self, prepared: &dyn SegmentFile, unfinished: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+        if self.creates.is_next() {
+            std::fs::remove_file(unfinished)?;
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        RealDisk.finish(prepared, unfinished, path, content)
+    }
+}
+
+impl FaultyDisk {
+    fn faulty(&self, file: Box<dyn SegmentFile>) -> Box<dyn SegmentFile> {
+        Box::new(FaultyFile { file, disk: self.clone(), failed: AtomicBool::new(false) })
     }
 }
 

@@ -6,13 +6,35 @@ use super::event_list;
 use super::outbox;
 use super::position::{self, PositionRow};
 use super::rule_sets;
-use super::{EmbeddedStore, status_number};
+use super::{Begun, EmbeddedStore, status_number};
+use crate::durable::StoreError;
 use crate::event_segments::EventPlace;
 use alertmill_core::ports::{AlertWrite, Commit, LocalStore, PortError};
 use rusqlite::{CachedStatement, Connection, params};
+use std::time::Duration;
+
+/// A sync of the event file that takes so long leaves time to fold the next batch. On a quick disk the commit would only wait
+/// for that.
+const SYNC_IS_SLOW: Duration = Duration::from_millis(10);
 
 impl LocalStore for EmbeddedStore {
-    /// Blocks the calling thread for one fdatasync of the event file (if there are events) and one SQLite transaction.
+    /// Where syncs take long, that of the event file runs from here on.
+    fn begin(&mut self, commit: &Commit) -> bool {
+        if commit.events.is_empty() || self.events.sync_took < SYNC_IS_SLOW || self.position != commit.from {
+            return false;
+        }
+        self.take_back_begun();
+        let before = self.events.end();
+        match self.events.begin(&commit.events, &commit.event_heap, commit.received_at_ms.div_euclid(1_000)) {
+            Ok(()) => self.begun = Some(Begun { from: commit.from, to: commit.to, before }),
+            // The commit meets it again, and says so.
+            Err(_) => self.events.rewind(before),
+        }
+        self.begun.is_some()
+    }
+
+    /// Blocks the calling thread for one fdatasync of the event file (if there are events, and as much as is left of it when it
+    /// was begun) and one SQLite transaction.
     async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
         self.commit_blocking(commit)
     }
@@ -38,9 +60,8 @@ impl EmbeddedStore {
             return Err(PortError::Unavailable(why));
         }
         self.checkpointer.shorten_wal(&self.connection);
-        let before = self.events.end();
-        let received_at_s = commit.received_at_ms.div_euclid(1_000);
-        let places = self.events.append(&commit.events, &commit.event_heap, received_at_s).map_err(|error| {
+        let (before, appended) = self.append_events(commit);
+        let places = appended.map_err(|error| {
             self.events.rewind(before);
             PortError::Unavailable(error.to_string())
         })?;
@@ -50,6 +71,27 @@ impl EmbeddedStore {
         }
         self.applied(commit, end);
         Ok(())
+    }
+
+    /// Event rows of a commit, durable, and where rows ended before them.
+    fn append_events(&mut self, commit: &Commit) -> (EventPlace, Result<Vec<EventPlace>, StoreError>) {
+        match self.begun.take_if(|begun| (begun.from, begun.to) == (commit.from, commit.to)) {
+            Some(begun) => (begun.before, self.events.finish()),
+            None => {
+                self.take_back_begun();
+                let received_at_s = commit.received_at_ms.div_euclid(1_000);
+                (self.events.end(), self.events.append(&commit.events, &commit.event_heap, received_at_s))
+            }
+        }
+    }
+
+    /// Another commit was begun than the one that came.
+    fn take_back_begun(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            // It is garbage, durable or not.
+            let _ = self.events.finish();
+            self.events.rewind(begun.before);
+        }
     }
 
     fn applied(&mut self, commit: &Commit, end: EventPlace) {

@@ -107,11 +107,20 @@ pub struct EmbeddedReport {
     pub uids_forgotten: bool,
 }
 
+/// A commit whose event rows are on their way: its positions, and where rows ended before it.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    from: u64,
+    to: u64,
+    before: EventPlace,
+}
+
 /// The writer of the state. One per process.
 pub struct EmbeddedStore {
     path: PathBuf,
     connection: Connection,
     events: EventSegments,
+    begun: Option<Begun>,
     uids: KnownUidsHandle,
     checkpointer: Checkpointer,
     position: u64,
@@ -174,6 +183,7 @@ impl EmbeddedStore {
             path,
             connection,
             events,
+            begun: None,
             uids: KnownUidsHandle::new(uids),
             checkpointer,
             position: restored.position,

@@ -2,7 +2,7 @@ use super::*;
 use crate::event_segments::EventRead;
 use crate::port_suite::block_on;
 use alertmill_core::event::Fingerprint;
-use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, LedgerValue, LogWrite, StoredEvent};
+use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, LedgerValue, LocalStore, LogWrite, StoredEvent};
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::services::{AlertOutbox, SettledAlerts};
 
@@ -562,4 +562,54 @@ fn event_files_go_by_the_time_of_their_events() {
     assert_eq!(store.retire_events(u64::MAX, T + 301).unwrap().by_age, 0);
     let left: u64 = store.connection.query_row("SELECT count(*) FROM event_files", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 4, "files 4 to 7; 8 is written");
+}
+
+#[test]
+fn what_is_begun_is_nothing_before_its_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let with_event = |from: u64, to: u64, n: u8| {
+        let mut commit = commit(from, to);
+        let index = add_event(&mut commit, n, &format!("{{\"n\":{n}}}"));
+        commit.alerts = vec![alert(1, to, Status::Abnormal)];
+        commit.alert_events = vec![AlertEvents { seq: 1, events: vec![(index, EventRole::Updated)] }];
+        commit
+    };
+    let known = |store: &mut EmbeddedStore, n: u8| store.known(&[Uid([n; 16])]).unwrap()[0];
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let first = with_event(0, 1, 1);
+    assert!(!store.begin(&first), "on a quick disk it is not worth it");
+    store.commit_blocking(&first).unwrap();
+    let slow = |store: &mut EmbeddedStore| store.events.sync_took = std::time::Duration::from_secs(1);
+    slow(&mut store);
+    assert!(!store.begin(&with_event(5, 6, 9)) && !store.begin(&commit(1, 2)), "not what does not follow, nor what has no events");
+    let second = with_event(1, 2, 2);
+    assert!(store.begin(&second));
+    assert!(store.position() == 1 && !known(&mut store, 2));
+    store.commit_blocking(&second).unwrap();
+    assert!(store.position() == 2 && known(&mut store, 2));
+    // Another one than was begun: the places of the first are free again.
+    slow(&mut store);
+    assert!(store.begin(&with_event(2, 3, 3)));
+    store.commit_blocking(&with_event(2, 4, 4)).unwrap();
+    slow(&mut store);
+    assert!(store.begin(&with_event(4, 5, 5)) && store.begin(&with_event(4, 6, 6)));
+    store.commit_blocking(&with_event(4, 6, 6)).unwrap();
+    // One that the database refuses, and then takes.
+    slow(&mut store);
+    let mut bad = with_event(6, 7, 7);
+    bad.alert_events[0].events[0].0 = 99;
+    assert!(store.begin(&bad));
+    assert!(matches!(store.commit_blocking(&bad), Err(PortError::Unavailable(_))));
+    store.commit_blocking(&with_event(6, 7, 7)).unwrap();
+    slow(&mut store);
+    assert!(store.begin(&with_event(7, 8, 8)));
+    drop(store);
+    let (mut store, restored) = EmbeddedStore::open(dir.path()).unwrap();
+    assert!(restored.position == 7 && !store.report().event_rows_missing && store.report().damaged_event_files == 0);
+    let stored: Vec<u8> = (1..=9).filter(|n| known(&mut store, *n)).collect();
+    assert_eq!(stored, [1, 2, 4, 6, 7]);
+    let mut rows = Vec::new();
+    store.reader().event_reader().scan(EventPlace::default(), store.events.end(), |uid, _, _| rows.push(uid.0[0])).unwrap();
+    assert_eq!(rows, [1, 2, 4, 6, 7], "nothing of the others is left");
+    store.commit_blocking(&with_event(7, 8, 8)).unwrap();
 }

@@ -1,6 +1,7 @@
 //! Event documents in append-only files, durable before any commit names them.
 //!
-//! One writer, inside the store: it appends a commit's documents, syncs, and only then the state's transaction runs. So
+//! One writer, inside the store: it appends a commit's documents, syncs, and only then the state's transaction runs. The sync
+//! may run while the caller does something else, and the next file is made before it is needed. So
 //! a commit never names bytes that are not there, and what lies behind the end that the state names is garbage of a commit
 //! that never was: it is cut when the files are opened. A row is found by its place, never by search.
 //!
@@ -15,13 +16,14 @@ mod tests;
 pub use read::{EventRead, EventReader, EventRow};
 pub(crate) use read::{NextRow, scan_file};
 
-use crate::disk::{Disk, RealDisk, SegmentFile, UNFINISHED};
+use crate::disk::{Aside, Disk, Pending, RealDisk, SegmentFile, UNFINISHED};
 use crate::durable::{self, StoreError};
 use alertmill_core::ports::StoredEvent;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const MAGIC: &[u8; 8] = b"ALRTEVNT";
 const FORMAT: u32 = 2;
@@ -47,27 +49,58 @@ pub struct EventSegments {
     segment_bytes: u32,
     end: EventPlace,
     day: i64,
-    disk: Box<dyn Disk>,
-    active: Option<Box<dyn SegmentFile>>,
+    disk: Arc<dyn Disk>,
+    active: Option<Arc<dyn SegmentFile>>,
+    /// The file behind the active one, by number, on its way.
+    ahead: Option<(u32, Pending<io::Result<Box<dyn SegmentFile>>>)>,
+    /// Rows that lie in `buffer` and are on their way.
+    begun: Option<Begun>,
     buffer: Vec<u8>,
     /// fdatasyncs that failed; each ended its file.
     pub failed_syncs: u64,
+    /// How long the last fdatasync took.
+    pub sync_took: Duration,
+    makes: Aside,
+    syncs: Aside,
 }
+
+/// Where the rows lie in the buffer, and what came of their write, or will come of their sync.
+struct Begun {
+    offsets: Vec<u32>,
+    synced: io::Result<Pending<(io::Result<()>, Duration)>>,
+}
+
+/// The next file is made when the active one is so full.
+const MAKE_NEXT_AT: u64 = 2;
 
 impl EventSegments {
     /// Opens the files of `dir` whose rows end at `committed`, as the state says; cuts what lies behind it. The second
     /// answer is false when the files end before that: rows that the state names are gone.
     pub fn open(dir: &Path, committed: EventPlace, segment_bytes: u32) -> Result<(EventSegments, bool), StoreError> {
-        EventSegments::open_on(dir, committed, segment_bytes, Box::new(RealDisk))
+        EventSegments::open_on(dir, committed, segment_bytes, Arc::new(RealDisk))
     }
 
-    pub(crate) fn open_on(dir: &Path, committed: EventPlace, segment_bytes: u32, disk: Box<dyn Disk>) -> Result<(EventSegments, bool), StoreError> {
+    pub(crate) fn open_on(dir: &Path, committed: EventPlace, segment_bytes: u32, disk: Arc<dyn Disk>) -> Result<(EventSegments, bool), StoreError> {
         durable::make_dir(dir)?;
         let mut behind: Vec<PathBuf> = numbers(dir)?.into_iter().filter(|n| *n > committed.segment).map(|n| path_of(dir, n)).collect();
         behind.extend(durable::names_with_suffix(dir, UNFINISHED)?.iter().map(|name| dir.join(name)));
         durable::remove_files(dir, &behind)?;
-        let mut segments =
-            EventSegments { dir: dir.to_path_buf(), segment_bytes, end: committed, day: -1, disk, active: None, buffer: Vec::new(), failed_syncs: 0 };
+        let aside = |name: &'static str| Aside::start(name).map_err(StoreError::io("start a thread for", dir));
+        let mut segments = EventSegments {
+            dir: dir.to_path_buf(),
+            segment_bytes,
+            end: committed,
+            day: -1,
+            disk,
+            active: None,
+            ahead: None,
+            begun: None,
+            buffer: Vec::new(),
+            failed_syncs: 0,
+            sync_took: Duration::ZERO,
+            makes: aside("event-files")?,
+            syncs: aside("event-sync")?,
+        };
         if committed.segment == 0 {
             return Ok((segments, true));
         }
@@ -89,7 +122,7 @@ impl EventSegments {
         }
         let again = file.set_len(committed.offset.into()).and_then(|()| durable::preallocate(&file, self.segment_bytes.into()));
         again.map_err(StoreError::io("cut", &path))?;
-        self.active = Some(Box::new(file));
+        self.active = Some(Arc::new(file));
         Ok(true)
     }
 
@@ -108,6 +141,39 @@ impl EventSegments {
 
     /// Appends the documents and syncs them. Gives the place of each. `received_at_s` decides the day of the file.
     pub fn append(&mut self, events: &[StoredEvent], heap: &[u8], received_at_s: i64) -> Result<Vec<EventPlace>, StoreError> {
+        let Some(offsets) = self.place(events, heap, received_at_s)? else { return Ok(Vec::new()) };
+        let began = Instant::now();
+        let written = self.write().and_then(|file| file.sync_data());
+        self.settle(offsets, written, began.elapsed())
+    }
+
+    /// As [`append`](Self::append), but the sync runs on while the caller does something else, until it calls
+    /// [`finish`](Self::finish).
+    pub fn begin(&mut self, events: &[StoredEvent], heap: &[u8], received_at_s: i64) -> Result<(), StoreError> {
+        let Some(offsets) = self.place(events, heap, received_at_s)? else { return Ok(()) };
+        let synced = self.write().map(|file| {
+            self.syncs.begin(move || {
+                let began = Instant::now();
+                (file.sync_data(), began.elapsed())
+            })
+        });
+        self.begun = Some(Begun { offsets, synced });
+        Ok(())
+    }
+
+    /// Waits until what was begun is durable. Gives the place of each document.
+    pub fn finish(&mut self) -> Result<Vec<EventPlace>, StoreError> {
+        let Some(Begun { offsets, synced }) = self.begun.take() else { return Ok(Vec::new()) };
+        let (written, took) = match synced {
+            Ok(pending) => pending.wait().unwrap_or_else(|| (Err(io::Error::other("the sync panicked")), Duration::ZERO)),
+            Err(error) => (Err(error), Duration::ZERO),
+        };
+        self.settle(offsets, written, took)
+    }
+
+    /// Puts the rows into the buffer, and decides which file they are for. Gives where they lie in the buffer; nothing when
+    /// there are none.
+    fn place(&mut self, events: &[StoredEvent], heap: &[u8], received_at_s: i64) -> Result<Option<Vec<u32>>, StoreError> {
         let mut offsets = Vec::with_capacity(events.len());
         self.buffer.clear();
         for event in events {
@@ -116,7 +182,7 @@ impl EventSegments {
             encode_row(&mut self.buffer, event, document);
         }
         if events.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let day = received_at_s.div_euclid(86_400);
         let full = u64::from(self.end.offset) + self.buffer.len() as u64 > u64::from(self.segment_bytes);
@@ -125,17 +191,26 @@ impl EventSegments {
         }
         self.day = day;
         self.place_rows(&offsets);
-        if let Err(error) = self.write_and_sync() {
+        Ok(Some(offsets))
+    }
+
+    /// The rows of the buffer are durable, or must go into a new file.
+    fn settle(&mut self, offsets: Vec<u32>, written: io::Result<()>, took: Duration) -> Result<Vec<EventPlace>, StoreError> {
+        self.sync_took = took;
+        if let Err(error) = written {
             self.give_up(&error);
             self.begin_segment()?;
             self.place_rows(&offsets);
-            if let Err(error) = self.write_and_sync() {
+            if let Err(error) = self.write().and_then(|file| file.sync_data()) {
                 self.give_up(&error);
                 return Err(StoreError::io("write", &path_of(&self.dir, self.end.segment))(error));
             }
         }
         let EventPlace { segment, offset } = self.end;
         self.end.offset += self.buffer.len() as u32;
+        if self.ahead.is_none() && u64::from(self.end.offset) * MAKE_NEXT_AT > u64::from(self.segment_bytes) {
+            self.make_next();
+        }
         Ok(offsets.into_iter().map(|at| EventPlace { segment, offset: offset + at }).collect())
     }
 
@@ -150,10 +225,11 @@ impl EventSegments {
         }
     }
 
-    fn write_and_sync(&self) -> io::Result<()> {
+    /// Writes the buffer; gives the file that is to be synced.
+    fn write(&self) -> io::Result<Arc<dyn SegmentFile>> {
         let Some(file) = &self.active else { return Err(io::Error::other("no file")) };
         file.write_all_at(&self.buffer, self.end.offset.into())?;
-        file.sync_data()
+        Ok(file.clone())
     }
 
     /// The active file failed. It is never written or synced again: the kernel may have dropped its pages and would call the
@@ -175,11 +251,21 @@ impl EventSegments {
     fn begin_segment(&mut self) -> Result<(), StoreError> {
         self.end_active();
         let number = self.end.segment + 1;
-        let path = path_of(&self.dir, number);
-        let file = self.disk.create(&path, self.segment_bytes.into(), &header(number)).map_err(StoreError::io("create", &path))?;
-        self.active = Some(file);
+        let made = self.ahead.take().filter(|(ahead, _)| *ahead == number).and_then(|(_, pending)| pending.wait());
+        let file = match made {
+            Some(Ok(file)) => file,
+            // What kept it from being made ahead may be over.
+            _ => create(self.disk.as_ref(), &self.dir, number, self.segment_bytes).map_err(StoreError::io("create", &path_of(&self.dir, number)))?,
+        };
+        self.active = Some(file.into());
         self.end = EventPlace { segment: number, offset: HEADER_BYTES };
         Ok(())
+    }
+
+    /// A commit does not wait for the syncs of a new file. Without rows it is garbage to a start that finds it.
+    fn make_next(&mut self) {
+        let (disk, dir, number, bytes) = (self.disk.clone(), self.dir.clone(), self.end.segment + 1, self.segment_bytes);
+        self.ahead = Some((number, self.makes.begin(move || create(disk.as_ref(), &dir, number, bytes))));
     }
 
     /// Removes the oldest whole files while all together are over `bytes_max`, and those whose last row was received before
@@ -195,7 +281,8 @@ impl EventSegments {
     ) -> Result<RetiredFiles, StoreError> {
         let keep_from = keep_from.min(self.end.segment);
         let mut files = Vec::new();
-        for number in numbers(&self.dir)? {
+        // One that is made ahead has no rows.
+        for number in numbers(&self.dir)?.into_iter().filter(|number| *number <= self.end.segment) {
             let path = path_of(&self.dir, number);
             let metadata = path.metadata().map_err(StoreError::io("look at", &path))?;
             let modified_s = || metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).and_then(|at| i64::try_from(at.as_secs()).ok());
@@ -217,6 +304,17 @@ impl EventSegments {
     }
 }
 
+/// A file that was made ahead and is not wanted goes.
+impl Drop for EventSegments {
+    fn drop(&mut self) {
+        if let Some((number, pending)) = self.ahead.take()
+            && let Some(Ok(_)) = pending.wait()
+        {
+            let _ = std::fs::remove_file(path_of(&self.dir, number));
+        }
+    }
+}
+
 /// How many files went, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetiredFiles {
@@ -224,6 +322,10 @@ pub struct RetiredFiles {
     pub by_age: u64,
     /// No room.
     pub by_size: u64,
+}
+
+fn create(disk: &dyn Disk, dir: &Path, number: u32, bytes: u32) -> io::Result<Box<dyn SegmentFile>> {
+    disk.create(&path_of(dir, number), bytes.into(), &header(number))
 }
 
 fn header(number: u32) -> [u8; HEADER_BYTES as usize] {

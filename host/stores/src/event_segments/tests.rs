@@ -131,7 +131,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (three, heap) = events(3);
         let disk = FaultyDisk { syncs: Failing::at(&[failing]), ..FaultyDisk::default() };
-        let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Box::new(disk.clone())).unwrap();
+        let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Arc::new(disk.clone())).unwrap();
         let places: Vec<EventPlace> = (0..6).flat_map(|_| segments.append(&three, &heap, 0).unwrap()).collect();
         assert_eq!((segments.failed_syncs, segments.end().segment), (1, 2));
         assert!(!disk.used_after_failure.load(Ordering::SeqCst));
@@ -150,7 +150,7 @@ fn after_a_second_failure_neither_file_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let (three, heap) = events(3);
     let disk = FaultyDisk { syncs: Failing::at(&[2, 3]), creates: Failing::at(&[3]), ..FaultyDisk::default() };
-    let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Box::new(disk.clone())).unwrap();
+    let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Arc::new(disk.clone())).unwrap();
     let mut places = segments.append(&three, &heap, 0).unwrap();
     let committed = segments.end();
     let error = segments.append(&three, &heap, 0).unwrap_err();
@@ -182,4 +182,46 @@ fn a_scan_reads_rows_and_not_the_room_behind_them() {
     let mut seen = 0;
     let damaged = EventReader::new(dir.path()).scan(EventPlace { segment: 1, offset: 0 }, segments.end(), |_, _, _| seen += 1).unwrap();
     assert_eq!((seen, damaged), (3, 0));
+}
+
+#[test]
+fn what_is_begun_has_the_places_that_it_ends_with_whatever_fails() {
+    for failing in 0..=4 {
+        let dir = tempfile::tempdir().unwrap();
+        let (three, heap) = events(3);
+        let disk = FaultyDisk { syncs: Failing::at(&[failing]), ..FaultyDisk::default() };
+        let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 1 << 16, Arc::new(disk.clone())).unwrap();
+        let mut places = Vec::new();
+        for _ in 0..4 {
+            segments.begin(&three, &heap, 0).unwrap();
+            places.extend(segments.finish().unwrap());
+        }
+        assert_eq!((segments.failed_syncs, segments.finish().unwrap().len()), (u64::from(failing > 0), 0));
+        assert!(!disk.used_after_failure.load(Ordering::SeqCst));
+        let reader = EventReader::new(dir.path());
+        assert_eq!(places.iter().map(|place| document(&reader, *place)).collect::<String>(), "{\"n\":0}{\"n\":1}{\"n\":2}".repeat(4));
+        let mut seen = 0;
+        assert_eq!(reader.scan(EventPlace::default(), segments.end(), |_, _, _| seen += 1).unwrap(), 0, "no damage");
+        assert_eq!(seen, 12, "and nothing twice");
+    }
+}
+
+#[test]
+fn the_next_file_is_made_ahead_and_when_that_fails_it_is_made_when_it_is_wanted() {
+    for failing in [0, 2, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let (three, heap) = events(3);
+        let disk = FaultyDisk { creates: Failing::at(&[failing]), ..FaultyDisk::default() };
+        let (mut segments, _) = EventSegments::open_on(dir.path(), EventPlace::default(), 512, Arc::new(disk)).unwrap();
+        let places: Vec<EventPlace> = (0..12).flat_map(|_| segments.append(&three, &heap, 0).unwrap()).collect();
+        assert!(segments.end().segment > 2);
+        let reader = EventReader::new(dir.path());
+        assert!(places.iter().enumerate().all(|(i, place)| document(&reader, *place) == format!("{{\"n\":{}}}", i % 3)));
+        // One that is on its way has no rows and does not count; the one that is written to stays.
+        let retired = segments.retire(0, 0, u32::MAX, |_| Some(0), |_, _| Ok(())).unwrap();
+        assert_eq!(retired.by_size, u64::from(segments.end().segment) - 1);
+        let end = segments.end();
+        drop(segments);
+        assert_eq!(numbers(dir.path()).unwrap(), [end.segment], "what was made in vain is gone");
+    }
 }

@@ -26,7 +26,7 @@ pub use reader::JournalReader;
 pub use recovery::{Fenced, JournalReport};
 pub use segment::Gap;
 
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Aside, Disk, RealDisk};
 use crate::durable::{self, FolderLock, StoreError};
 use crate::embedded::SyncedPosition;
 use alertmill_core::identity::UidKey;
@@ -132,11 +132,11 @@ impl JournalDir {
     /// `options.position`), and what was found. Fails when another process has it, when a newer version wrote it, or when
     /// the disk refuses; damage is set aside and reported, and is no failure.
     pub fn open(dir: &Path, options: JournalOptions) -> Result<(JournalHandle, JournalReader, JournalReport), StoreError> {
-        open_on(dir, options, Box::new(RealDisk))
+        open_on(dir, options, Arc::new(RealDisk))
     }
 }
 
-fn open_on(dir: &Path, options: JournalOptions, disk: Box<dyn Disk>) -> Result<(JournalHandle, JournalReader, JournalReport), StoreError> {
+fn open_on(dir: &Path, options: JournalOptions, disk: Arc<dyn Disk>) -> Result<(JournalHandle, JournalReader, JournalReport), StoreError> {
     durable::make_dir(dir)?;
     let lock = FolderLock::take(&dir.join("lock"))?;
     let mut found = recovery::recover(dir, options.position, options.position_ms)?;
@@ -161,7 +161,8 @@ fn open_on(dir: &Path, options: JournalOptions, disk: Box<dyn Disk>) -> Result<(
     found.segments.into_iter().for_each(|segment| shared.add_segment(segment));
     shared.counters.last_ordinal.store(found.report.last_ordinal, Relaxed);
     let clock = Ticking::start(options.clock, found.last_ms);
-    let mut writer = Writer::new(shared.clone(), disk, clock, found.next_ordinal, found.next_id, found.last_ms);
+    let aside = Aside::start("journal-files").map_err(StoreError::io("start a thread for", dir))?;
+    let mut writer = Writer::new(shared.clone(), disk, aside, clock, found.next_ordinal, found.next_id, found.last_ms);
     writer.begin(&found.again).map_err(StoreError::io("begin a segment in", dir))?;
     shared.drop_unsealed(found.unsealed)?;
     // Before the oldest file nothing is known, not even how much; there the reader begins with what there is.

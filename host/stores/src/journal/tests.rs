@@ -56,6 +56,19 @@ fn segment_files(dir: &Path) -> Vec<PathBuf> {
     durable::names_with_suffix(dir, Segment::SUFFIX).unwrap().iter().map(|name| dir.join(name)).collect()
 }
 
+fn bytes_of(files: &[PathBuf]) -> u64 {
+    files.iter().map(|path| path.metadata().unwrap().len()).sum()
+}
+
+/// Waits until all segments but the last are sealed; nobody else has to.
+fn sealed(journal: &JournalHandle, dir: &Path) {
+    yield_until("the seals", || {
+        let files = segment_files(dir);
+        let cut = files[..files.len() - 1].iter().all(|path| path.metadata().unwrap().len() < 4096);
+        cut && journal.counts().segment_bytes == bytes_of(&files)
+    });
+}
+
 /// A copy of a journal folder as a kill would leave it.
 fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
@@ -183,11 +196,12 @@ fn segments_go_only_behind_a_synced_position() {
     let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { keep_bytes: 8192, ..small(0) }).unwrap();
     append(&journal, 1..=400);
     drain(&mut reader, 400);
+    sealed(&journal, dir.path());
     let before = segment_files(dir.path()).len();
     assert_eq!(journal.release(SyncedPosition::vouched(10)).unwrap(), 0);
     let gone = journal.release(SyncedPosition::vouched(400)).unwrap();
     assert!(gone > 0 && segment_files(dir.path()).len() == before - gone);
-    let left: u64 = segment_files(dir.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+    let left = bytes_of(&segment_files(dir.path()));
     assert!(left > 8192 && left <= 8192 + 4096, "{left}");
     assert_eq!(journal.counts().segment_bytes, left);
     drop((journal, reader));
@@ -202,6 +216,7 @@ fn a_segment_that_cannot_be_removed_still_counts_and_is_tried_again() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
     append(&journal, 1..=300);
+    sealed(&journal, dir.path());
     let files = segment_files(dir.path());
     assert!(files.len() > 3);
     // A folder in the place of the second segment: even root cannot remove it as a file.
@@ -274,7 +289,7 @@ fn a_lingering_reader_takes_along_what_comes_and_no_more_than_fits() {
 fn one_group_holds_what_waits_and_a_full_queue_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let hold = Arc::new(AtomicBool::new(true));
-    let disk = Box::new(FaultyDisk { hold: hold.clone(), ..FaultyDisk::default() });
+    let disk = Arc::new(FaultyDisk { hold: hold.clone(), ..FaultyDisk::default() });
     let options = JournalOptions { queue_bytes_max: 2_000, ..JournalOptions::default() };
     let (journal, mut reader, _) = open_on(dir.path(), options, disk).unwrap();
     let mut waiting = vec![Box::pin(journal.append(body(1), None))];
@@ -332,7 +347,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
     for failing in 1..=12 {
         let dir = tempfile::tempdir().unwrap();
         let disk = FaultyDisk { syncs: Failing::at(&[failing]), ..FaultyDisk::default() };
-        let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+        let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk.clone())).unwrap();
         append(&journal, 1..=12);
         assert_eq!((journal.counts().failed_syncs, journal.failure()), (1, None));
         assert_eq!(segment_files(dir.path()).len(), 2);
@@ -352,7 +367,7 @@ fn a_failed_sync_ends_the_file_and_loses_nothing() {
 fn after_a_second_failure_in_a_row_the_group_is_unclear_and_the_journal_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk { syncs: Failing::at(&[3]), creates: Failing::at(&[2, 3]), ..FaultyDisk::default() };
-    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk.clone())).unwrap();
     append(&journal, 1..=2);
     let unclear = wait(journal.append(body(33), None));
     assert!(matches!(&unclear, Err(PortError::Unclear(why)) if why.contains("input/output error")), "{unclear:?}");
@@ -399,7 +414,7 @@ fn a_writer_that_panics_is_said_and_nobody_waits_for_it() {
 fn a_watermark_that_fails_refuses_nobody_and_is_made_anew_with_the_next_segment() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
-    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk.clone())).unwrap();
     let says = || watermark::read(dir.path()).unwrap();
     append(&journal, 1..=3);
     assert_eq!(says(), Some(3));
@@ -422,7 +437,7 @@ fn a_watermark_that_fails_refuses_nobody_and_is_made_anew_with_the_next_segment(
 fn a_journal_at_rest_syncs_its_watermark_and_a_busy_one_once_in_a_while() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
-    let (journal, _reader, _) = open_on(dir.path(), small(0), Box::new(disk.clone())).unwrap();
+    let (journal, _reader, _) = open_on(dir.path(), small(0), Arc::new(disk.clone())).unwrap();
     append(&journal, [1]);
     yield_until("the sync at rest", || disk.watermark_syncs.load(Ordering::SeqCst) == 1);
     let began = std::time::Instant::now();
@@ -435,10 +450,49 @@ fn a_journal_at_rest_syncs_its_watermark_and_a_busy_one_once_in_a_while() {
 }
 
 #[test]
+fn the_next_segment_is_made_ahead_and_when_that_fails_it_is_made_when_it_is_wanted() {
+    for failing in 1..=4 {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk { prepares: Failing::at(&[failing]), ..FaultyDisk::default() };
+        let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk)).unwrap();
+        append(&journal, 1..=300);
+        check(&drain(&mut reader, 300));
+        let killed = copy(dir.path());
+        drop((journal, reader));
+        assert!(durable::names_with_suffix(dir.path(), crate::disk::UNFINISHED).unwrap().is_empty(), "a spare is left");
+        for folder in [dir.path(), killed.path()] {
+            let (_journal, mut reader, report) = JournalDir::open(folder, small(0)).unwrap();
+            assert_eq!((report.last_ordinal, report.gaps.len(), report.fenced.len()), (300, 0, 0));
+            check(&drain(&mut reader, 300));
+        }
+    }
+}
+
+#[test]
+fn what_is_made_ahead_is_within_the_journals_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk_bytes_max = 20_000;
+    let (journal, _reader, _) = JournalDir::open(dir.path(), JournalOptions { disk_bytes_max, ..small(0) }).unwrap();
+    let all = || {
+        let spares = durable::names_with_suffix(dir.path(), crate::disk::UNFINISHED).unwrap();
+        bytes_of(&[segment_files(dir.path()), spares.iter().map(|name| dir.path().join(name)).collect()].concat())
+    };
+    let mut last = 0;
+    // Here the writer and what it left to others rest, so that no file has two names and none is gone while it is measured.
+    while let Ok(appended) = wait(journal.append(body(last + 1), None)) {
+        last = appended.ordinal;
+        sealed(&journal, dir.path());
+        assert!(all() <= disk_bytes_max, "{} after record {last}", all());
+    }
+    assert!(last > 100 && journal.release(SyncedPosition::vouched(last)).unwrap() > 0);
+    append(&journal, [last + 1]);
+}
+
+#[test]
 fn a_full_disk_refuses_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk { creates: Failing::at(&[2]), ..FaultyDisk::default() };
-    let (journal, mut reader, _) = open_on(dir.path(), small(0), Box::new(disk)).unwrap();
+    let (journal, mut reader, _) = open_on(dir.path(), small(0), Arc::new(disk)).unwrap();
     let mut next = 1;
     let refused = loop {
         match wait(journal.append(body(next), None)) {

@@ -1,5 +1,7 @@
 //! The one thread that writes: it takes all requests that wait, gives them ordinals and a time, writes them with one
 //! write and one fdatasync, answers them, and only then hands them on. While one fdatasync runs the next group gathers.
+//! A change of the segment costs it one more sync, that of the folder: the next file is made ahead, and the last one sealed
+//! behind, by a thread of its own.
 
 use super::answer::Promise;
 use super::clock::Ticking;
@@ -7,12 +9,13 @@ use super::gather::{Gathering, PAUSE, WINDOW};
 use super::segment::{self, FrameHead};
 use super::watermark::Watermark;
 use super::{Segment, Shared};
-use crate::disk::{Disk, SegmentFile};
+use crate::disk::{Aside, Disk, Pending, SegmentFile, UNFINISHED};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, PortError};
 use alertmill_core::record::{Journaled, Record, RecordBody};
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,6 +45,16 @@ struct Active {
     capacity: u64,
 }
 
+/// The file of the next segment, or of the one behind it, on its way.
+struct Spare {
+    unfinished: PathBuf,
+    bytes: u64,
+    file: Pending<io::Result<Box<dyn SegmentFile>>>,
+}
+
+/// The spare is made when the active segment is so full: one half is time enough, and a journal at rest needs none.
+const MAKE_SPARE_AT: u64 = 2;
+
 /// A record that was durable before and must be written again into the first segment of this process.
 pub(super) struct Again {
     pub head: FrameHead,
@@ -50,9 +63,11 @@ pub(super) struct Again {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
+    aside: Aside,
     clock: Ticking,
     active: Option<Active>,
+    spare: Option<Spare>,
     watermark: Watermark,
     next_ordinal: u64,
     next_id: u64,
@@ -62,9 +77,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, clock: Ticking, next_ordinal: u64, next_id: u64, last_ms: i64) -> Writer {
+    pub fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, aside: Aside, clock: Ticking, next_ordinal: u64, next_id: u64, last_ms: i64) -> Writer {
         let (watermark, gathering) = (Watermark::new(), Gathering::default());
-        Writer { shared, disk, clock, active: None, watermark, next_ordinal, next_id, last_ms, buffer: Vec::new(), gathering }
+        Writer { shared, disk, aside, clock, active: None, spare: None, watermark, next_ordinal, next_id, last_ms, buffer: Vec::new(), gathering }
     }
 
     /// Makes the first segment, with what the last process may not have synced.
@@ -83,9 +98,13 @@ impl Writer {
                 Err(error) => self.refuse(group, &error),
             }
         }
-        self.seal();
+        self.seal(self.next_ordinal - 1);
+        self.drop_spare();
         self.watermark.sync();
-        self.shared.live.end("the journal is closed".into());
+        let shared = self.shared.clone();
+        // Its thread comes to its end with it.
+        drop(self);
+        shared.live.end("the journal is closed".into());
     }
 
     fn next_group(&mut self) -> Option<Vec<Request>> {
@@ -158,8 +177,8 @@ impl Writer {
             }
             None => {
                 self.room_for(need)?;
-                self.seal();
                 let begun = self.new_segment(first, &heads);
+                self.seal(first - 1);
                 self.active = Some(begun.map_err(|error| PortError::DiskRefused(format!("{}; nothing was taken", not_created(&error))))?);
             }
         }
@@ -167,6 +186,7 @@ impl Writer {
         self.next_ordinal = first + group.len() as u64;
         self.last_ms = received_at_ms;
         self.watermark.advance(self.next_ordinal - 1);
+        self.make_spare();
         if self.shared.counters.refuses.swap(false, Relaxed) {
             tracing::warn!("{}: the journal takes records again", self.shared.dir.display());
         }
@@ -236,23 +256,73 @@ impl Writer {
         }
         let offset = self.buffer.len() as u64;
         let capacity = self.shared.segment_bytes.max(offset + segment::FRAME_HEAD_BYTES as u64);
+        let spare = self.take_spare(capacity);
+        let capacity = spare.as_ref().map_or(capacity, |(_, _, bytes)| *bytes);
         let segment = Segment { first, id, bytes: capacity };
-        let file = self.disk.create(&self.shared.dir.join(segment.name()), capacity, &self.buffer)?;
+        let path = self.shared.dir.join(segment.name());
+        let file = match spare {
+            Some((file, unfinished, _)) => {
+                self.disk.finish(file.as_ref(), &unfinished, &path, &self.buffer)?;
+                file
+            }
+            None => self.disk.create(&path, capacity, &self.buffer)?,
+        };
         self.shared.add_segment(segment);
         self.watermark.renew(self.disk.as_ref(), &self.shared.dir, self.next_ordinal - 1);
         Ok(Active { file, id, offset, capacity })
     }
 
-    /// Ends the active segment. A footer only spares work at the next start, so its failure loses nothing.
-    fn seal(&mut self) {
-        let Some(active) = self.active.take() else { return };
-        let footer = segment::encode_footer(active.id, self.next_ordinal - 1, self.last_ms);
-        let end = active.offset + footer.len() as u64;
-        let sealed = active.file.write_all_at(&footer, active.offset).and_then(|()| active.file.set_len(end));
-        match sealed.and_then(|()| active.file.sync_data()) {
-            Ok(()) => self.shared.shrink_segment(active.id, end),
-            Err(error) => tracing::warn!("cannot seal segment {:016x} in {}: {error}; its records are safe", active.id, self.shared.dir.display()),
+    /// Begins a file for the next segment, once the active one is half full and as long as the journal's bound leaves room.
+    fn make_spare(&mut self) {
+        let bytes = self.shared.segment_bytes;
+        let wanted = self.active.as_ref().is_some_and(|active| active.offset * MAKE_SPARE_AT > active.capacity);
+        let has_room = self.shared.counters.segment_bytes.load(Relaxed) + bytes <= self.shared.disk_bytes_max;
+        if self.spare.is_some() || !wanted || !has_room {
+            return;
         }
+        // No two files ever share an id, and so not a name.
+        let unfinished = self.shared.dir.join(format!("spare-{:016x}.{UNFINISHED}", self.next_id));
+        self.next_id += 1;
+        let (disk, path) = (self.disk.clone(), unfinished.clone());
+        let file = self.aside.begin(move || disk.prepare(&path, bytes));
+        self.spare = Some(Spare { unfinished, bytes, file });
+    }
+
+    /// The spare, when it holds so much. One that is on its way is sooner there than another would be; one that is too small
+    /// gives its room away.
+    fn take_spare(&mut self, need: u64) -> Option<(Box<dyn SegmentFile>, PathBuf, u64)> {
+        if self.spare.as_ref().is_some_and(|spare| spare.bytes < need) {
+            self.drop_spare();
+        }
+        let Spare { unfinished, bytes, file } = self.spare.take()?;
+        // What kept it from being made may be over.
+        let file = file.wait()?.ok()?;
+        Some((file, unfinished, bytes))
+    }
+
+    fn drop_spare(&mut self) {
+        if let Some(spare) = self.spare.take()
+            && let Some(Ok(_)) = spare.file.wait()
+        {
+            // Else the next start removes it.
+            let _ = std::fs::remove_file(spare.unfinished);
+        }
+    }
+
+    /// Ends the active segment, whose last record is `last`. A footer only spares work at the next start, so nobody waits for
+    /// it and its failure loses nothing.
+    fn seal(&mut self, last: u64) {
+        let Some(Active { file, id, offset, .. }) = self.active.take() else { return };
+        let (shared, last_ms) = (self.shared.clone(), self.last_ms);
+        self.aside.begin(move || {
+            let footer = segment::encode_footer(id, last, last_ms);
+            let end = offset + footer.len() as u64;
+            let sealed = file.write_all_at(&footer, offset).and_then(|()| file.set_len(end));
+            match sealed.and_then(|()| file.sync_data()) {
+                Ok(()) => shared.shrink_segment(id, end),
+                Err(error) => tracing::warn!("cannot seal segment {id:016x} in {}: {error}; its records are safe", shared.dir.display()),
+            }
+        });
     }
 }
 

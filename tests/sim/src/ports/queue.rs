@@ -46,7 +46,19 @@ impl Incoming for Receiver<'_> {
             let ms = self.0.state().rng.below(2_000);
             self.0.wait(ms).await;
         }
-        let (mut state, mut queue) = (self.0.state(), channel.queue());
+        self.take(rows_max)
+    }
+
+    fn ready_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
+        let ready = self.take(rows_max);
+        self.0.state().folded_ahead += u64::from(ready.is_some());
+        ready
+    }
+}
+
+impl Receiver<'_> {
+    fn take(&self, rows_max: usize) -> Option<Prepared> {
+        let (mut state, mut queue) = (self.0.state(), self.1.queue());
         let mut first = queue.pop_front()?;
         while queue.front().is_some_and(|next| first.rows.len() + next.rows.len() <= rows_max) && state.rng.chance(60) {
             state.merged += 1;

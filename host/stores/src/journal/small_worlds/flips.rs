@@ -12,17 +12,19 @@ enum Place {
     LastUnsealed,
     LastSealed,
     Middle,
+    /// As a kill leaves it right behind the change of the segment.
+    MiddleUnsealed,
 }
 
 impl Place {
     fn files(self) -> Vec<Written> {
         let before = Written::new(0xb1, 1, SMALL, true);
-        let sealed = !matches!(self, Place::LastUnsealed);
+        let sealed = matches!(self, Place::LastSealed | Place::Middle);
         let mut flipped = Written::new(0xb2, before.last() + 1, SMALL, sealed);
         // Behind the footer a file of 4 KiB has none of its own bytes; the bits there are tried too.
         flipped.bytes.resize(SMALL, 0);
         let mut files = vec![before, flipped];
-        if let Place::Middle = self {
+        if matches!(self, Place::Middle | Place::MiddleUnsealed) {
             let after = Written::new(0xb3, files[1].last() + 1, SMALL, false);
             files.push(after);
         }
@@ -43,7 +45,7 @@ fn flip(files: &mut [Written], bit: usize) -> Vec<Gap> {
 #[test]
 fn each_bit_of_a_segment_is_seen_or_without_effect() {
     let began = Instant::now();
-    let places = [Place::LastUnsealed, Place::LastSealed, Place::Middle];
+    let places = [Place::LastUnsealed, Place::LastSealed, Place::Middle, Place::MiddleUnsealed];
     let done = in_parallel(|core, cores| {
         let (mut flips, mut fenced, mut harmless) = (0u64, 0u64, 0u64);
         for place in places {
@@ -96,7 +98,7 @@ fn each_bit_of_a_segment_is_seen_or_without_effect() {
     .iter()
     .sum();
     let large = flips_in_a_large_segment(2_000);
-    assert_eq!(flips as usize, 3 * SMALL * 8);
+    assert_eq!(flips as usize, 4 * SMALL * 8);
     alertmill_proof::record(
         "journal-flips",
         Tier::Ci,
