@@ -70,6 +70,24 @@ struct Slot {
     rules: Mutex<Option<Arc<[Arc<Rule>]>>>,
 }
 
+/// Whoever compiles a module, or waits until another has.
+struct Turn<'a> {
+    compiling: &'a Mutex<HashMap<Text, Arc<Mutex<()>>>>,
+    digest: Text,
+    turn: Arc<Mutex<()>>,
+}
+
+/// The last one takes the turn out: others may wait on it, and who comes then must meet the same one. A panic is an end too.
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut compiling = lock(self.compiling);
+        // Ours and the map's: more are made only under this lock.
+        if Arc::strong_count(&self.turn) == 2 {
+            compiling.remove(&self.digest);
+        }
+    }
+}
+
 /// A rule that passed all checks, with what it is.
 #[derive(Clone)]
 pub struct LoadedRule(Arc<Rule>);
@@ -159,14 +177,15 @@ impl Engine {
 
     fn compile(&self, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
         let digest = digest_of(bytes);
+        let turn = self.turn(digest.clone());
+        // Whoever comes second waits, and finds it compiled.
+        let _turn = lock(&turn.turn);
+        self.compile_alone(digest, bytes, memory_bytes)
+    }
+
+    fn turn(&self, digest: Text) -> Turn<'_> {
         let turn = lock(&self.0.compiling).entry(digest.clone()).or_default().clone();
-        let compiled = {
-            // Whoever comes second waits, and finds it compiled.
-            let _turn = lock(&turn);
-            self.compile_alone(digest.clone(), bytes, memory_bytes)
-        };
-        lock(&self.0.compiling).remove(&digest);
-        compiled
+        Turn { compiling: &self.0.compiling, digest, turn }
     }
 
     fn compile_alone(&self, digest: Text, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
@@ -292,5 +311,22 @@ mod tests {
         let all = std::thread::scope(|scope| [0; 4].map(|_| scope.spawn(compile)).map(|thread| thread.join().expect("no panic")));
         assert!(all.iter().all(|compiled| Arc::ptr_eq(compiled, &all[0])), "it was compiled once");
         assert!(lock(&engine.0.compiling).is_empty());
+    }
+
+    #[test]
+    fn a_turn_stays_until_the_last_one_is_through_and_no_longer() {
+        let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).expect("an engine");
+        let (first, second) = (engine.turn("d".into()), engine.turn("d".into()));
+        drop(first);
+        let late = engine.turn("d".into());
+        assert!(Arc::ptr_eq(&second.turn, &late.turn), "the one that came late waits for the second");
+        drop((second, late));
+        assert!(lock(&engine.0.compiling).is_empty());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let turn = engine.turn("d".into());
+            let _turn = lock(&turn.turn);
+            panic!("the compiler did");
+        }));
+        assert!(panicked.is_err() && lock(&engine.0.compiling).is_empty());
     }
 }
