@@ -69,6 +69,8 @@ impl Slot {
 #[derive(Clone, Debug)]
 struct EndedAlert {
     seq: u64,
+    /// With `seq` the alert's id.
+    create_time: i64,
     end_time: i64,
     /// The item that ended it, if a re-sending source did: `event_id`, and the start of its episode.
     ended_by: Option<(Value, i64)>,
@@ -524,5 +526,5 @@ impl Fold {
 fn remember(alert: &Alert) -> EndedAlert {
     let end_time = alert.end_time.unwrap_or(alert.latest_time);
     let (ended_by, requests) = (alert.ended_by.clone(), alert.requests.clone());
-    EndedAlert { seq: alert.seq, end_time, ended_by, ended_by_us: alert.ended_by_us, requests }
+    EndedAlert { seq: alert.seq, create_time: alert.create_time, end_time, ended_by, ended_by_us: alert.ended_by_us, requests }
 }

@@ -19,7 +19,8 @@ impl Fold {
         let Some(fingerprint) = self.by_seq.get(&named.seq).copied() else { return not_open };
         let alert = match self.slot_mut(&fingerprint) {
             Some(Slot::Open { alert, .. }) => alert,
-            Some(Slot::Ended(ended)) if request.is_some_and(|request| ended.requests.contains(request)) => {
+            // The request rests on the tenant; the id names the second too.
+            Some(Slot::Ended(ended)) if ended.create_time == named.create_time && request.is_some_and(|request| ended.requests.contains(request)) => {
                 return Decision { verdict: Verdict::Repeated, alert: None };
             }
             _ => return not_open,
