@@ -151,8 +151,11 @@ pub async fn command(api: Api, action: Action, request: Request<Body>) -> Result
     json_only(&head.headers)?;
     let idempotency_key = idempotency_key(&head.headers)?;
     let limits = BodyLimits { sent_max: BODY_MAX, decoded_max: BODY_MAX, total: Duration::from_secs(10), ..BodyLimits::default() };
-    let ReadBody { bytes, lease: _lease, .. } = read_body(&head.headers, body, &limits, &api.budget).await?;
-    let Asked { ids, comment, operator } = asked(&bytes)?;
+    let Asked { ids, comment, operator } = {
+        // The body goes before the wait for the fold: commands on a slow disk must not keep the doors from the budget.
+        let ReadBody { bytes, lease: _lease, .. } = read_body(&head.headers, body, &limits, &api.budget).await?;
+        asked(&bytes)?
+    };
     // There are no tokens yet, so everyone is of one tenant.
     let tenant = Text::new_static("system");
     let ids = distinct(ids);

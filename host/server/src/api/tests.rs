@@ -25,6 +25,10 @@ struct Fake {
     /// What is answered to them instead of decisions.
     refusal: Mutex<Option<Result<(), PortError>>>,
     counters: Arc<CommandCounters>,
+    /// The budget of the last request.
+    budget: Mutex<Option<Budget>>,
+    /// Bytes of it that were taken while a command waited for its decision.
+    held_while_waiting: Mutex<Option<usize>>,
 }
 
 fn row(seq: u64) -> AlertRow {
@@ -159,6 +163,8 @@ impl Commands for Fake {
             None => Ok(Some(decisions)),
             Some(refused) => refused.map(|()| None),
         };
+        let held = self.budget.lock().expect("lock").as_ref().map(Budget::used);
+        *self.held_while_waiting.lock().expect("lock") = held;
         Box::pin(async move { answer })
     }
 }
@@ -168,7 +174,9 @@ async fn call(fake: &Arc<Fake>, method: &str, uri: &str) -> (StatusCode, HeaderM
 }
 
 async fn send(fake: &Arc<Fake>, request: Request<Body>) -> (StatusCode, HeaderMap, Value) {
-    let operating = Operating { commands: fake.clone(), counters: fake.counters.clone(), budget: Budget::new(1 << 20) };
+    let budget = Budget::new(1 << 20);
+    *fake.budget.lock().expect("lock") = Some(budget.clone());
+    let operating = Operating { commands: fake.clone(), counters: fake.counters.clone(), budget };
     let api = Api::new(fake.clone(), fake.clone(), fake.clone(), Arc::new(Metrics::new(Sources::default())), operating);
     let response = finish(router(api)).oneshot(request).await.expect("answer");
     let (parts, body) = response.into_parts();
@@ -399,6 +407,13 @@ async fn a_command_is_answered_id_by_id() {
     );
     let counted: Vec<_> = fake.counters.snapshot().into_iter().filter(|c| c.alerts > 0).map(|c| (c.action, c.outcome, c.alerts)).collect();
     assert_eq!(counted, [("ack", "done", 1), ("ack", "repeated", 1), ("ack", "unchanged", 1), ("ack", "ended", 1), ("ack", "not-found", 3)]);
+}
+
+#[tokio::test]
+async fn a_command_that_waits_for_its_decision_holds_nothing_of_the_budget() {
+    let fake = Arc::new(Fake::default());
+    let (status, _, _) = command(&fake, "ack", &[JSON], &serde_json::json!({"ids": [id(2)], "comment": "x".repeat(900)}).to_string()).await;
+    assert_eq!((status, *fake.held_while_waiting.lock().expect("lock")), (200, Some(0)));
 }
 
 #[tokio::test]
