@@ -435,13 +435,18 @@ async fn rules_loop(
     }
 }
 
+/// Of a segment's bytes, more than what is in it beside the frames of records.
+const SEGMENT_HEADS_BYTES: usize = 4 << 10;
+
 fn folder_options(config: &Config) -> FolderOptions {
     let mut options = FolderOptions::default();
     options.journal.segment_bytes = config.data.journal_segment.0;
     options.journal.keep_bytes = config.data.journal_keep.0;
     options.journal.disk_bytes_max = config.data.journal_max.0;
-    // What gathers while a slow disk syncs goes into one group.
-    options.journal.group_bytes_max = (config.limits.queue.as_usize() / 4).max(options.journal.group_bytes_max);
+    // What gathers while a slow disk syncs goes into one group, but a group fits in a segment: the least `data.journal_max` has
+    // room for no more, and a group that never fits would be refused for ever.
+    let segment_holds = config.data.journal_segment.as_usize().saturating_sub(SEGMENT_HEADS_BYTES);
+    options.journal.group_bytes_max = (config.limits.queue.as_usize() / 4).max(options.journal.group_bytes_max).min(segment_holds);
     options.journal.queue_bytes_max = config.limits.queue.as_usize();
     options.journal.live_bytes_max = config.limits.queue.as_usize();
     // Nothing is shipped in this version; alerts that waited for it would never be retired.
@@ -542,6 +547,7 @@ fn report(report: &JournalReport, store: &EmbeddedReport) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::types::ByteSize;
     use alertmill_core::ports::Restored;
 
     #[tokio::test]
@@ -565,6 +571,17 @@ mod tests {
         assert!(words.starts_with("state is refused") && words.contains("no room"), "{words}");
         let nothing_left = Progress::new(&Restored::default(), 0, None, 0);
         backlog_folded(&nothing_left, 0).await.unwrap();
+    }
+
+    #[test]
+    fn what_gathers_for_the_journal_fits_in_a_segment_whatever_may_be_queued() {
+        for (queue, segment) in [(1024, 64), (16, 64), (1024, 1), (1, 1)] {
+            let mut config = Config::default();
+            (config.limits.queue, config.data.journal_segment) = (ByteSize::mib(queue), ByteSize::mib(segment));
+            let options = folder_options(&config);
+            assert!(options.journal.group_bytes_max < config.data.journal_segment.as_usize(), "queue {queue} MiB, segment {segment} MiB");
+        }
+        assert_eq!(folder_options(&Config::default()).journal.group_bytes_max, Config::default().limits.queue.as_usize() / 4, "the defaults need no cut");
     }
 
     #[tokio::test(flavor = "multi_thread")]

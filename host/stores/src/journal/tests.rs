@@ -258,6 +258,31 @@ fn a_reader_that_falls_behind_takes_the_rest_from_files() {
 }
 
 #[test]
+fn records_are_handed_over_in_batches_of_bounded_bytes() {
+    let large = || {
+        let mut large = body(1);
+        if let RecordBody::Items(items) = &mut large {
+            items.heap = vec![b' '; live::BATCH_BYTES_MAX / 4].into();
+            items.spans[0].bytes = 0..items.heap.len() as u32;
+        }
+        large
+    };
+    for live_bytes_max in [1, 1 << 30] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = JournalOptions { live_bytes_max, ..JournalOptions::default() };
+        let (journal, mut reader, _) = JournalDir::open(dir.path(), options).unwrap();
+        for _ in 0..10 {
+            wait(journal.append(large(), None)).unwrap();
+        }
+        let mut batches = Vec::new();
+        while reader.next_ordinal() <= 10 {
+            batches.push(reader.next_blocking(1_000).unwrap().len());
+        }
+        assert_eq!(batches, [3, 3, 3, 1], "four are a little more, at {live_bytes_max} bytes in memory");
+    }
+}
+
+#[test]
 fn a_lingering_reader_takes_along_what_comes_and_no_more_than_fits() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
@@ -311,6 +336,26 @@ fn one_group_holds_what_waits_and_a_full_queue_refuses() {
     check(&drain(&mut reader, n));
     let counts = journal.counts();
     assert!(n > 10 && counts.groups == 2 && counts.records == n && counts.refused == 1, "{counts:?}");
+}
+
+#[test]
+fn a_group_is_bounded_by_what_it_takes_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let hold = Arc::new(AtomicBool::new(true));
+    let disk = Arc::new(FaultyDisk { hold: hold.clone(), ..FaultyDisk::default() });
+    let (journal, _reader, _) = open_on(dir.path(), JournalOptions { group_bytes_max: 1_000, ..JournalOptions::default() }, disk).unwrap();
+    let mut waiting = vec![Box::pin(journal.append(RecordBody::Clock, None))];
+    yield_until("the writer to take it", || journal.counts().append_queue_bytes == 0);
+    for _ in 0..99 {
+        let mut append = Box::pin(journal.append(RecordBody::Clock, None));
+        assert!(append.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        waiting.push(append);
+    }
+    hold.store(false, Ordering::SeqCst);
+    waiting.into_iter().for_each(|append| drop(wait(append).unwrap()));
+    let counts = journal.counts();
+    let least = 99 * segment::frame_bytes(2) / 1_000 + 1;
+    assert!(counts.groups > least as u64, "{} groups for 100 records of 2 bytes and their heads", counts.groups);
 }
 
 #[test]

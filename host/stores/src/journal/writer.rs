@@ -132,7 +132,7 @@ impl Writer {
         let mut group = Vec::with_capacity(queue.requests.len());
         let mut bytes = 0;
         while let Some(request) = queue.requests.front() {
-            bytes += request.payload.len();
+            bytes += segment::frame_bytes(request.payload.len());
             if bytes > self.shared.group_bytes_max && !group.is_empty() {
                 break;
             }
