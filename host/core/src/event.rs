@@ -1,6 +1,6 @@
 //! The event: one observation of one thing, cleaned (docs/semantics.md, Clean), in upstream's field names.
 
-use crate::value::{Text, Value};
+use crate::value::{Text, Value, text_bytes};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::fmt;
 
@@ -208,6 +208,38 @@ pub struct Event {
 }
 
 impl Event {
+    /// Rough bytes held outside of the event itself, for the bound of queues. The fields that are short by their nature hold none.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let values = [
+            &self.event_id,
+            &self.plugin_id,
+            &self.strategy_id,
+            &self.alert_name,
+            &self.description,
+            &self.target,
+            &self.assignee,
+            &self.metric,
+            &self.bk_biz_id,
+            &self.ip,
+            &self.ipv6,
+            &self.bk_cloud_id,
+            &self.bk_host_id,
+            &self.bk_service_instance_id,
+            &self.bk_topo_node,
+            &self.extra_info,
+        ];
+        let of_values = values.into_iter().map(Value::heap_bytes).sum::<usize>();
+        let of_texts = [&self.tenant, &self.data_type, &self.target_type, &self.category].into_iter().map(text_bytes).sum::<usize>();
+        let of_tag = |tag: &Tag| {
+            let shown = [&tag.display_key, &tag.display_value].into_iter().flatten().map(Value::heap_bytes).sum::<usize>();
+            size_of::<Tag>() + text_bytes(&tag.key) + tag.value.heap_bytes() + shown
+        };
+        let of_tags = self.tags.iter().map(of_tag).sum::<usize>();
+        let of_keys = self.dedupe_keys.iter().map(|key| size_of::<Value>() + key.heap_bytes()).sum::<usize>();
+        let of_unknown = self.unknown.iter().map(|(key, value)| size_of::<(Text, Value)>() + text_bytes(key) + value.heap_bytes()).sum::<usize>();
+        of_values + of_texts + of_tags + of_keys + of_unknown
+    }
+
     /// 1 to 3; anything that is no such integer counts as 3, the mildest.
     pub fn severity_level(&self) -> u8 {
         match self.severity {

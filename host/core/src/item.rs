@@ -115,17 +115,8 @@ impl Item {
     }
 
     fn count_bytes(&self) -> usize {
-        let fields = self.known.capacity() * size_of::<Value>() + self.known.iter().map(heap_bytes).sum::<usize>();
-        size_of::<Item>() + fields + self.unknown.iter().map(|(_, v)| 32 + heap_bytes(v)).sum::<usize>()
-    }
-}
-
-fn heap_bytes(value: &Value) -> usize {
-    match value {
-        Value::Text(t) if t.is_heap_allocated() => t.len() + 16,
-        Value::List(list) => list.iter().map(|v| size_of::<Value>() + heap_bytes(v)).sum(),
-        Value::Object(fields) => fields.iter().map(|(k, v)| size_of::<(Text, Value)>() + k.len() + heap_bytes(v)).sum(),
-        _ => 0,
+        let fields = self.known.capacity() * size_of::<Value>() + self.known.iter().map(Value::heap_bytes).sum::<usize>();
+        size_of::<Item>() + fields + self.unknown.iter().map(|(_, v)| 32 + v.heap_bytes()).sum::<usize>()
     }
 }
 

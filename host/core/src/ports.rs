@@ -90,6 +90,10 @@ pub trait LocalStore: Send {
     fn commit(&mut self, commit: &Commit) -> impl Future<Output = Result<(), PortError>> + Send;
 }
 
+/// Bytes that a store may need beside each event's document, and once for a file: places in files have 32 bits, so that
+/// documents and these together stay below 4 GiB in every commit that reaches a store.
+pub const EVENT_OVERHEAD_BYTES: u64 = 64;
+
 /// Everything that one fold batch changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
@@ -121,6 +125,13 @@ pub struct Commit {
     pub next_due_ms: Option<i64>,
     /// What became of operators' commands, for those who wait for it; stores have no use for it.
     pub commands: Vec<Decided>,
+}
+
+impl DeadLetter {
+    /// Rough bytes held, for the bound of queues.
+    pub fn size_bytes(&self) -> usize {
+        size_of::<DeadLetter>() + self.detail.len() + self.item.len()
+    }
 }
 
 /// One event document.

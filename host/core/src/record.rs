@@ -108,6 +108,15 @@ pub struct RuleSet {
     pub tables: Vec<(Text, Text)>,
 }
 
+impl RuleSet {
+    /// Rough bytes held, for the bound of queues.
+    pub fn size_bytes(&self) -> usize {
+        let rule = |rule: &RuleEntry| size_of::<RuleEntry>() + rule.digest.len() + rule.config.len() + rule.options.len();
+        let table = |(name, digest): &(Text, Text)| 2 * size_of::<Text>() + name.len() + digest.len();
+        self.rules.iter().map(rule).sum::<usize>() + self.tables.iter().map(table).sum::<usize>()
+    }
+}
+
 /// What a record says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RecordBody {

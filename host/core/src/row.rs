@@ -1,7 +1,7 @@
 //! A row: one event on its way through the prepare half, with what the rules decided about it.
 
 use crate::event::{Event, Fingerprint};
-use crate::value::Text;
+use crate::value::{Text, text_bytes};
 
 /// One event between "understood" and "folded".
 #[derive(Clone, Debug)]
@@ -35,6 +35,16 @@ pub struct Row {
     pub lasting: Option<Lasting>,
     /// The uid under which the fold counts a re-send whose alert has ended since.
     pub uid_if_reopened: Option<crate::event::Uid>,
+}
+
+impl Row {
+    /// Rough bytes held, for the bound of queues: what rules have written included.
+    pub fn size_bytes(&self) -> usize {
+        let of_failure = |failure: &RuleFailure| size_of::<RuleFailure>() + text_bytes(&failure.version) + text_bytes(&failure.message);
+        let of_dropped = self.dropped.as_ref().map_or(0, |dropped| text_bytes(&dropped.reason));
+        let of_key = if let DedupeAnswer::Key(key) = &self.dedupe { text_bytes(key) } else { 0 };
+        size_of::<Row>() + self.event.heap_bytes() + of_dropped + of_key + self.failures.iter().map(of_failure).sum::<usize>()
+    }
 }
 
 /// A condition that its sender repeats while it holds.

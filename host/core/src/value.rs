@@ -12,6 +12,11 @@ use std::fmt;
 /// Short immutable text: up to 23 bytes without an allocation, cheap to clone.
 pub type Text = SmolStr;
 
+/// Rough bytes that a text holds outside of itself.
+pub(crate) fn text_bytes(text: &Text) -> usize {
+    if text.is_heap_allocated() { text.len() + 16 } else { 0 }
+}
+
 /// A JSON value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
@@ -38,6 +43,16 @@ impl Value {
     /// Text without an allocation.
     pub const fn literal(text: &'static str) -> Value {
         Value::Text(SmolStr::new_static(text))
+    }
+
+    /// Rough bytes held outside of the value itself, for the bound of queues.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Value::Text(text) => text_bytes(text),
+            Value::List(list) => list.iter().map(|value| size_of::<Value>() + value.heap_bytes()).sum(),
+            Value::Object(fields) => fields.iter().map(|(key, value)| size_of::<(Text, Value)>() + key.len() + value.heap_bytes()).sum(),
+            _ => 0,
+        }
     }
 
     /// True for `Null`.

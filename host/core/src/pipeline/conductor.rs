@@ -5,7 +5,7 @@ use super::fold::Fold;
 use super::prepare::{Prepared, cut_at_generations, prepare};
 use super::understand::UnderstandConfig;
 use crate::event::Uid;
-use crate::ports::{Commit, KnownUids, LocalStore, PortError, Records};
+use crate::ports::{Commit, EVENT_OVERHEAD_BYTES, KnownUids, LocalStore, PortError, Records};
 use crate::record::{RecordBody, RuleSet};
 use crate::rules::{RuleChain, RuleSets};
 use std::collections::HashSet;
@@ -19,12 +19,13 @@ pub trait HandOver: Send {
 
 /// The fold's end of [`HandOver`].
 pub trait Incoming: Send {
-    /// Waits for the next batch, and takes along what is already there, at most `rows_max` rows and alerts of
-    /// commands ([`Prepared::changes`]) unless the first batch alone has more; `None` when the prepare half is gone.
-    fn next_prepared(&mut self, rows_max: usize) -> impl Future<Output = Option<Prepared>> + Send;
+    /// Waits for the next batch, and takes along what is already there while it [has room](Prepared::has_room_for): at most
+    /// `changes_max` [changes](Prepared::changes) and [`COMMIT_BYTES_MAX`], unless the first batch alone has more; `None` when
+    /// the prepare half is gone.
+    fn next_prepared(&mut self, changes_max: usize) -> impl Future<Output = Option<Prepared>> + Send;
 
     /// As [`next_prepared`](Incoming::next_prepared), but `None` also when there is no batch now.
-    fn ready_prepared(&mut self, rows_max: usize) -> Option<Prepared>;
+    fn ready_prepared(&mut self, changes_max: usize) -> Option<Prepared>;
 }
 
 /// Waiting between tries, and word of what happened. Promise: `pause` ends.
@@ -43,6 +44,8 @@ pub trait Committed: Send {
 pub const PREPARE_ROWS_MAX: usize = 1024;
 /// Rows of one commit, at most, unless one batch alone has more. [`Incoming`] gives fewer where commits are quick.
 pub const FOLD_ROWS_MAX: usize = 65_536;
+/// Bytes of the batches of one commit, at most, unless one batch alone has more.
+pub const COMMIT_BYTES_MAX: usize = 64 << 20;
 
 /// Runs the prepare half until a port is gone for good. `in_force` is the generation at the store's position.
 pub async fn prepare_half(
@@ -173,16 +176,36 @@ fn also_known(known: &mut [bool], uids: &[Uid], begun: &Commit) {
     }
 }
 
-/// Documents have their places in 32 bits. No queue lets a batch come near it; a commit beyond would name wrong bytes.
+/// Documents have their places in 32 bits. [`COMMIT_BYTES_MAX`] keeps commits far from it, but for a single batch that is
+/// larger; a commit beyond would name wrong bytes.
 fn check_places(commit: &Commit) -> Result<(), PortError> {
-    match u32::try_from(commit.event_heap.len()) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(PortError::Fatal(format!(
-            "records {} to {} make {} bytes of event documents in one commit, at most 4 GiB; rules that write less, or smaller requests, help",
-            commit.from + 1,
-            commit.to,
-            commit.event_heap.len()
-        ))),
+    if have_places(commit.event_heap.len(), commit.events.len()) {
+        return Ok(());
+    }
+    Err(PortError::Fatal(format!(
+        "records {} to {} make {} bytes of event documents in one commit, at most 4 GiB; rules that write less, or smaller requests, help",
+        commit.from + 1,
+        commit.to,
+        commit.event_heap.len()
+    )))
+}
+
+/// Whether a store has places for `events` documents of `heap_bytes` in all.
+fn have_places(heap_bytes: usize, events: usize) -> bool {
+    heap_bytes as u64 + (events as u64 + 1) * EVENT_OVERHEAD_BYTES <= u64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_what_a_store_writes_beside_the_documents() {
+        let full = u32::MAX as usize;
+        assert!(have_places(0, 0) && have_places(1 << 30, FOLD_ROWS_MAX));
+        assert!(!have_places(full, 1));
+        assert!(!have_places(full - 40 * FOLD_ROWS_MAX, FOLD_ROWS_MAX), "the heads of the rows alone would run over");
+        assert!(have_places(full - 64 * (FOLD_ROWS_MAX + 1), FOLD_ROWS_MAX));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The prepare half: understood, enriched, keyed. It has no state but the rules of the generation it is in, so any worker
 //! may do any batch; batches are handed over in journal order.
 
+use super::conductor::COMMIT_BYTES_MAX;
 use super::dedupe::dedupe;
 use super::enrich_events::enrich_events;
 use super::understand::{UnderstandConfig, understand};
@@ -20,13 +21,35 @@ pub struct Prepared {
     pub rows: Vec<Row>,
     /// What the rules did.
     pub tallies: Vec<RuleTally>,
+    changes: usize,
+    bytes: usize,
 }
 
+/// Counted for each alert that a command names: its document is written whole, and only the fold knows how long it is.
+const COMMANDED_ALERT_BYTES: usize = 64 << 10;
+
 impl Prepared {
-    /// Rows, and alerts that commands name: what a commit of it may write, for bounds.
+    /// These records with their rows, as large as they are now.
+    pub fn new(records: Vec<PreparedRecord>, rows: Vec<Row>, tallies: Vec<RuleTally>) -> Prepared {
+        let changes = records.iter().map(PreparedRecord::changes).sum();
+        let bytes = records.iter().map(PreparedRecord::size_bytes).sum::<usize>() + rows.iter().map(Row::size_bytes).sum::<usize>();
+        Prepared { records, rows, tallies, changes, bytes }
+    }
+
+    /// Rows, dead letters, and alerts that commands name; a record without any counts as one. What a commit of it may write,
+    /// for bounds.
     pub fn changes(&self) -> usize {
-        let commanded = |record: &PreparedRecord| if let PreparedBody::Command(command) = &record.body { command.alerts.len() } else { 0 };
-        self.rows.len() + self.records.iter().map(commanded).sum::<usize>()
+        self.changes
+    }
+
+    /// Rough bytes held, for bounds: what rules have written and what dead letters hold included.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether one commit may take `next` along.
+    pub fn has_room_for(&self, next: &Prepared, changes_max: usize) -> bool {
+        self.changes + next.changes <= changes_max && self.bytes + next.bytes <= COMMIT_BYTES_MAX
     }
 
     /// Puts the batch that follows behind this one, so that one commit takes both.
@@ -34,6 +57,8 @@ impl Prepared {
         self.records.extend(next.records);
         self.rows.extend(next.rows);
         self.tallies.extend(next.tallies);
+        self.changes += next.changes;
+        self.bytes += next.bytes;
     }
 }
 
@@ -48,6 +73,28 @@ pub struct PreparedRecord {
     pub generation: Generation,
     /// Content.
     pub body: PreparedBody,
+}
+
+impl PreparedRecord {
+    fn changes(&self) -> usize {
+        let changes = match &self.body {
+            PreparedBody::Items { rows, dead_letters, .. } => rows + dead_letters.len(),
+            PreparedBody::Command(command) => command.alerts.len(),
+            PreparedBody::RuleSet(_) | PreparedBody::Clock | PreparedBody::Start => 0,
+        };
+        changes.max(1)
+    }
+
+    /// Its rows are counted by themselves.
+    fn size_bytes(&self) -> usize {
+        let body = match &self.body {
+            PreparedBody::Items { dead_letters, .. } => dead_letters.iter().map(DeadLetter::size_bytes).sum(),
+            PreparedBody::Command(command) => command.size_bytes() + command.alerts.len() * COMMANDED_ALERT_BYTES,
+            PreparedBody::RuleSet(set) => set.size_bytes(),
+            PreparedBody::Clock | PreparedBody::Start => 0,
+        };
+        size_of::<PreparedRecord>() + body
+    }
 }
 
 /// What a prepared record holds.
@@ -78,27 +125,26 @@ pub enum PreparedBody {
 
 /// Prepares records that all belong to one generation (a record that begins the next one may come last).
 pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn RuleChain, config: &UnderstandConfig) -> Prepared {
-    let mut prepared = Prepared::default();
+    let (mut prepared, mut rows, mut tallies) = (Vec::with_capacity(records.len()), Vec::new(), Vec::new());
     for mut journaled in records {
         let (ordinal, received_at_ms) = (journaled.record.ordinal, journaled.record.received_at_ms);
         let body = match &mut journaled.record.body {
             RecordBody::Items(items) => {
                 let (source, counts, journaled_items) = (items.source.clone(), items.counts, items.spans.len() as u64);
-                let (mut dead_letters, before) = (Vec::new(), prepared.rows.len());
-                understand(journaled, config, &mut prepared.rows, &mut dead_letters);
-                let rows = prepared.rows.len() - before;
-                PreparedBody::Items { source, counts, journaled: journaled_items, rows, dead_letters }
+                let (mut dead_letters, before) = (Vec::new(), rows.len());
+                understand(journaled, config, &mut rows, &mut dead_letters);
+                PreparedBody::Items { source, counts, journaled: journaled_items, rows: rows.len() - before, dead_letters }
             }
             RecordBody::RuleSet(set) => PreparedBody::RuleSet(std::mem::take(set)),
             RecordBody::Clock => PreparedBody::Clock,
             RecordBody::Start { .. } => PreparedBody::Start,
             RecordBody::Command(command) => PreparedBody::Command(Box::new(command.clone())),
         };
-        prepared.records.push(PreparedRecord { ordinal, received_at_ms, generation, body });
+        prepared.push(PreparedRecord { ordinal, received_at_ms, generation, body });
     }
-    enrich_events(&mut prepared.rows, chain, &mut prepared.tallies);
-    dedupe(&mut prepared.rows, chain, config.algorithm, &mut prepared.tallies);
-    prepared
+    enrich_events(&mut rows, chain, &mut tallies);
+    dedupe(&mut rows, chain, config.algorithm, &mut tallies);
+    Prepared::new(prepared, rows, tallies)
 }
 
 /// Cuts records where the next generation begins, so that no batch crosses it (I7). The record that begins it is the last
@@ -116,4 +162,64 @@ pub fn cut_at_generations(records: Vec<Journaled>) -> Vec<Vec<Journaled>> {
     }
     pieces.retain(|piece| !piece.is_empty());
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Action, AlertRef};
+    use crate::identity::{Algorithm, UidKey};
+    use crate::record::{Door, Items, Record};
+    use crate::rules::NoRules;
+
+    const CONFIG: UnderstandConfig = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
+
+    fn one(body: RecordBody, chain: &mut dyn RuleChain) -> Prepared {
+        let record = Record { ordinal: 1, received_at_ms: 1_763_800_000_000, body };
+        prepare(vec![Journaled { record, parsed: None }], 1, chain, &CONFIG)
+    }
+
+    /// A rule that writes a long description.
+    struct Writes(usize);
+
+    impl RuleChain for Writes {
+        fn enrich_events(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) {
+            rows.iter_mut().for_each(|row| row.event.description = "x".repeat(self.0).as_str().into());
+        }
+        fn dedupe(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}
+    }
+
+    #[test]
+    fn a_batch_weighs_what_rules_wrote_and_what_dead_letters_and_commands_hold() {
+        let items = |texts: &[&str]| RecordBody::Items(Items::of_texts(Door::Events, texts));
+        let small = one(items(&[r#"{"alert_name":"a"}"#; 3]), &mut NoRules);
+        assert_eq!(small.changes(), 3);
+        assert!(small.size_bytes() < 3 * 4096, "{}", small.size_bytes());
+        let written = one(items(&[r#"{"alert_name":"a"}"#; 3]), &mut Writes(100_000));
+        assert!(written.size_bytes() > small.size_bytes() + 3 * 100_000 - 3, "{}", written.size_bytes());
+
+        let long = format!(r#"{{"alert_name":"a","nonsense":"{}" "#, "y".repeat(50_000));
+        let dead = one(items(&[&long, &long]), &mut NoRules);
+        assert_eq!((dead.rows.len(), dead.changes()), (0, 2), "dead letters are written too");
+        assert!(dead.size_bytes() > 100_000, "{}", dead.size_bytes());
+
+        let alerts = vec![AlertRef { create_time: 1, seq: 1 }; 1_000];
+        let command = Command { tenant: "system".into(), action: Action::Close, alerts, operator: "wang".into(), comment: "".into(), idempotency_key: None };
+        let command = one(RecordBody::Command(command), &mut NoRules);
+        assert_eq!(command.changes(), 1_000);
+        assert!(command.size_bytes() > 1_000 * 1_024, "each alert is written whole");
+        assert_eq!(one(RecordBody::Clock, &mut NoRules).changes(), 1, "nothing is free");
+    }
+
+    #[test]
+    fn batches_that_are_put_together_weigh_what_both_did() {
+        let batch = |description: usize| one(RecordBody::Items(Items::of_texts(Door::Events, &["{\"alert_name\":\"a\"}"])), &mut Writes(description));
+        let mut first = batch(COMMIT_BYTES_MAX / 2);
+        assert!(first.has_room_for(&batch(1 << 20), 2) && !first.has_room_for(&batch(1 << 20), 1));
+        assert!(!first.has_room_for(&batch(COMMIT_BYTES_MAX / 2), 2), "bytes bound it as well as changes");
+        let second = batch(1 << 20);
+        let both = (first.changes() + second.changes(), first.size_bytes() + second.size_bytes());
+        first.append(second);
+        assert_eq!((first.changes(), first.size_bytes()), both);
+    }
 }

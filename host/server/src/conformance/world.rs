@@ -85,7 +85,7 @@ impl World {
             }
         };
         let record = PreparedRecord { ordinal: self.ordinal, received_at_ms: at_s * 1000, generation: 0, body };
-        let commit = self.fold.apply(Prepared { records: vec![record], rows, ..Prepared::default() }, known);
+        let commit = self.fold.apply(Prepared::new(vec![record], rows, Vec::new()), known);
         self.known.extend(commit.events.iter().map(|event| event.uid));
         for alert in &commit.alerts {
             self.alerts.insert(alert.seq, parse(&alert.document));

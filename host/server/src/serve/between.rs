@@ -1,7 +1,8 @@
-//! The queue between the halves, bounded in rows and in alerts of commands: batches are of one row or of ten thousand. It
-//! decides how much goes into one commit: what waits, but not more than a quick disk needs; and more where a sync takes long.
+//! The queue between the halves, bounded in changes and in bytes: batches are of one row or of ten thousand, and rules add to
+//! them. It decides how much goes into one commit: what waits, but not more than a quick disk needs; and more where a sync takes
+//! long.
 
-use alertmill_core::pipeline::conductor::FOLD_ROWS_MAX;
+use alertmill_core::pipeline::conductor::{COMMIT_BYTES_MAX, FOLD_ROWS_MAX};
 use alertmill_core::pipeline::prepare::Prepared;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -39,16 +40,30 @@ struct Shared {
 
 struct Waiting {
     batches: VecDeque<Prepared>,
-    rows: usize,
-    /// Rows of the next commit, at most. Twice as many may wait.
+    /// Rows, dead letters and alerts of commands in `batches`.
+    changes: usize,
+    /// Bytes of `batches`. As much may wait as a commit may take.
+    bytes: usize,
+    /// Changes of the next commit, at most. Twice as many may wait.
     commit_rows: usize,
     /// One end is gone.
     closed: bool,
+    /// How often a sender found no room.
+    #[cfg(test)]
+    found_full: usize,
 }
 
 impl Default for Waiting {
     fn default() -> Waiting {
-        Waiting { batches: VecDeque::new(), rows: 0, commit_rows: ROWS_QUICK, closed: false }
+        Waiting {
+            batches: VecDeque::new(),
+            changes: 0,
+            bytes: 0,
+            commit_rows: ROWS_QUICK,
+            closed: false,
+            #[cfg(test)]
+            found_full: 0,
+        }
     }
 }
 
@@ -70,13 +85,20 @@ impl Shared {
 impl Sender {
     /// Waits for room; `false` when the fold is gone.
     pub fn send(&self, batch: Prepared) -> bool {
-        let rows = batch.changes();
-        let is_full = |waiting: &mut Waiting| !waiting.closed && !waiting.batches.is_empty() && waiting.rows + rows > 2 * waiting.commit_rows;
+        let is_full = |waiting: &mut Waiting| {
+            let is_full = !waiting.closed && !waiting.has_room_for(&batch);
+            #[cfg(test)]
+            {
+                waiting.found_full += usize::from(is_full);
+            }
+            is_full
+        };
         let mut waiting = self.0.wait_while(self.0.lock(), is_full);
         if waiting.closed {
             return false;
         }
-        waiting.rows += rows;
+        waiting.changes += batch.changes();
+        waiting.bytes += batch.size_bytes();
         waiting.batches.push_back(batch);
         drop(waiting);
         self.0.changed.notify_all();
@@ -85,15 +107,15 @@ impl Sender {
 }
 
 impl Receiver {
-    /// Waits for a batch and takes along what is there, at most `rows_max` rows, and fewer while commits are quick, unless the
-    /// first batch alone has more. `None` when the prepare half is gone and nothing is left.
-    pub fn receive(&mut self, rows_max: usize) -> Option<Prepared> {
+    /// Waits for a batch and takes along what is there, at most `changes_max` changes, and fewer while commits are quick, and not
+    /// more bytes than a commit may have, unless the first batch alone has more. `None` when the prepare half is gone and nothing is left.
+    pub fn receive(&mut self, changes_max: usize) -> Option<Prepared> {
         let mut waiting = self.shared.lock();
         if let Some(last) = self.last.take() {
             waiting.adapt(last.elapsed());
         }
         waiting = self.shared.wait_while(waiting, |waiting| !waiting.closed && waiting.batches.is_empty());
-        let taken = waiting.take(rows_max);
+        let taken = waiting.take(changes_max);
         drop(waiting);
         self.shared.changed.notify_all();
         self.last = taken.is_some().then(Instant::now);
@@ -101,22 +123,27 @@ impl Receiver {
     }
 
     /// As [`receive`](Self::receive), but `None` also when no batch is there.
-    pub fn receive_ready(&mut self, rows_max: usize) -> Option<Prepared> {
-        if self.shared.lock().batches.is_empty() { None } else { self.receive(rows_max) }
+    pub fn receive_ready(&mut self, changes_max: usize) -> Option<Prepared> {
+        if self.shared.lock().batches.is_empty() { None } else { self.receive(changes_max) }
     }
 }
 
 impl Waiting {
-    fn take(&mut self, rows_max: usize) -> Option<Prepared> {
-        let mut first = self.batches.pop_front()?;
-        let mut taken = first.changes();
-        let rows_max = rows_max.min(self.commit_rows);
-        while let Some(next) = self.batches.pop_front_if(|next| taken + next.changes() <= rows_max) {
-            taken += next.changes();
-            first.append(next);
+    /// One batch alone always fits.
+    fn has_room_for(&self, batch: &Prepared) -> bool {
+        let fits = self.changes + batch.changes() <= 2 * self.commit_rows && self.bytes + batch.size_bytes() <= COMMIT_BYTES_MAX;
+        self.batches.is_empty() || fits
+    }
+
+    fn take(&mut self, changes_max: usize) -> Option<Prepared> {
+        let mut taken = self.batches.pop_front()?;
+        let changes_max = changes_max.min(self.commit_rows);
+        while let Some(next) = self.batches.pop_front_if(|next| taken.has_room_for(next, changes_max)) {
+            taken.append(next);
         }
-        self.rows -= taken;
-        Some(first)
+        self.changes -= taken.changes();
+        self.bytes -= taken.size_bytes();
+        Some(taken)
     }
 
     /// The last commit took so long.
@@ -144,6 +171,7 @@ impl Drop for Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alertmill_core::command::{Action, AlertRef, Command};
     use alertmill_core::identity::{Algorithm, UidKey};
     use alertmill_core::pipeline::prepare::prepare;
     use alertmill_core::pipeline::understand::UnderstandConfig;
@@ -151,7 +179,10 @@ mod tests {
     use alertmill_core::rules::NoRules;
 
     fn batch(ordinal: u64, rows: u32) -> Prepared {
-        let item = br#"{"alert_name":"a"}"#;
+        batch_of(ordinal, br#"{"alert_name":"a"}"#, rows)
+    }
+
+    fn batch_of(ordinal: u64, item: &[u8], rows: u32) -> Prepared {
         let items = Items {
             tenant: "system".into(),
             source: "events".into(),
@@ -161,7 +192,11 @@ mod tests {
             heap: item.to_vec().into(),
             spans: (0..rows).map(|i| ItemSpan { bytes: 0..item.len() as u32, request_index: i }).collect(),
         };
-        let record = Record { ordinal, received_at_ms: 1_763_800_000_000, body: RecordBody::Items(items) };
+        batch_with(ordinal, RecordBody::Items(items))
+    }
+
+    fn batch_with(ordinal: u64, body: RecordBody) -> Prepared {
+        let record = Record { ordinal, received_at_ms: 1_763_800_000_000, body };
         let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
         prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config)
     }
@@ -197,6 +232,51 @@ mod tests {
         assert_eq!(taken(&mut receiver), 6_000, "with the next it would be more than a quick disk's commit");
     }
 
+    /// Sends until a batch waits for room, then takes all commits. Gives how many batches waited, and how many each commit had.
+    fn until_full(batches: impl Fn(u64) -> Prepared, at_most: u64) -> (usize, Vec<usize>) {
+        let (sender, mut receiver) = queue();
+        let mut sent = 0;
+        while sent < at_most && sender.0.lock().has_room_for(&batches(sent + 1)) {
+            sent += 1;
+            assert!(sender.send(batches(sent)));
+        }
+        drop(sender);
+        let commits = std::iter::from_fn(|| receiver.receive(usize::MAX).map(|prepared| prepared.records.len())).collect();
+        (sent as usize, commits)
+    }
+
+    #[test]
+    fn what_waits_and_what_a_commit_takes_is_bounded_in_bytes() {
+        let large = format!(r#"{{"alert_name":"a","description":"{}"}}"#, "x".repeat(1 << 20));
+        let of_rows = |ordinal| batch_of(ordinal, large.as_bytes(), 10);
+        let (waited, commits) = until_full(of_rows, 100);
+        assert_eq!((waited, commits), (6, vec![6]), "of ten MiB each");
+        // One that is larger than all that may wait goes alone.
+        let (waited, commits) = until_full(|ordinal| batch_of(ordinal, large.as_bytes(), 70), 100);
+        assert_eq!((waited, commits), (1, vec![1]));
+        // Items that are not understood make no rows, and are held and written nevertheless.
+        let (waited, commits) = until_full(|ordinal| batch_of(ordinal, &large.as_bytes()[1..], 10), 100);
+        assert_eq!((waited, commits), (6, vec![6]));
+    }
+
+    #[test]
+    fn batches_without_rows_and_commands_have_their_bounds_too() {
+        let (waited, commits) = until_full(|ordinal| batch_with(ordinal, RecordBody::Clock), 1_000_000);
+        assert_eq!((waited, commits), (2 * ROWS_QUICK, vec![ROWS_QUICK; 2]), "a record counts as one at least");
+        let command = |alerts: usize| Command {
+            tenant: "system".into(),
+            action: Action::Close,
+            alerts: vec![AlertRef { create_time: 1, seq: 1 }; alerts],
+            operator: "wang".into(),
+            comment: "".into(),
+            idempotency_key: None,
+        };
+        let (waited, commits) = until_full(|ordinal| batch_with(ordinal, RecordBody::Command(command(1_000))), 100);
+        assert_eq!((waited, commits), (1, vec![1]), "a thousand alerts are written whole");
+        let (waited, commits) = until_full(|ordinal| batch_with(ordinal, RecordBody::Command(command(100))), 100);
+        assert_eq!((waited, commits), (10, vec![10]));
+    }
+
     #[test]
     fn a_full_queue_waits_for_the_fold_and_ends_with_it() {
         let (sender, mut receiver) = queue();
@@ -204,6 +284,12 @@ mod tests {
         assert!(sender.send(batch(1, full + 1)), "one batch always fits");
         std::thread::scope(|scope| {
             let second = scope.spawn(|| sender.send(batch(2, 1)));
+            let until = Instant::now() + Duration::from_secs(30);
+            while sender.0.lock().found_full == 0 {
+                assert!(Instant::now() < until && !second.is_finished(), "it waits for room");
+                std::thread::yield_now();
+            }
+            assert!(!second.is_finished() && sender.0.lock().batches.len() == 1);
             assert_eq!(receiver.receive(1).expect("the first").rows.len(), full as usize + 1);
             assert!(second.join().expect("no panic"), "then there is room");
             assert!(sender.send(batch(3, full - 1)));

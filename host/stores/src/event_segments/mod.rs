@@ -70,6 +70,8 @@ struct Begun {
     synced: io::Result<Pending<(io::Result<()>, Duration)>>,
 }
 
+/// What the buffer keeps for the next commit, bytes; of a larger one the rest is given back.
+const BUFFER_KEPT_BYTES: usize = 16 << 20;
 /// The next file is made when the active one is so full.
 const MAKE_NEXT_AT: u64 = 2;
 
@@ -174,6 +176,12 @@ impl EventSegments {
     /// Puts the rows into the buffer, and decides which file they are for. Gives where they lie in the buffer; nothing when
     /// there are none.
     fn place(&mut self, events: &[StoredEvent], heap: &[u8], received_at_s: i64) -> Result<Option<Vec<u32>>, StoreError> {
+        // The loop before lets no such commit through; one that came would be written where it is never found.
+        let ends = u64::from(HEADER_BYTES) + heap.len() as u64 + (events.len() * ROW_HEAD_BYTES) as u64;
+        if ends > u64::from(u32::MAX) {
+            let error = io::Error::new(io::ErrorKind::FileTooLarge, format!("{ends} bytes of events in one commit"));
+            return Err(StoreError::io("write", &path_of(&self.dir, self.end.segment))(error));
+        }
         let mut offsets = Vec::with_capacity(events.len());
         self.buffer.clear();
         for event in events {
@@ -208,6 +216,8 @@ impl EventSegments {
         }
         let EventPlace { segment, offset } = self.end;
         self.end.offset += self.buffer.len() as u32;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         if self.ahead.is_none() && u64::from(self.end.offset) * MAKE_NEXT_AT > u64::from(self.segment_bytes) {
             self.make_next();
         }

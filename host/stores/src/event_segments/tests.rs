@@ -44,6 +44,18 @@ fn rows_are_read_by_place_and_garbage_is_cut() {
 }
 
 #[test]
+fn a_huge_commit_keeps_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut segments, _) = EventSegments::open(dir.path(), EventPlace::default(), 1 << 20).unwrap();
+    let heap = vec![b'x'; 2 * BUFFER_KEPT_BYTES];
+    let (mut events, _) = events(1);
+    events[0].document = 0..heap.len() as u32;
+    let huge = segments.append(&events, &heap, 0).unwrap()[0];
+    assert!(segments.buffer.capacity() <= BUFFER_KEPT_BYTES, "{}", segments.buffer.capacity());
+    assert_eq!(document(&EventReader::new(dir.path()), huge).len(), heap.len());
+}
+
+#[test]
 fn files_turn_by_size_and_day_and_the_oldest_go() {
     let dir = tempfile::tempdir().unwrap();
     let (events, heap) = events(3);

@@ -7,6 +7,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+/// Bytes of the records that are handed over together, at most, unless one alone has more: what waits behind the reader is
+/// counted by batches.
+pub(super) const BATCH_BYTES_MAX: usize = 16 << 20;
+
 #[derive(Default)]
 pub(super) struct Live {
     /// Records, each with the bytes it counts for.
@@ -89,12 +93,15 @@ impl Live {
         self.queue.front().map(|(front, _)| front.record.ordinal)
     }
 
-    /// Puts records behind `taken` while the items of all fit in `rows_max`, or at least one when there are none yet.
+    /// Puts records behind `taken` while the items of all fit in `rows_max` and their bytes in [`BATCH_BYTES_MAX`], or at least
+    /// one when there are none yet.
     pub fn take(&mut self, taken: &mut Vec<Journaled>, rows_max: usize) {
         let mut rows: usize = taken.iter().map(rows_of).sum();
+        let mut bytes: usize = taken.iter().map(Journaled::size_bytes).sum();
         while let Some((front, size)) = self.queue.front() {
             rows += rows_of(front);
-            if rows > rows_max && !taken.is_empty() {
+            bytes += size;
+            if (rows > rows_max || bytes > BATCH_BYTES_MAX) && !taken.is_empty() {
                 break;
             }
             self.bytes -= size;

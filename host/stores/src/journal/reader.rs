@@ -136,7 +136,7 @@ impl JournalReader {
 
     fn read_files(&mut self, until: u64, rows_max: usize) -> Result<Vec<Journaled>, PortError> {
         let mut records: Vec<Journaled> = Vec::new();
-        let mut rows = 0;
+        let (mut rows, mut bytes) = (0, 0);
         let (mut next, mut last_ms) = (self.next, self.last_ms);
         while next <= until && rows < rows_max.max(1) {
             let record = if self.gaps.iter().any(|gap| (gap.first..=gap.last).contains(&next)) {
@@ -147,7 +147,8 @@ impl JournalReader {
             };
             let journaled = Journaled { record, parsed: None };
             rows += live::rows_of(&journaled);
-            if rows > rows_max && !records.is_empty() {
+            bytes += journaled.size_bytes();
+            if (rows > rows_max || bytes > live::BATCH_BYTES_MAX) && !records.is_empty() {
                 // It comes first in the next batch.
                 if let Some(cursor) = self.cursor.as_mut() {
                     cursor.at = cursor.before;

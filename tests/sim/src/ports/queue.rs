@@ -36,7 +36,7 @@ impl HandOver for Sender<'_> {
 
 impl Incoming for Receiver<'_> {
     /// Takes along what is there, as far as chance wants it: where commits are cut must not matter.
-    async fn next_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
+    async fn next_prepared(&mut self, changes_max: usize) -> Option<Prepared> {
         self.0.call(Part::Pipe, 9).await;
         let channel = self.1;
         self.0.until(|_| (!channel.queue().is_empty()).then_some(())).await;
@@ -46,21 +46,21 @@ impl Incoming for Receiver<'_> {
             let ms = self.0.state().rng.below(2_000);
             self.0.wait(ms).await;
         }
-        self.take(rows_max)
+        self.take(changes_max)
     }
 
-    fn ready_prepared(&mut self, rows_max: usize) -> Option<Prepared> {
-        let ready = self.take(rows_max);
+    fn ready_prepared(&mut self, changes_max: usize) -> Option<Prepared> {
+        let ready = self.take(changes_max);
         self.0.state().folded_ahead += u64::from(ready.is_some());
         ready
     }
 }
 
 impl Receiver<'_> {
-    fn take(&self, rows_max: usize) -> Option<Prepared> {
+    fn take(&self, changes_max: usize) -> Option<Prepared> {
         let (mut state, mut queue) = (self.0.state(), self.1.queue());
         let mut first = queue.pop_front()?;
-        while queue.front().is_some_and(|next| first.rows.len() + next.rows.len() <= rows_max) && state.rng.chance(60) {
+        while queue.front().is_some_and(|next| first.has_room_for(next, changes_max)) && state.rng.chance(60) {
             state.merged += 1;
             first.append(queue.pop_front()?);
         }

@@ -131,7 +131,7 @@ fn a_batch_that_would_lose_events_is_refused() {
     let batch = |ordinals: &[u64], rows: usize| {
         let body = |rows| PreparedBody::Items { source: "test".into(), counts: Default::default(), journaled: 0, rows, dead_letters: Vec::new() };
         let record = |ordinal: &u64| PreparedRecord { ordinal: *ordinal, received_at_ms: 0, generation: 0, body: body(rows) };
-        Prepared { records: ordinals.iter().map(record).collect(), ..Prepared::default() }
+        Prepared::new(ordinals.iter().map(record).collect(), Vec::new(), Vec::new())
     };
     assert_eq!(fold.check(&batch(&[5, 6], 0), &[]), Ok(()));
     for (ordinals, rows, known, says) in [
@@ -149,7 +149,7 @@ fn a_batch_that_would_lose_events_is_refused() {
 fn a_life_begins_with_what_the_journal_still_holds_and_goes_on_without_a_gap() {
     let records = |ordinals: &[u64]| {
         let record = |ordinal: &u64| PreparedRecord { ordinal: *ordinal, received_at_ms: 0, generation: 0, body: PreparedBody::Clock };
-        Prepared { records: ordinals.iter().map(record).collect(), ..Prepared::default() }
+        Prepared::new(ordinals.iter().map(record).collect(), Vec::new(), Vec::new())
     };
     let mut fold = Fold::restore(&Restored { position: 4, ..Restored::default() }, FoldConfig::default()).unwrap();
     assert_eq!(fold.check(&records(&[9, 10]), &[]), Ok(()), "the journal has lost its front");
