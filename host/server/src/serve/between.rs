@@ -6,20 +6,22 @@ use alertmill_core::pipeline::conductor::{COMMIT_BYTES_MAX, FOLD_ROWS_MAX};
 use alertmill_core::pipeline::prepare::Prepared;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Rows of a commit on a disk that is quick: they are seen soon, and share their sync well.
 const ROWS_QUICK: usize = 4_096;
 /// Rows of a commit on the slowest disk.
 const ROWS_SLOW: usize = FOLD_ROWS_MAX;
-/// A commit that took longer lets the next one be twice as large, and one that took less than half of it half as large:
-/// what is slow is then the sync, and it costs the same for all.
-const COMMIT_WITHIN: Duration = Duration::from_millis(100);
+/// A sync that takes longer than the rows of a quick disk's commit take to fold is worth sharing among more of them.
+const SYNC_IS_SLOW: Duration = Duration::from_millis(50);
+/// Full commits with slow syncs before a larger one is tried again, when the last did not make a row's part of a sync cheaper:
+/// what is slow is then the bytes.
+const TRY_AGAIN_AFTER: u32 = 16;
 
 /// Both ends of a new queue.
 pub fn queue() -> (Sender, Receiver) {
     let shared = Arc::new(Shared::default());
-    (Sender(shared.clone()), Receiver { shared, last: None })
+    (Sender(shared.clone()), Receiver { shared })
 }
 
 /// The prepare half's end.
@@ -28,8 +30,53 @@ pub struct Sender(Arc<Shared>);
 /// The fold half's end.
 pub struct Receiver {
     shared: Arc<Shared>,
-    /// When the last batches were taken.
-    last: Option<Instant>,
+}
+
+/// Learns from the store how long syncs take. Only they are asked: rows, retention and pauses cost the same in commits of any
+/// size, and a commit that grew for them would only be seen later.
+pub struct Pacer(Arc<Shared>);
+
+impl Pacer {
+    /// A commit stored so many events, and its sync took so long.
+    pub fn synced(&self, events: usize, took: Duration) {
+        self.0.lock().pace.synced(events, took);
+    }
+}
+
+/// How large the next commit may be.
+struct Pace {
+    /// Changes, at most. Twice as many may wait.
+    rows: usize,
+    /// How large commits were before they last grew, and what a row's part of a sync cost then.
+    before: Option<(usize, Duration)>,
+    /// Full commits until they may grow again.
+    rests: u32,
+}
+
+impl Pace {
+    fn of(rows: usize, rests: u32) -> Pace {
+        Pace { rows, before: None, rests }
+    }
+
+    fn synced(&mut self, events: usize, took: Duration) {
+        if took < SYNC_IS_SLOW / 2 {
+            *self = Pace::of((self.rows / 2).max(ROWS_QUICK), 0);
+        }
+        // A commit that was not full would have been no larger.
+        if took < SYNC_IS_SLOW || events * 2 <= self.rows {
+            return;
+        }
+        let cost = took / u32::try_from(events).unwrap_or(u32::MAX);
+        match self.before {
+            Some((rows, before)) if cost * 4 > before * 3 => *self = Pace::of(rows, TRY_AGAIN_AFTER),
+            _ if self.rests > 0 => self.rests -= 1,
+            _ if self.rows < ROWS_SLOW => {
+                let times = if took >= SYNC_IS_SLOW * 4 { 4 } else { 2 };
+                *self = Pace { rows: (self.rows * times).min(ROWS_SLOW), before: Some((self.rows, cost)), rests: 0 };
+            }
+            _ => {}
+        }
+    }
 }
 
 #[derive(Default)]
@@ -44,8 +91,7 @@ struct Waiting {
     changes: usize,
     /// Bytes of `batches`. As much may wait as a commit may take.
     bytes: usize,
-    /// Changes of the next commit, at most. Twice as many may wait.
-    commit_rows: usize,
+    pace: Pace,
     /// One end is gone.
     closed: bool,
     /// How often a sender found no room.
@@ -59,7 +105,7 @@ impl Default for Waiting {
             batches: VecDeque::new(),
             changes: 0,
             bytes: 0,
-            commit_rows: ROWS_QUICK,
+            pace: Pace::of(ROWS_QUICK, 0),
             closed: false,
             #[cfg(test)]
             found_full: 0,
@@ -110,16 +156,16 @@ impl Receiver {
     /// Waits for a batch and takes along what is there, at most `changes_max` changes, and fewer while commits are quick, and not
     /// more bytes than a commit may have, unless the first batch alone has more. `None` when the prepare half is gone and nothing is left.
     pub fn receive(&mut self, changes_max: usize) -> Option<Prepared> {
-        let mut waiting = self.shared.lock();
-        if let Some(last) = self.last.take() {
-            waiting.adapt(last.elapsed());
-        }
-        waiting = self.shared.wait_while(waiting, |waiting| !waiting.closed && waiting.batches.is_empty());
+        let mut waiting = self.shared.wait_while(self.shared.lock(), |waiting| !waiting.closed && waiting.batches.is_empty());
         let taken = waiting.take(changes_max);
         drop(waiting);
         self.shared.changed.notify_all();
-        self.last = taken.is_some().then(Instant::now);
         taken
+    }
+
+    /// Whom the store tells how long its syncs take.
+    pub fn pacer(&self) -> Pacer {
+        Pacer(self.shared.clone())
     }
 
     /// As [`receive`](Self::receive), but `None` also when no batch is there.
@@ -131,28 +177,19 @@ impl Receiver {
 impl Waiting {
     /// One batch alone always fits.
     fn has_room_for(&self, batch: &Prepared) -> bool {
-        let fits = self.changes + batch.changes() <= 2 * self.commit_rows && self.bytes + batch.size_bytes() <= COMMIT_BYTES_MAX;
+        let fits = self.changes + batch.changes() <= 2 * self.pace.rows && self.bytes + batch.size_bytes() <= COMMIT_BYTES_MAX;
         self.batches.is_empty() || fits
     }
 
     fn take(&mut self, changes_max: usize) -> Option<Prepared> {
         let mut taken = self.batches.pop_front()?;
-        let changes_max = changes_max.min(self.commit_rows);
+        let changes_max = changes_max.min(self.pace.rows);
         while let Some(next) = self.batches.pop_front_if(|next| taken.has_room_for(next, changes_max)) {
             taken.append(next);
         }
         self.changes -= taken.changes();
         self.bytes -= taken.size_bytes();
         Some(taken)
-    }
-
-    /// The last commit took so long.
-    fn adapt(&mut self, took: Duration) {
-        if took > COMMIT_WITHIN {
-            self.commit_rows = (self.commit_rows * 2).min(ROWS_SLOW);
-        } else if took < COMMIT_WITHIN / 2 {
-            self.commit_rows = (self.commit_rows / 2).max(ROWS_QUICK);
-        }
     }
 }
 
@@ -177,6 +214,7 @@ mod tests {
     use alertmill_core::pipeline::understand::UnderstandConfig;
     use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled, Record, RecordBody};
     use alertmill_core::rules::NoRules;
+    use std::time::Instant;
 
     fn batch(ordinal: u64, rows: u32) -> Prepared {
         batch_of(ordinal, br#"{"alert_name":"a"}"#, rows)
@@ -215,21 +253,50 @@ mod tests {
         assert_eq!(taken, [(1, 7), (3, 5), (4, 30), (5, 1)]);
     }
 
+    /// Syncs of full commits, one after the other.
+    fn syncs(pacer: &Pacer, n: usize, took: impl Fn(usize) -> Duration) {
+        for _ in 0..n {
+            let rows = pacer.0.lock().pace.rows;
+            pacer.synced(rows, took(rows));
+        }
+    }
+
     #[test]
-    fn commits_grow_while_they_are_slow_and_shrink_when_they_are_not() {
+    fn commits_grow_while_syncs_are_slow_and_shrink_when_they_are_not() {
         let (sender, mut receiver) = queue();
-        let adapt = |receiver: &Receiver, took: Duration| (0..5).for_each(|_| receiver.shared.lock().adapt(took));
-        let taken = |receiver: &mut Receiver| {
-            receiver.last = None;
-            receiver.receive(usize::MAX).expect("a batch").rows.len()
-        };
-        adapt(&receiver, COMMIT_WITHIN * 2);
-        for ordinal in 1..=12 {
+        let pacer = receiver.pacer();
+        let taken = |receiver: &mut Receiver| receiver.receive(usize::MAX).expect("a batch").rows.len();
+        syncs(&pacer, 1, |_| SYNC_IS_SLOW * 4);
+        for ordinal in 1..=4 {
             assert!(sender.send(batch(ordinal, 6_000)), "there is room for all");
         }
-        assert_eq!(taken(&mut receiver), 60_000, "one sync for nearly all that waits");
-        adapt(&receiver, COMMIT_WITHIN / 4);
+        assert_eq!(taken(&mut receiver), 12_000, "four times as much as on a quick disk, so not the third");
+        syncs(&pacer, 3, |_| SYNC_IS_SLOW / 4);
         assert_eq!(taken(&mut receiver), 6_000, "with the next it would be more than a quick disk's commit");
+        syncs(&pacer, 20, |_| SYNC_IS_SLOW * 4);
+        assert_eq!(pacer.0.lock().pace.rows, ROWS_SLOW);
+    }
+
+    #[test]
+    fn commits_do_not_grow_when_it_helps_nobody() {
+        let (_sender, receiver) = queue();
+        let pacer = receiver.pacer();
+        let mut largest = 0;
+        for _ in 0..1_000 {
+            // A disk on which each row costs its bytes, as one that is nearly full of other work.
+            syncs(&pacer, 1, |rows| Duration::from_micros(25) * rows as u32);
+            largest = largest.max(pacer.0.lock().pace.rows);
+        }
+        assert_eq!(largest, 2 * ROWS_QUICK, "twice is tried, and not kept");
+        for _ in 0..20 {
+            pacer.synced(ROWS_QUICK / 2, SYNC_IS_SLOW * 10);
+        }
+        assert!(pacer.0.lock().pace.rows <= 2 * ROWS_QUICK, "who has little to write needs no more room");
+        syncs(&pacer, 5, |_| Duration::ZERO);
+        for _ in 0..20 {
+            pacer.synced(ROWS_QUICK / 2, SYNC_IS_SLOW * 10);
+        }
+        assert_eq!(pacer.0.lock().pace.rows, ROWS_QUICK);
     }
 
     /// Sends until a batch waits for room, then takes all commits. Gives how many batches waited, and how many each commit had.

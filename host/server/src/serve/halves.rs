@@ -50,6 +50,7 @@ pub struct Parts {
 pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
     let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, leave, lock } = parts;
     let (sender, receiver) = between::queue();
+    store.pace_with(receiver.pacer());
     let runtime = tokio::runtime::Handle::current();
     let mut records = Watched { records, progress: progress.clone(), last: Instant::now() };
     let mut out = Out { sender, progress: progress.clone(), leave: leave.clone() };

@@ -1,6 +1,7 @@
 //! What keeps the data folder bounded: journal segments go behind a synced position; alerts, events and dead letters by age
 //! and size; damaged files that were set aside. What went, and why, is counted in [`Removals`].
 
+use super::between::Pacer;
 use super::storage::{Family, Removals, Why};
 use crate::config::Retention;
 use alertmill_core::event::Uid;
@@ -95,12 +96,18 @@ pub struct Retaining {
     retention: Retention,
     removals: Arc<Removals>,
     last: Instant,
+    pacer: Option<Pacer>,
 }
 
 impl Retaining {
     /// Over this store.
     pub fn new(store: EmbeddedStore, retention: Retention, removals: Arc<Removals>) -> Retaining {
-        Retaining { store, retention, removals, last: Instant::now() }
+        Retaining { store, retention, removals, last: Instant::now(), pacer: None }
+    }
+
+    /// Tells `pacer` how long the syncs of commits take.
+    pub fn pace_with(&mut self, pacer: Pacer) {
+        self.pacer = Some(pacer);
     }
 
     /// Syncs the state before the process ends.
@@ -151,6 +158,9 @@ impl LocalStore for Retaining {
 
     async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
         self.store.commit_blocking(commit)?;
+        if let Some(pacer) = self.pacer.as_ref().filter(|_| !commit.events.is_empty()) {
+            pacer.synced(commit.events.len(), self.store.last_event_sync());
+        }
         if self.last.elapsed() >= RETIRE_EVERY {
             self.retire(commit.received_at_ms.div_euclid(1000));
         }

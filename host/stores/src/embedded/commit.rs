@@ -41,6 +41,11 @@ impl LocalStore for EmbeddedStore {
 }
 
 impl EmbeddedStore {
+    /// How long the last fdatasync of event documents took, beside which the rest of a commit is the same in any size.
+    pub fn last_event_sync(&self) -> Duration {
+        self.events.sync_took
+    }
+
     /// As `commit`, without a future.
     pub fn commit_blocking(&mut self, commit: &Commit) -> Result<(), PortError> {
         if let Some(why) = self.checkpointer.failure() {
