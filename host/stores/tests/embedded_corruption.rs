@@ -181,8 +181,8 @@ fn look(folder: &mut OpenFolder) -> Answers {
         return Answers::Refused(error.to_string());
     }
     let uids: Vec<Uid> = (1..=COMMITS + 1).flat_map(|n| [uid(n, 0), uid(n, 1)]).collect();
-    match folder.store.known(&uids) {
-        Ok(known) => seen.known = known,
+    match folder.store.known_until_s(&uids) {
+        Ok(known) => seen.known = known.iter().map(Option::is_some).collect(),
         Err(error) => return Answers::Refused(error.to_string()),
     }
     Answers::All(seen)

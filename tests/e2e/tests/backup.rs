@@ -156,8 +156,8 @@ fn folded_until(data_dir: &Path, last: u64) -> BTreeMap<String, String> {
         let prepared = prepare(records, generation, &mut NoRules, &understand);
         generation = begun.unwrap_or(generation);
         let uids: Vec<_> = prepared.rows.iter().map(|row| row.event.uid).collect();
-        let known = folder.store.known(&uids).expect("answers");
-        let commit = fold.apply(prepared, known);
+        let known_until_s = folder.store.known_until_s(&uids).expect("answers");
+        let commit = fold.apply(prepared, known_until_s);
         position = commit.to;
         folder.store.commit_blocking(&commit).expect("committed");
     }

@@ -104,7 +104,7 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         let uids: Vec<Uid> = prepared.rows.iter().map(|row| row.event.uid).collect();
         let mut tries = 0;
         let known = loop {
-            match store.known(&uids) {
+            match store.known_until_s(&uids) {
                 Ok(known) => break known,
                 Err(error @ PortError::Fatal(_)) => return Err(error),
                 Err(error) => {
