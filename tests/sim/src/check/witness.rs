@@ -9,14 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const DAY_MS: i64 = 86_400_000;
 const HOUR_S: i64 = 3_600;
-/// A time so far ahead of its receipt, seconds, is taken for it.
-const AHEAD_MAX_S: i64 = 300;
 
 /// How often an item was journaled.
 #[derive(Default)]
 struct Copies {
     all: u64,
-    /// How many of them came when the ones before were no longer known: 24 h after time and receipt, to the end of the hour
+    /// How many of them came when the ones before were no longer known: 24 h after time as sent and receipt, to the end of the hour
     /// (docs/semantics.md, Identity).
     new: u64,
     known_until_s: i64,
@@ -29,7 +27,7 @@ impl Copies {
             return;
         }
         self.new += 1;
-        let newest_s = time_s.filter(|time_s| *time_s <= received_s + AHEAD_MAX_S).map_or(received_s, |time_s| time_s.max(received_s));
+        let newest_s = time_s.unwrap_or(received_s).clamp(received_s, received_s + 24 * HOUR_S);
         self.known_until_s = (newest_s + 24 * HOUR_S + HOUR_S - 1) / HOUR_S * HOUR_S;
     }
 }

@@ -139,6 +139,17 @@ fn until_when_a_uid_is_known_rests_on_the_event_alone() {
 }
 
 #[test]
+fn a_time_ahead_that_was_moved_is_known_as_it_was_sent() {
+    // An hour and a half ahead: taken for its receipt, and a day later it is as old as it says.
+    let (sent, item) = (T + 5_400, event("a", 2, "abnormal", T + 5_400));
+    let mut life = Life::new();
+    for at_s in [T, T + 86_400, T + 89_201, sent + 86_400, sent + 90_001] {
+        life.events(at_s, &[&item]);
+    }
+    assert_eq!((life.count("folded"), life.count("duplicates"), life.count("stored_only.expired")), (1, 3, 1));
+}
+
+#[test]
 fn wild_times_are_known_for_two_days_at_most() {
     for time in [0, T - 9, T, T + 5_000, T + 86_400, T + 40 * 86_400, 253_402_300_799] {
         let mut life = Life::new();
