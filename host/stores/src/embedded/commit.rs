@@ -1,7 +1,7 @@
 //! One commit: event documents first, durable; then one transaction; then the uids. All of it or nothing.
 
-use super::checksum;
 use super::checkpoint::Reached;
+use super::checksum;
 use super::dead_letters;
 use super::event_list;
 use super::outbox;

@@ -80,12 +80,7 @@ pub(super) fn store_event(row: &Row, now_s: i64, batch: &mut Batch) -> u32 {
     let newest = row.event.time_s().max(access_time).max(starts_at).max(now_s).max(sent("time_sent")).max(sent("access_time_sent"));
     // To the full hour, from the event alone: stores keep uids by the hour, and no two may differ.
     let known_until_s = end_of_hour(newest.min(now_s + REMEMBER_S) + REMEMBER_S);
-    batch.commit.events.push(StoredEvent {
-        uid: row.event.uid,
-        known_until_s,
-        index_time_s: index_time_s(&row.event),
-        document: start..end,
-    });
+    batch.commit.events.push(StoredEvent { uid: row.event.uid, known_until_s, index_time_s: index_time_s(&row.event), document: start..end });
     batch.stored.insert(row.event.uid, known_until_s);
     batch.commit.events.len() as u32 - 1
 }
