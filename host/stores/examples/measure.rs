@@ -198,7 +198,7 @@ fn deep_uids(dir: &Path) {
         let appended = Instant::now();
         index.advance(now_at(first));
         stored.iter().for_each(|event| index.insert(event.uid, event.known_until_s));
-        index.committed(events.end(), events.end());
+        index.committed(events.end(), events.end(), now_at(first));
         let one = (answered - asked).as_secs_f64() + appended.elapsed().as_secs_f64();
         (asked_s, noted_s) = (asked_s + (answered - asked).as_secs_f64(), noted_s + appended.elapsed().as_secs_f64());
         events_s += (appended - answered).as_secs_f64();

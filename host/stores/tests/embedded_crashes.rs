@@ -224,7 +224,7 @@ fn scratch() -> tempfile::TempDir {
 
 #[test]
 fn killed_at_any_call_it_is_a_state_that_it_had() {
-    killed(12, Tier::Ci);
+    killed(6, Tier::Ci);
 }
 
 #[test]
