@@ -68,11 +68,12 @@ pub trait Records: Send {
     fn next_records(&mut self, rows_max: usize) -> impl Future<Output = Result<Vec<Journaled>, PortError>> + Send;
 }
 
-/// Promise: `true` for every uid that a commit stored and whose `known_until_s` has not passed; never `true` for one that
-/// no commit stored.
+/// Promise: for a uid that a commit stored, its `known_until_s`, the latest if it was stored more than once; `None` for one
+/// that no commit stored. Only what the time of the state, as a power loss may leave it, has passed may be forgotten; until
+/// when it answers beyond that is the store's affair, since the caller compares with its records' times.
 pub trait KnownUids: Send {
-    /// One answer per uid, in order.
-    fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError>;
+    /// Until which second each uid is known, in order.
+    fn known_until_s(&mut self, uids: &[Uid]) -> Result<Vec<Option<i64>>, PortError>;
 }
 
 /// Promise: all of a commit or nothing. A commit that moves `from` to `to` applies only when the store's position is
@@ -139,7 +140,7 @@ impl DeadLetter {
 pub struct StoredEvent {
     /// `_id` of the document.
     pub uid: Uid,
-    /// Seconds until which a retry of this uid must be recognised.
+    /// The last second at which a retry of this uid is recognised; always the end of an hour, at most 49 hours after receipt.
     pub known_until_s: i64,
     /// Seconds that choose the day index (docs/semantics.md, Expiry).
     pub index_time_s: i64,

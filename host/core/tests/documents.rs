@@ -57,7 +57,7 @@ fn folded() -> Commit {
     let config = UnderstandConfig { uid_key: UidKey([1; 16]), algorithm: Algorithm::Keyed };
     let prepared = prepare(records.map(|record| Journaled { record, parsed: None }).into(), 1, &mut NoRules, &config);
     assert_eq!(prepared.rows.len(), ITEMS.len());
-    let known = vec![false; prepared.rows.len()];
+    let known = vec![None; prepared.rows.len()];
     Fold::restore(&Restored::default(), FoldConfig::default()).expect("an empty store").apply(prepared, known)
 }
 

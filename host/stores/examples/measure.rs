@@ -146,7 +146,7 @@ fn commits(dir: &Path) {
             making += made.elapsed().as_secs_f64();
             let one = Instant::now();
             let uids: Vec<_> = commit.events.iter().map(|event| event.uid).collect();
-            store.known(&uids).expect("known");
+            store.known_until_s(&uids).expect("known");
             store.commit_blocking(&commit).expect("commit");
             slowest = slowest.max(one.elapsed().as_secs_f64());
             from += 1;
@@ -192,13 +192,13 @@ fn deep_uids(dir: &Path) {
             (first..first + PER_COMMIT).map(|n| StoredEvent { uid: uid_of(n), known_until_s: now_at(n) + 86_400, index_time_s: T, document: 0..2 }).collect();
         let uids: Vec<_> = stored.iter().map(|event| event.uid).collect();
         let asked = Instant::now();
-        assert!(!index.known(&uids).expect("known").contains(&true), "a fresh uid is not known");
+        assert!(!index.known_until_s(&uids).expect("known").iter().any(Option::is_some), "a fresh uid is not known");
         let answered = Instant::now();
         events.append(&stored, b"{}", T).expect("append");
         let appended = Instant::now();
         index.advance(now_at(first));
         stored.iter().for_each(|event| index.insert(event.uid, event.known_until_s));
-        index.committed(events.end(), events.end());
+        index.committed(events.end(), events.end(), now_at(first));
         let one = (answered - asked).as_secs_f64() + appended.elapsed().as_secs_f64();
         (asked_s, noted_s) = (asked_s + (answered - asked).as_secs_f64(), noted_s + appended.elapsed().as_secs_f64());
         events_s += (appended - answered).as_secs_f64();
@@ -227,7 +227,7 @@ fn deep_uids(dir: &Path) {
     let oldest = (1..DEEP).find(|n| now_at(*n) + 86_400 > now_s).unwrap_or_default();
     let retries: Vec<_> = (oldest..oldest + 100_000).map(uid_of).collect();
     let asked = Instant::now();
-    let known = retries.chunks(1_000).flat_map(|uids| index.known(uids).expect("known")).filter(|known| *known).count();
+    let known = retries.chunks(1_000).flat_map(|uids| index.known_until_s(uids).expect("known")).flatten().count();
     println!("retries of the oldest hour: {known} of 100000 known, {:.2} us each", asked.elapsed().as_secs_f64() * 10.0);
     index.settle();
     println!("before the restart: {:?}, RSS {} MiB, peak {} MiB", index.counts(), memory_mib("VmRSS"), memory_mib("VmHWM"));
@@ -235,6 +235,6 @@ fn deep_uids(dir: &Path) {
     let began = Instant::now();
     let (mut index, report) = open(events.end(), now_s);
     println!("restart: {:.2} s, {report:?}, RSS {} MiB", began.elapsed().as_secs_f64(), memory_mib("VmRSS"));
-    let known = retries.chunks(1_000).flat_map(|uids| index.known(uids).expect("known")).filter(|known| *known).count();
+    let known = retries.chunks(1_000).flat_map(|uids| index.known_until_s(uids).expect("known")).flatten().count();
     println!("retries after the restart: {known} of 100000 known");
 }

@@ -103,6 +103,11 @@ pub fn uid_of(n: u64) -> Uid {
     Uid((u128::from(mix(n + 1)) << 64 | u128::from(mix(mix(n + 1)))).to_be_bytes())
 }
 
+/// Until when an event of this time is known: 24 h, to the end of the hour.
+pub fn until_s(received_at_ms: i64) -> i64 {
+    (received_at_ms / 1_000 + 86_400 + 3_599) / 3_600 * 3_600
+}
+
 /// A commit of one event, `uid_of(to)`, that the open alert 16384 absorbs at revision `to`.
 pub fn commit_of(from: u64, to: u64, received_at_ms: i64) -> Commit {
     let document = format!("{{\"id\":\"{}\"}}", uid_of(to).to_hex()).into_bytes();
@@ -111,7 +116,7 @@ pub fn commit_of(from: u64, to: u64, received_at_ms: i64) -> Commit {
         from,
         to,
         received_at_ms,
-        events: vec![StoredEvent { uid: uid_of(to), known_until_s: second + 86_400, index_time_s: second, document: 0..document.len() as u32 }],
+        events: vec![StoredEvent { uid: uid_of(to), known_until_s: until_s(received_at_ms), index_time_s: second, document: 0..document.len() as u32 }],
         event_heap: document,
         alerts: vec![AlertWrite {
             seq: 16_384,
@@ -143,7 +148,7 @@ pub fn store_keeps_its_promises<S: LocalStore + KnownUids>(mut open: impl FnMut(
     const T: i64 = 1_790_000_000_000;
     let (mut store, restored) = open();
     assert_eq!((restored.position, restored.alerts.len()), (0, 0), "a new store");
-    assert_eq!(store.known(&[uid_of(1)]), Ok(vec![false]), "no commit stored it");
+    assert_eq!(store.known_until_s(&[uid_of(1)]), Ok(vec![None]), "no commit stored it");
     block_on(store.commit(&commit_of(0, 1, T))).expect("commit");
     block_on(store.commit(&commit_of(0, 1, T))).expect("the same commit again is applied already");
     block_on(store.commit(&commit_of(1, 3, T + 5_000))).expect("commit");
@@ -151,7 +156,9 @@ pub fn store_keeps_its_promises<S: LocalStore + KnownUids>(mut open: impl FnMut(
         let refused = block_on(store.commit(&commit_of(from, to, T)));
         assert!(refused.is_err(), "a commit from {from} to {to} does not fit a state at 3");
     }
-    assert_eq!(store.known(&[uid_of(1), uid_of(2), uid_of(3), uid_of(9)]), Ok(vec![true, false, true, false]));
+    let known = Ok(vec![Some(until_s(T)), None, Some(until_s(T + 5_000)), None]);
+    let asked = [uid_of(1), uid_of(2), uid_of(3), uid_of(9)];
+    assert_eq!(store.known_until_s(&asked), known, "to the second");
     drop(store);
     let (mut store, restored) = open();
     assert_eq!((restored.position, restored.received_at_ms), (3, T + 5_000), "the last commit is there after a kill");
@@ -159,8 +166,23 @@ pub fn store_keeps_its_promises<S: LocalStore + KnownUids>(mut open: impl FnMut(
     assert_eq!((alert.seq, alert.revision, &alert.document[..]), (16_384, 3, &b"{\"event_count\":3}"[..]));
     assert_eq!(alert.state, 3u64.to_le_bytes(), "what the fold goes on with");
     assert_eq!(restored.ledger, [("source".into(), "suite".into(), "folded".into(), 3)]);
-    assert_eq!(store.known(&[uid_of(1), uid_of(2), uid_of(3), uid_of(9)]), Ok(vec![true, false, true, false]));
+    assert_eq!(store.known_until_s(&asked), known, "to the second, after a kill too");
     block_on(store.commit(&commit_of(3, 4, T + 6_000))).expect("it goes on");
+    // At its last second a uid is known; behind it, it may be forgotten, and is stored again.
+    let last_ms = until_s(T) * 1_000;
+    block_on(store.commit(&commit_of(4, 5, last_ms))).expect("commit");
+    assert_eq!(store.known_until_s(&asked), known, "its last second is not over");
+    let again = Commit { to: 6, ..commit_of(5, 1, last_ms + 1_000) };
+    block_on(store.commit(&again)).expect("commit");
+    let answers = |store: &mut S, when: &str| {
+        let known = store.known_until_s(&asked).expect("answers");
+        assert_eq!((known[0], known[1], known[3]), (Some(until_s(last_ms + 1_000)), None, None), "{when}: stored again, the later end");
+        assert!([None, Some(until_s(T + 5_000))].contains(&known[2]), "{when}: forgotten or not, never another end");
+        assert_eq!(store.known_until_s(&[uid_of(5)]), Ok(vec![Some(until_s(last_ms))]), "{when}");
+    };
+    answers(&mut store, "a day later");
+    drop(store);
+    answers(&mut open().0, "after another kill");
 }
 
 /// A full queue refuses at once, and what it refused got no ordinal. The journal is new, and its queue short.

@@ -181,8 +181,8 @@ fn look(folder: &mut OpenFolder) -> Answers {
         return Answers::Refused(error.to_string());
     }
     let uids: Vec<Uid> = (1..=COMMITS + 1).flat_map(|n| [uid(n, 0), uid(n, 1)]).collect();
-    match folder.store.known(&uids) {
-        Ok(known) => seen.known = known,
+    match folder.store.known_until_s(&uids) {
+        Ok(known) => seen.known = known.iter().map(Option::is_some).collect(),
         Err(error) => return Answers::Refused(error.to_string()),
     }
     Answers::All(seen)
@@ -354,77 +354,50 @@ impl World {
     }
 }
 
+/// How close together damages lie.
+#[derive(Clone, Copy)]
+struct Spread {
+    /// Every so-manieth bit of the state's head; no multiple of eight divides it, so that each bit of a byte is hit somewhere.
+    head_step: usize,
+    /// Bits of the state's other pages, and of each other file.
+    state_bits: usize,
+    file_bits: usize,
+    /// Each kind of damage to every so-manieth page; each page gets one at least.
+    page_step: usize,
+}
+
+const CI: Spread = Spread { head_step: 7, state_bits: 150, file_bits: 12, page_step: 3 };
+const WHOLE: Spread = Spread { head_step: 1, state_bits: 900, file_bits: 60, page_step: 1 };
+
 #[test]
 fn damage_is_fenced_healed_or_said_and_never_shown() {
+    corrupt(CI, Tier::Ci);
+}
+
+#[test]
+#[ignore = "by hand: every bit of the head, every kind of damage to every page"]
+fn all_damage_is_fenced_healed_or_said_and_never_shown() {
+    corrupt(WHOLE, Tier::Hand);
+}
+
+fn corrupt(spread: Spread, tier: Tier) {
+    // One with the whole journal, one with its end.
+    let worlds = std::thread::scope(|scope| [false, true].map(|released| scope.spawn(move || corrupt_one(released, spread))).map(|one| one.join().unwrap()));
     let mut sums = Counts::default();
     let mut flips = 0;
-    for released in [false, true] {
-        let mut world = World::new(released);
-        let state = PathBuf::from("state.sqlite");
-        let bits = world.bits(&state);
-        // Every bit of the head; of all other pages a sample that no multiple of eight divides.
-        for bit in (0..800).chain((800..bits).step_by(bits / 900 | 1)) {
-            world.flip(&state, bit);
-            flips += 1;
-        }
-        let mut others = world.files("events");
-        others.extend(world.files("uids"));
-        others.extend(world.files("modules"));
-        for file in others {
-            let bits = world.bits(&file);
-            let used = if file.starts_with("events") { bits.min(8 * 2_048) } else { bits };
-            for bit in (0..used).step_by(used / 60 | 1) {
-                world.flip(&file, bit);
-                flips += 1;
-            }
-        }
-        let pages = bits / 8 / 4096;
-        for page in 0..pages {
-            for (name, fill) in [("zeroed", 0), ("filled", 0xa5)] {
-                world.spoiled(&format!("page {page} {name}"), |dir| {
-                    let mut bytes = std::fs::read(dir.join("state.sqlite")).unwrap();
-                    bytes[page * 4096..(page + 1) * 4096].fill(fill);
-                    std::fs::write(dir.join("state.sqlite"), bytes).unwrap();
-                });
-            }
-            world.spoiled(&format!("page {page} in the place of the next"), |dir| {
-                let mut bytes = std::fs::read(dir.join("state.sqlite")).unwrap();
-                let next = (page + 1) % pages;
-                bytes.copy_within(page * 4096..(page + 1) * 4096, next * 4096);
-                std::fs::write(dir.join("state.sqlite"), bytes).unwrap();
-            });
-            world.spoiled(&format!("cut before page {page}"), |dir| {
-                let bytes = std::fs::read(dir.join("state.sqlite")).unwrap();
-                std::fs::write(dir.join("state.sqlite"), &bytes[..page * 4096]).unwrap();
-            });
-        }
-        world.spoiled("no state", |dir| std::fs::remove_file(dir.join("state.sqlite")).unwrap());
-        for folder in ["events", "uids"] {
-            let files = world.files(folder);
-            for (i, file) in files.iter().enumerate() {
-                let next = files[(i + 1) % files.len()].clone();
-                world.spoiled(&format!("{} in the place of {}", file.display(), next.display()), |dir| {
-                    assert!(std::fs::copy(dir.join(file), dir.join(&next)).is_ok())
-                });
-                world.spoiled(&format!("{} is gone", file.display()), |dir| std::fs::remove_file(dir.join(file)).unwrap());
-                world.spoiled(&format!("{} is empty", file.display()), |dir| std::fs::write(dir.join(file), b"").unwrap());
-            }
-        }
-        assert!(world.failures.is_empty(), "{} of {}:\n{}", world.failures.len(), world.counts.damages, world.failures.join("\n"));
-        let Counts { damages, without_effect, healed, refused, reported, wrong } = world.counts;
-        println!(
-            "corruption (journal released: {released}): {damages} damages, {without_effect} without effect, {healed} healed, {reported} reported, {refused} refused"
-        );
-        sums.damages += damages;
-        sums.without_effect += without_effect;
-        sums.healed += healed;
-        sums.refused += refused;
-        sums.reported += reported;
-        sums.wrong += wrong;
+    for (counts, flipped) in worlds {
+        sums.damages += counts.damages;
+        sums.without_effect += counts.without_effect;
+        sums.healed += counts.healed;
+        sums.refused += counts.refused;
+        sums.reported += counts.reported;
+        sums.wrong += counts.wrong;
+        flips += flipped;
     }
+    assert!(sums.healed > 0 && sums.reported > 0 && sums.without_effect > 0, "a spread so thin that whole kinds of outcome are missing");
     alertmill_proof::record(
         "embedded-corruption",
-        Tier::Ci,
+        tier,
         &[
             ("damages", &sums.damages),
             ("bits_flipped", &flips),
@@ -436,4 +409,71 @@ fn damage_is_fenced_healed_or_said_and_never_shown() {
             ("panics", &0),
         ],
     );
+}
+
+/// The damages, and how many of them were turned bits.
+fn corrupt_one(released: bool, spread: Spread) -> (Counts, u64) {
+    let mut flips = 0;
+    let mut world = World::new(released);
+    let state = PathBuf::from("state.sqlite");
+    let bits = world.bits(&state);
+    for bit in (0..800).step_by(spread.head_step).chain((800..bits).step_by(bits / spread.state_bits | 1)) {
+        world.flip(&state, bit);
+        flips += 1;
+    }
+    let mut others = world.files("events");
+    others.extend(world.files("uids"));
+    others.extend(world.files("modules"));
+    for file in others {
+        let bits = world.bits(&file);
+        let used = if file.starts_with("events") { bits.min(8 * 2_048) } else { bits };
+        for bit in (0..used).step_by(used / spread.file_bits | 1) {
+            world.flip(&file, bit);
+            flips += 1;
+        }
+    }
+    let pages = bits / 8 / 4096;
+    for page in 0..pages {
+        let is_due = |kind: usize| (page + kind).is_multiple_of(spread.page_step);
+        for (kind, name, fill) in [(0, "zeroed", 0), (1, "filled", 0xa5)] {
+            if is_due(kind) {
+                world.spoiled(&format!("page {page} {name}"), |dir| {
+                    let mut bytes = std::fs::read(dir.join("state.sqlite")).unwrap();
+                    bytes[page * 4096..(page + 1) * 4096].fill(fill);
+                    std::fs::write(dir.join("state.sqlite"), bytes).unwrap();
+                });
+            }
+        }
+        if is_due(2) {
+            world.spoiled(&format!("page {page} in the place of the next"), |dir| {
+                let mut bytes = std::fs::read(dir.join("state.sqlite")).unwrap();
+                let next = (page + 1) % pages;
+                bytes.copy_within(page * 4096..(page + 1) * 4096, next * 4096);
+                std::fs::write(dir.join("state.sqlite"), bytes).unwrap();
+            });
+        }
+        if is_due(3) {
+            world.spoiled(&format!("cut before page {page}"), |dir| {
+                let bytes = std::fs::read(dir.join("state.sqlite")).unwrap();
+                std::fs::write(dir.join("state.sqlite"), &bytes[..page * 4096]).unwrap();
+            });
+        }
+    }
+    world.spoiled("no state", |dir| std::fs::remove_file(dir.join("state.sqlite")).unwrap());
+    for folder in ["events", "uids"] {
+        let files = world.files(folder);
+        for (i, file) in files.iter().enumerate() {
+            let next = files[(i + 1) % files.len()].clone();
+            world.spoiled(&format!("{} in the place of {}", file.display(), next.display()), |dir| {
+                assert!(std::fs::copy(dir.join(file), dir.join(&next)).is_ok())
+            });
+            world.spoiled(&format!("{} is gone", file.display()), |dir| std::fs::remove_file(dir.join(file)).unwrap());
+            world.spoiled(&format!("{} is empty", file.display()), |dir| std::fs::write(dir.join(file), b"").unwrap());
+        }
+    }
+    assert!(world.failures.is_empty(), "{} of {}:\n{}", world.failures.len(), world.counts.damages, world.failures.join("\n"));
+    let Counts { damages, without_effect, healed, refused, reported, .. } = world.counts;
+    println!("corruption (journal released: {released}): {damages} damages");
+    println!("  {without_effect} without effect, {healed} healed, {reported} reported, {refused} refused");
+    (world.counts, flips)
 }

@@ -38,8 +38,8 @@ pub fn write(dir: &Path, count: u64, from_s: u64, to_s: u64) {
         let records = folder.records.next_blocking(usize::MAX).expect("what was appended");
         let prepared = prepare(records, 0, &mut NoRules, &understand);
         let uids: Vec<_> = prepared.rows.iter().map(|row| row.event.uid).collect();
-        let known = folder.store.known(&uids).expect("answers");
-        let commit = fold.apply(prepared, known);
+        let known_until_s = folder.store.known_until_s(&uids).expect("answers");
+        let commit = fold.apply(prepared, known_until_s);
         assert_eq!(commit.dead_letters, [], "every event is understood");
         runtime.block_on(folder.store.commit(&commit)).expect("committed");
         let synced = folder.store.checkpointer().synced_position();

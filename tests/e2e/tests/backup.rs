@@ -20,7 +20,9 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Bits flipped in backups.
-const FLIPS: u64 = 400;
+/// Bits turned in backups, and calls of each kind at which one is killed or refused: in CI, and by hand.
+const FLIPS: [u64; 2] = [120, 400];
+const OF_EACH_CALL: [u64; 2] = [3, 10];
 
 fn alertmill(args: &[&str]) -> Output {
     Command::new(binary()).args(args).output().expect("the binary runs")
@@ -156,8 +158,8 @@ fn folded_until(data_dir: &Path, last: u64) -> BTreeMap<String, String> {
         let prepared = prepare(records, generation, &mut NoRules, &understand);
         generation = begun.unwrap_or(generation);
         let uids: Vec<_> = prepared.rows.iter().map(|row| row.event.uid).collect();
-        let known = folder.store.known(&uids).expect("answers");
-        let commit = fold.apply(prepared, known);
+        let known_until_s = folder.store.known_until_s(&uids).expect("answers");
+        let commit = fold.apply(prepared, known_until_s);
         position = commit.to;
         folder.store.commit_blocking(&commit).expect("committed");
     }
@@ -206,6 +208,16 @@ fn at_rest() -> Site {
 
 #[test]
 fn a_damaged_folder_is_not_backed_up_and_a_damaged_backup_not_restored() {
+    damaged(FLIPS[0]);
+}
+
+#[test]
+#[ignore = "by hand: more bits"]
+fn however_a_folder_or_a_backup_is_damaged_it_is_refused() {
+    damaged(FLIPS[1]);
+}
+
+fn damaged(flips: u64) {
     let site = at_rest();
     let mut random = Random::of("backup");
     let (tar, dir, target) = (site.path().join("b.tar"), site.path().join("b"), site.path().join("target"));
@@ -223,7 +235,7 @@ fn a_damaged_folder_is_not_backed_up_and_a_damaged_backup_not_restored() {
         assert!(!target.exists(), "{what}: the target was touched");
         refused += 1;
     };
-    for _ in 0..FLIPS / 2 {
+    for _ in 0..flips / 2 {
         let bit = random.below(whole.len() as u64 * 8) as usize;
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -238,7 +250,7 @@ fn a_damaged_folder_is_not_backed_up_and_a_damaged_backup_not_restored() {
         let manifest: Value = serde_json::from_slice(&std::fs::read(dir.join("manifest.json")).expect("the manifest")).expect("json");
         manifest["files"].as_array().expect("files").iter().map(|file| view::text(file, "name")).collect()
     };
-    for i in 0..FLIPS / 2 {
+    for i in 0..flips / 2 {
         let name = &names[i as usize % names.len()];
         let bytes = std::fs::read(dir.join(name)).expect("a file");
         if bytes.is_empty() {
@@ -310,6 +322,17 @@ fn injected(inject: &str, args: &[&str]) -> Output {
 
 #[test]
 fn killed_or_out_of_space_at_any_call_nothing_half_is_left() {
+    faulted(OF_EACH_CALL[0], Tier::Ci);
+}
+
+#[test]
+#[ignore = "by hand: at more of the calls"]
+fn killed_or_out_of_space_at_most_calls_nothing_half_is_left() {
+    faulted(OF_EACH_CALL[1], Tier::Hand);
+}
+
+/// `most`: about so many of the calls of each kind, spread over all of them.
+fn faulted(most: u64, tier: Tier) {
     let site = at_rest();
     let (data, scratch) = (site.data_dir(), site.path().join("scratch"));
     let (to, target) = (site.path().join("b.tar"), site.path().join("target"));
@@ -320,7 +343,7 @@ fn killed_or_out_of_space_at_any_call_nothing_half_is_left() {
     std::fs::rename(&to, &kept).expect("moved");
     let position = DataFolder::open(&data, FolderOptions::default()).expect("the folder opens").restored.position;
     let (mut kills, mut full) = (0, 0);
-    let at = |count: u64| (1..=count).filter(move |n| count <= 10 || n % (count / 10) == 0);
+    let at = |count: u64| (1..=count).filter(move |n| count <= most || n % (count / most) == 0);
     for (call, count) in &calls {
         for n in at(*count) {
             injected(&format!("inject={call}:signal=SIGKILL:when={n}"), &taking);
@@ -383,7 +406,7 @@ fn killed_or_out_of_space_at_any_call_nothing_half_is_left() {
     }
     alertmill_proof::record(
         "backup-faults",
-        Tier::Ci,
+        tier,
         &[("kills_of_backup", &kills), ("kills_of_restore", &restore_kills), ("out_of_space", &full), ("half_backups", &0), ("half_folders", &0)],
     );
 }

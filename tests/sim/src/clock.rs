@@ -8,12 +8,14 @@ pub struct Clocks {
     /// How far the wall clock is from it.
     pub skew_ms: i64,
     told_ms: i64,
+    /// How far it was behind the wall clock then.
+    behind_ms: i64,
     read_at_ms: i64,
 }
 
 impl Clocks {
     pub fn new(now_ms: i64) -> Clocks {
-        Clocks { now_ms, skew_ms: 0, told_ms: now_ms, read_at_ms: now_ms }
+        Clocks { now_ms, skew_ms: 0, told_ms: now_ms, behind_ms: 0, read_at_ms: now_ms }
     }
 
     /// What the wall clock shows.
@@ -24,18 +26,22 @@ impl Clocks {
     /// A journal is opened whose last record has this time.
     pub fn start_journal(&mut self, floor_ms: i64) {
         (self.told_ms, self.read_at_ms) = (self.wall_ms().max(floor_ms), self.now_ms);
+        self.behind_ms = self.wall_ms() - self.told_ms;
     }
 
     /// What the journal's clock shows.
     pub fn journal_ms(&self) -> i64 {
         let passed = self.now_ms - self.read_at_ms;
         let told = self.told_ms + passed;
-        told + (self.wall_ms() - told).clamp(-passed / 2, passed)
+        let drift_ms = passed / 1_000;
+        let seen = (self.wall_ms() - told).clamp(self.behind_ms.min(0) - drift_ms, self.behind_ms.max(0) + drift_ms);
+        told + seen.clamp(-passed / 2, passed)
     }
 
     /// Reads the journal's clock.
     pub fn read_journal(&mut self) -> i64 {
         (self.told_ms, self.read_at_ms) = (self.journal_ms(), self.now_ms);
+        self.behind_ms = self.wall_ms() - self.told_ms;
         self.told_ms
     }
 

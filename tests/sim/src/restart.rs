@@ -56,12 +56,12 @@ fn lose(state: &mut State, lost_power: bool) {
     }
 }
 
-/// The wall clock is never further from the truth: a day apart, an item that is sent again would be another one by right.
-const SKEW_MAX_MS: i64 = 6 * 3_600_000;
+/// The wall clock is never further from the truth: by more than it takes for everything to be forgotten.
+const SKEW_MAX_MS: i64 = 60 * 3_600_000;
 
-/// Somebody sets the wall clock, by something between a second and two hours, to either side.
+/// Somebody sets the wall clock, by something between a second and two hours, seldom by up to two days, to either side.
 pub fn set_wall(state: &mut State) {
-    let most_ms = 1_000 << state.rng.below(13);
+    let most_ms = if state.rng.chance(4) { 48 * 3_600_000 } else { 1_000 << state.rng.below(13) };
     let by_ms = 1_000 + state.rng.below(most_ms) as i64;
     let ahead = state.rng.chance(50);
     let skew_ms = state.clocks.skew_ms + if ahead { by_ms } else { -by_ms };

@@ -8,7 +8,7 @@ use crate::event::Uid;
 use crate::ports::{Commit, EVENT_OVERHEAD_BYTES, KnownUids, LocalStore, PortError, Records};
 use crate::record::{RecordBody, RuleSet};
 use crate::rules::{RuleChain, RuleSets};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::Future;
 
 /// Promise: batches come out in the order in which they went in; `hand_over` waits while the fold is behind.
@@ -123,9 +123,9 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         };
         let uids: Vec<Uid> = prepared.rows.iter().map(|row| row.event.uid).collect();
         let mut tries = 0;
-        let mut known = loop {
-            match store.known(&uids) {
-                Ok(known) => break known,
+        let mut known_until_s = loop {
+            match store.known_until_s(&uids) {
+                Ok(known_until_s) => break known_until_s,
                 Err(error @ PortError::Fatal(_)) => return Err(error),
                 Err(error) => {
                     // What is begun does not wait for it.
@@ -138,10 +138,10 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
             }
         };
         if let Some(commit) = &begun {
-            also_known(&mut known, &uids, commit);
+            also_known(&mut known_until_s, &uids, commit);
         }
-        fold.check(&prepared, &known)?;
-        let commit = fold.apply(prepared, known);
+        fold.check(&prepared, &known_until_s)?;
+        let commit = fold.apply(prepared, known_until_s);
         check_places(&commit)?;
         if let Some(before) = begun.take() {
             save(&before, fold, store, watcher, patience).await?;
@@ -169,10 +169,15 @@ async fn save(commit: &Commit, fold: &Fold, store: &mut impl LocalStore, watcher
 }
 
 /// The store does not know yet what is in a commit that is only begun; nothing is folded that would not be behind it.
-fn also_known(known: &mut [bool], uids: &[Uid], begun: &Commit) {
-    let stored: HashSet<Uid> = begun.events.iter().map(|event| event.uid).collect();
-    for (known, uid) in known.iter_mut().zip(uids) {
-        *known |= stored.contains(uid);
+fn also_known(known_until_s: &mut [Option<i64>], uids: &[Uid], begun: &Commit) {
+    // An event that is in it twice is known as long as the later one.
+    let mut stored: HashMap<Uid, i64> = HashMap::new();
+    for event in &begun.events {
+        let until_s = stored.entry(event.uid).or_insert(event.known_until_s);
+        *until_s = event.known_until_s.max(*until_s);
+    }
+    for (until_s, uid) in known_until_s.iter_mut().zip(uids) {
+        *until_s = (*until_s).max(stored.get(uid).copied());
     }
 }
 
@@ -198,20 +203,6 @@ fn have_places(heap_bytes: usize, events: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_count_what_a_store_writes_beside_the_documents() {
-        let full = u32::MAX as usize;
-        assert!(have_places(0, 0) && have_places(1 << 30, FOLD_ROWS_MAX));
-        assert!(!have_places(full, 1));
-        assert!(!have_places(full - 40 * FOLD_ROWS_MAX, FOLD_ROWS_MAX), "the heads of the rows alone would run over");
-        assert!(have_places(full - 64 * (FOLD_ROWS_MAX + 1), FOLD_ROWS_MAX));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
     use crate::alert::LifecycleConfig;
     use crate::identity::{Algorithm, UidKey};
     use crate::pipeline::fold::FoldConfig;
@@ -225,7 +216,7 @@ mod tests {
     /// Notes what is asked of it, and begins every commit.
     #[derive(Default)]
     struct Store {
-        uids: HashSet<Uid>,
+        uids: HashMap<Uid, i64>,
         asked: Vec<String>,
         begins: bool,
     }
@@ -239,15 +230,15 @@ mod tests {
         }
         async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
             self.asked.push(format!("commit {} with {} events", commit.to, commit.events.len()));
-            self.uids.extend(commit.events.iter().map(|event| event.uid));
+            self.uids.extend(commit.events.iter().map(|event| (event.uid, event.known_until_s)));
             Ok(())
         }
     }
 
     impl KnownUids for Store {
-        fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
+        fn known_until_s(&mut self, uids: &[Uid]) -> Result<Vec<Option<i64>>, PortError> {
             self.asked.push("known".to_owned());
-            Ok(uids.iter().map(|uid| self.uids.contains(uid)).collect())
+            Ok(uids.iter().map(|uid| self.uids.get(uid).copied()).collect())
         }
     }
 
@@ -300,5 +291,14 @@ mod tests {
             &["commit 3 with 0 events"],
         ];
         assert_eq!(fold_three(true), ahead.concat());
+    }
+
+    #[test]
+    fn places_count_what_a_store_writes_beside_the_documents() {
+        let full = u32::MAX as usize;
+        assert!(have_places(0, 0) && have_places(1 << 30, FOLD_ROWS_MAX));
+        assert!(!have_places(full, 1));
+        assert!(!have_places(full - 40 * FOLD_ROWS_MAX, FOLD_ROWS_MAX), "the heads of the rows alone would run over");
+        assert!(have_places(full - 64 * (FOLD_ROWS_MAX + 1), FOLD_ROWS_MAX));
     }
 }

@@ -31,8 +31,10 @@ use batch::{Batch, Touched, list_event, store_event, write_alert, write_failures
 use std::collections::{BTreeMap, HashMap};
 use time_outs::{milliseconds, next_due};
 
-/// How long a uid must be remembered: 24 h, in seconds.
+/// How long a uid must be remembered at least: 24 h, in seconds. Then to the end of the hour.
 pub const REMEMBER_S: i64 = 86_400;
+/// Uids end with hours, in seconds.
+const HOUR_S: i64 = 3_600;
 /// How long the end of an alert must be remembered, seconds: by then, whatever is older than it is older than a day.
 pub const REMEMBER_END_S: i64 = REMEMBER_S + 60;
 
@@ -184,10 +186,10 @@ impl Fold {
         &self.rule_set
     }
 
-    /// Whether `prepared` is what comes next, with one answer of `known` for each row: anything else would lose events.
-    pub fn check(&self, prepared: &Prepared, known: &[bool]) -> Result<(), PortError> {
-        if known.len() != prepared.rows.len() {
-            return Err(PortError::Fatal(format!("{} events and {} answers whether they are known; this is a bug", prepared.rows.len(), known.len())));
+    /// Whether `prepared` is what comes next, with one answer of `known_until_s` for each row: anything else would lose events.
+    pub fn check(&self, prepared: &Prepared, known_until_s: &[Option<i64>]) -> Result<(), PortError> {
+        if known_until_s.len() != prepared.rows.len() {
+            return Err(PortError::Fatal(format!("{} events and {} answers whether they are known; this is a bug", prepared.rows.len(), known_until_s.len())));
         }
         let mut last = self.position;
         for (i, record) in prepared.records.iter().enumerate() {
@@ -209,23 +211,23 @@ impl Fold {
         Ok(())
     }
 
-    /// Folds a batch that passes [`check`](Fold::check). `known` says for each of its rows whether a commit before this
-    /// batch stored its uid.
-    pub fn apply(&mut self, prepared: Prepared, known: Vec<bool>) -> Commit {
-        debug_assert_eq!(self.check(&prepared, &known), Ok(()));
+    /// Folds a batch that passes [`check`](Fold::check). `known_until_s` says for each of its rows until when its
+    /// uid is known from a commit before this batch, if it is (`KnownUids`).
+    pub fn apply(&mut self, prepared: Prepared, known_until_s: Vec<Option<i64>>) -> Commit {
+        debug_assert_eq!(self.check(&prepared, &known_until_s), Ok(()));
         let mut batch = Batch::default();
         batch.commit.from = self.position;
         for tally in &prepared.tallies {
             self.ledger.rule(tally);
         }
-        let mut rows = prepared.rows.into_iter().zip(known);
+        let mut rows = prepared.rows.into_iter().zip(known_until_s);
         for record in prepared.records {
             self.record(record, &mut rows, &mut batch);
         }
         self.finish(batch)
     }
 
-    fn record(&mut self, record: PreparedRecord, rows: &mut impl Iterator<Item = (Row, bool)>, batch: &mut Batch) {
+    fn record(&mut self, record: PreparedRecord, rows: &mut impl Iterator<Item = (Row, Option<i64>)>, batch: &mut Batch) {
         self.now_ms = record.received_at_ms;
         // Before the time-outs: those that became due while we were down wait for the grace.
         if matches!(record.body, PreparedBody::Start) {
@@ -240,8 +242,8 @@ impl Fold {
                 batch.commit.dead_letters.extend(dead_letters);
                 // Neighbours mostly end alike, so runs are counted, not rows.
                 let mut run: Option<(Outcome, u64)> = None;
-                for (row, known) in rows.by_ref().take(n) {
-                    let outcome = self.row(row, known, record.generation, batch);
+                for (row, known_until_s) in rows.by_ref().take(n) {
+                    let outcome = self.row(row, known_until_s, record.generation, batch);
                     match &mut run {
                         Some((same, n)) if *same == outcome => *n += 1,
                         _ => {
@@ -267,9 +269,10 @@ impl Fold {
     }
 
     /// One event (the table of docs/semantics.md, Fold).
-    fn row(&mut self, mut row: Row, known: bool, generation: u64, batch: &mut Batch) -> Outcome {
+    fn row(&mut self, mut row: Row, known_until_s: Option<i64>, generation: u64, batch: &mut Batch) -> Outcome {
         // An event of this batch is as known as one of an earlier commit, or the cut into batches would show.
-        let known = known || batch.stored.contains(&row.event.uid);
+        let known_until_s = known_until_s.max(batch.stored.get(&row.event.uid).copied());
+        let known = known_until_s.is_some_and(|until_s| self.now_s() <= until_s);
         if let Some(outcome) = self.refresh(&mut row, known, batch) {
             return outcome;
         }
@@ -318,8 +321,7 @@ impl Fold {
     fn refresh(&mut self, row: &mut Row, known: bool, batch: &mut Batch) -> Option<Outcome> {
         let lasting = row.lasting.filter(|_| row.event.status == Status::Abnormal)?;
         let (now_s, lifecycle) = (self.now_s(), self.config.lifecycle);
-        // So long after its start nobody can tell whether its uid was counted and forgotten, so that known or not must make
-        // no difference: stores may forget at different moments before and after a restart.
+        // From then on a uid that was counted may be forgotten, so that known or not must make no difference.
         let may_be_forgotten = now_s.saturating_sub(lasting.starts_at) >= EPISODE_AGE_MAX_S;
         let is_old = known || may_be_forgotten;
         if row.dropped.is_some() {

@@ -128,7 +128,8 @@ pub fn restore(args: &Restore, context: &Context) -> Result<(), Failure> {
 
 fn say_backup(manifest: &Manifest, to: &Path, context: &Context) -> Result<(), Failure> {
     context.say(&format!(
-        "backed up to {}: the state at record {} of {}, {} alerts ({} open), {} events, and the {} records behind it; restore with `alertmill restore --from {} --data-dir DIR`",
+        "backed up to {}: the state at record {} of {}, {} alerts ({} open), {} events, and the {} records behind it; \
+         restore with `alertmill restore --from {} --data-dir DIR`",
         to.display(),
         manifest.position,
         time(manifest.received_at_ms),

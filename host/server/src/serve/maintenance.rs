@@ -169,7 +169,7 @@ impl LocalStore for Retaining {
 }
 
 impl KnownUids for Retaining {
-    fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
-        self.store.known(uids)
+    fn known_until_s(&mut self, uids: &[Uid]) -> Result<Vec<Option<i64>>, PortError> {
+        self.store.known_until_s(uids)
     }
 }

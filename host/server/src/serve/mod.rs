@@ -205,6 +205,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let folder = tokio::task::spawn_blocking(move || DataFolder::open(&dir, options)).await?.context("the data folder cannot be opened")?;
     report(&folder.journal_report, &folder.store_report);
     folder.fenced.iter().for_each(report_fenced);
+    let losses = health::Losses::of(&config.data.dir);
     let backlog_end = folder.journal_report.last_ordinal;
 
     let contents = folder.modules.clone();
@@ -275,7 +276,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let doors = Doors::new(journal.clone(), budget.clone(), door_config(&config));
     let commands = Arc::new(JournaledCommands::new(journal.clone(), progress.clone()));
     let counters = Arc::new(CommandCounters::default());
-    let health = Arc::new(health::ProcessHealth::new(folder.journal.clone(), checkpointer.clone(), progress.clone()));
+    let health = Arc::new(health::ProcessHealth::new(folder.journal.clone(), checkpointer.clone(), progress.clone(), losses.clone()));
     let listener = Listener { hosts: HostPolicy::new(config.server.allowed_hosts.clone()), limits: listener_limits(&config), ..Listener::default() };
     let metrics = Arc::new(Metrics::new(Sources {
         doors: {
@@ -325,6 +326,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             let progress = progress.clone();
             handle(move || AlertsSnapshot {
                 open: progress.open_alerts(),
+                losses: losses.standing().len() as u64,
                 known_uids: {
                     let counts = uids.counts();
                     counts.in_memory as u64 + counts.in_files as u64

@@ -55,6 +55,7 @@ impl Collector for Reading {
         let alerts = (self.0.alerts)();
         out.gauge("open_alerts", "Open alerts", alerts.open)?;
         out.gauge("known_uids", "Uids of events that a retry would be recognised by", alerts.known_uids)?;
+        out.gauge("state_losses", "Reports in quarantine of a damaged state that lost something; remove one when it is read", alerts.losses)?;
         let commands = (self.0.commands)();
         let rows = commands.iter().map(|c| ([("action", c.action), ("outcome", c.outcome)], c.alerts));
         out.counters("commands", "Alerts that operators' commands named since the process started", rows)?;

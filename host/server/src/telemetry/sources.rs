@@ -190,4 +190,6 @@ pub struct AlertsSnapshot {
     pub open: u64,
     /// Uids that are known.
     pub known_uids: u64,
+    /// Reports of a damaged state that lost something, not removed yet.
+    pub losses: u64,
 }

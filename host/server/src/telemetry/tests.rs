@@ -89,6 +89,7 @@ fn every_family_is_there_even_when_nothing_happened() {
         "journal_failed",
         "open_alerts",
         "known_uids",
+        "state_losses",
         "rule_generation",
         "build_info",
     ] {

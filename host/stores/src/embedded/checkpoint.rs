@@ -53,10 +53,20 @@ struct Shared {
     checkpoints: AtomicU64,
 }
 
+/// How far a state is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reached {
+    pub position: u64,
+    /// Where its event rows end.
+    pub events: EventPlace,
+    /// Time of the record at the position, seconds.
+    pub received_at_s: i64,
+}
+
 #[derive(Default)]
 struct Progress {
-    committed: (u64, EventPlace),
-    synced: (u64, EventPlace),
+    committed: Reached,
+    synced: Reached,
     closed: bool,
     failed: Option<String>,
 }
@@ -68,9 +78,9 @@ pub(super) struct CheckpointThread {
 }
 
 impl Checkpointer {
-    /// Begins with a state whose pages are all in the database or the log, at `position` with events up to `end`. The log and
-    /// its name are synced before that position is claimed.
-    pub(super) fn start(path: &Path, position: u64, end: EventPlace, wal_pages_max: u64) -> Result<(Checkpointer, CheckpointThread), StoreError> {
+    /// Begins with a state whose pages are all in the database or the log, so far. The log and its
+    /// name are synced before its position is claimed.
+    pub(super) fn start(path: &Path, at: Reached, wal_pages_max: u64) -> Result<(Checkpointer, CheckpointThread), StoreError> {
         let mut wal_path = path.as_os_str().to_os_string();
         wal_path.push("-wal");
         let wal_path = PathBuf::from(wal_path);
@@ -78,7 +88,6 @@ impl Checkpointer {
         let wal = File::open(&wal_path).map_err(StoreError::io("open", &wal_path))?;
         wal.sync_data().map_err(StoreError::io("sync", &wal_path))?;
         durable::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-        let at = (position, end);
         let progress = Progress { committed: at, synced: at, ..Progress::default() };
         let shared = Arc::new(Shared {
             path: path.to_path_buf(),
@@ -106,12 +115,12 @@ impl Checkpointer {
 
     /// The position of the last synced checkpoint.
     pub fn synced_position(&self) -> SyncedPosition {
-        SyncedPosition(self.shared.lock().synced.0)
+        SyncedPosition(self.shared.lock().synced.position)
     }
 
     /// Where the event rows of the last synced checkpoint end.
     pub(super) fn synced_events(&self) -> EventPlace {
-        self.shared.lock().synced.1
+        self.shared.lock().synced.events
     }
 
     /// Why the state can no longer be synced, if so; for health.
@@ -124,11 +133,11 @@ impl Checkpointer {
         (self.shared.syncs.load(Relaxed), self.shared.checkpoints.load(Relaxed))
     }
 
-    /// A commit happened; gives the event place that the last synced checkpoint covers.
-    pub(super) fn committed(&self, position: u64, end: EventPlace) -> EventPlace {
+    /// A commit happened; gives how far the last synced checkpoint is.
+    pub(super) fn committed(&self, at: Reached) -> Reached {
         let mut progress = self.shared.lock();
-        progress.committed = (position, end);
-        let synced = progress.synced.1;
+        progress.committed = at;
+        let synced = progress.synced;
         drop(progress);
         self.shared.changed.notify_one();
         synced
@@ -158,7 +167,7 @@ impl Shared {
     fn run(&self, connection: &Connection) {
         loop {
             let mut progress = self.lock();
-            while progress.committed.0 == progress.synced.0 && !progress.closed {
+            while progress.committed.position == progress.synced.position && !progress.closed {
                 progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
             }
             if progress.closed || progress.failed.is_some() {

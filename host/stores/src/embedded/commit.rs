@@ -1,5 +1,6 @@
 //! One commit: event documents first, durable; then one transaction; then the uids. All of it or nothing.
 
+use super::checkpoint::Reached;
 use super::checksum;
 use super::dead_letters;
 use super::event_list;
@@ -105,12 +106,12 @@ impl EmbeddedStore {
         self.committed_events = end;
         self.open.apply(&commit.alerts);
         let mut uids = self.uids.lock();
-        uids.advance(commit.received_at_ms.div_euclid(1_000));
+        uids.advance(self.received_at_s);
         for event in &commit.events {
             uids.insert(event.uid, event.known_until_s);
         }
-        let synced = self.checkpointer.committed(commit.to, end);
-        uids.committed(end, synced);
+        let synced = self.checkpointer.committed(Reached { position: commit.to, events: end, received_at_s: self.received_at_s });
+        uids.committed(end, synced.events, synced.received_at_s);
     }
 
     /// What SQLite holds after an error decides, not what it said.

@@ -22,8 +22,9 @@ use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What was found and done; it is written beside the damaged files too.
@@ -54,6 +55,31 @@ pub struct FenceReport {
     /// Rows of other tables that are lost, and what cannot be counted.
     pub lost_rows: Vec<String>,
 }
+
+impl FenceReport {
+    /// Whether something is gone that neither the state nor the journal had any more.
+    pub fn has_losses(&self) -> bool {
+        !(self.lost_open_alerts.is_empty() && self.lost_alerts.is_empty() && self.lost_parts_of.is_empty() && self.lost_rows.is_empty())
+    }
+
+    /// The reports in a data folder's quarantine, oldest first, with their files: who has read one removes it.
+    pub fn all(data_dir: &Path) -> Result<Vec<(PathBuf, FenceReport)>, StoreError> {
+        let folder = data_dir.join(quarantine::FOLDER);
+        let mut found = Vec::new();
+        for name in durable::names_with_suffix(&folder, REPORT_SUFFIX)? {
+            let path = folder.join(name);
+            let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
+            match serde_json::from_slice::<FenceReport>(&bytes) {
+                Ok(report) => found.push((path, report)),
+                Err(error) => tracing::warn!("{}: {error}; it is no report of a state", path.display()),
+            }
+        }
+        found.sort_by_key(|(_, report)| report.at_ms);
+        Ok(found)
+    }
+}
+
+const REPORT_SUFFIX: &str = "-state.json";
 
 /// While it is there, the state is being made again from what is in the quarantine.
 const MARK: &str = "state.fencing";
@@ -90,7 +116,13 @@ pub(crate) fn fence(dir: &Path, findings: Vec<String>) -> Result<FenceReport, St
     let mark = Mark { prefix: format!("{at_ms}-"), at_ms, findings };
     for name in FILES {
         match std::fs::hard_link(dir.join(name), folder.join(format!("{}{name}", mark.prefix))) {
-            Err(error) if !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::AlreadyExists) => {
+            // A file system without links.
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks) => {
+                let aside = folder.join(format!("{}{name}", mark.prefix));
+                let copied = std::fs::copy(dir.join(name), &aside).and_then(|_| File::open(&aside)?.sync_all());
+                copied.map_err(StoreError::io("set aside", &dir.join(name)))?;
+            }
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
                 return Err(StoreError::io("set aside", &dir.join(name))(error));
             }
             _ => {}
@@ -142,7 +174,7 @@ fn finish(dir: &Path, mark: &Mark) -> Result<FenceReport, StoreError> {
     std::fs::rename(&rebuilt, dir.join(STATE)).map_err(StoreError::io("name", &dir.join(STATE)))?;
     durable::sync_dir(dir)?;
     let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
-    durable::write_atomically(&folder.join(format!("{}state.json", mark.prefix)), &text)?;
+    durable::write_atomically(&folder.join(format!("{}{REPORT_SUFFIX}", mark.at_ms)), &text)?;
     std::fs::remove_dir_all(&work).map_err(StoreError::io("remove", &work))?;
     durable::remove_files(dir, &[dir.join(MARK), super::suspect_path(&dir.join(STATE))])?;
     Ok(report)

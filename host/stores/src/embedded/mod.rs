@@ -38,7 +38,7 @@ use alertmill_core::event::{Status, Uid};
 use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use alertmill_core::ports::{KnownUids, PortError, Restored, RestoredAlert};
 use alertmill_core::value::Text;
-use checkpoint::CheckpointThread;
+use checkpoint::{CheckpointThread, Reached};
 use dead_letters::DeadLetterBounds;
 use outbox::{Services, StoreErrorOrSqlite};
 use position::{OpenAlerts, PositionRow};
@@ -170,7 +170,7 @@ impl EmbeddedStore {
         let services = Services { documents: options.outbox, snapshots: options.snapshots };
         begin_shipping(&mut connection, services, &event_reader, &path)?;
         let pages = (options.wal_bytes / PAGE_BYTES).max(1);
-        let (checkpointer, thread) = Checkpointer::start(&path, restored.position, end, pages)?;
+        let (checkpointer, thread) = Checkpointer::start(&path, Reached { position: restored.position, events: end, received_at_s: now_s }, pages)?;
         let report = EmbeddedReport {
             event_rows_missing: !whole,
             uids_read_again: uid_report.read_again,
@@ -277,8 +277,8 @@ fn whole_check(connection: &Connection, path: &Path, bytes_max: u64) -> Result<(
 }
 
 impl KnownUids for EmbeddedStore {
-    fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
-        self.uids.known(uids)
+    fn known_until_s(&mut self, uids: &[Uid]) -> Result<Vec<Option<i64>>, PortError> {
+        self.uids.known_until_s(uids)
     }
 }
 

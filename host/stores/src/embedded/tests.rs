@@ -7,6 +7,8 @@ use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::services::{AlertOutbox, SettledAlerts};
 
 const T: i64 = 1_790_000_000;
+/// Until when its events are known: the end of an hour.
+const UNTIL_S: i64 = (T + 86_400) / 3_600 * 3_600 + 3_600;
 
 fn alert(seq: u64, revision: u64, status: Status) -> AlertWrite {
     AlertWrite {
@@ -37,7 +39,7 @@ fn add_event(commit: &mut Commit, n: u8, document: &str) -> u32 {
     let start = commit.event_heap.len() as u32;
     commit.event_heap.extend_from_slice(document.as_bytes());
     let document = start..commit.event_heap.len() as u32;
-    commit.events.push(StoredEvent { uid: Uid([n; 16]), known_until_s: T + 86_400, index_time_s: T, document });
+    commit.events.push(StoredEvent { uid: Uid([n; 16]), known_until_s: UNTIL_S, index_time_s: T, document });
     commit.events.len() as u32 - 1
 }
 
@@ -75,14 +77,14 @@ fn a_commit_is_restored_and_applies_once() {
     let reader = store.reader();
     assert_eq!(reader.alert_events(1, None, 10).unwrap().len(), 1);
     assert_eq!(reader.position().unwrap(), Position { ordinal: 3, received_at_ms: T * 1_000, next_due_ms: Some(9) });
-    assert_eq!(store.known(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [true, false]);
+    assert_eq!(store.known_until_s(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [Some(UNTIL_S), None]);
     drop((store, reader));
     let (mut store, restored) = EmbeddedStore::open(dir.path()).unwrap();
     assert_eq!((restored.position, restored.received_at_ms, restored.started_at_ms, restored.alerts.len()), (3, T * 1_000, 7, 2));
     assert_eq!((&restored.alerts[0].state[..], restored.alerts[0].revision), (&[1, 2, 3][..], 1));
     assert_eq!(restored.ledger, [("source".into(), "web".into(), "received".into(), 7)]);
     assert_eq!(Some(restored.rule_set), first.rule_set);
-    assert_eq!(store.known(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [true, false]);
+    assert_eq!(store.known_until_s(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [Some(UNTIL_S), None]);
     store.commit_blocking(&commit(3, 4)).unwrap();
 }
 
@@ -323,12 +325,12 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     let refused = store.commit_blocking(&with_event(1, 2, 2, 9)).unwrap_err();
     assert!(matches!(&refused, PortError::Unavailable(why) if why.contains("nothing was changed")), "{refused:?}");
     assert_eq!((store.position(), store.events.end()), (1, end));
-    assert_eq!(store.known(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [true, false]);
+    assert_eq!(store.known_until_s(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [Some(UNTIL_S), None]);
     store.commit_blocking(&with_event(1, 2, 3, 0)).unwrap();
     drop(store);
     let (mut store, restored) = EmbeddedStore::open(dir.path()).unwrap();
     assert_eq!((restored.position, restored.alerts[0].revision), (2, 2));
-    assert_eq!(store.known(&[1, 2, 3].map(|n| Uid([n; 16]))).unwrap(), [true, false, true]);
+    assert_eq!(store.known_until_s(&[1, 2, 3].map(|n| Uid([n; 16]))).unwrap(), [Some(UNTIL_S), None, Some(UNTIL_S)]);
     let events = store.reader().alert_events(1, None, 9).unwrap();
     let uids: Vec<u8> = events.into_iter().map(|event| if let EventRead::Found(row) = event.row { row.uid.0[0] } else { 0 }).collect();
     assert_eq!(uids, [3, 1]);
@@ -379,7 +381,7 @@ fn tables_of_uids_that_wait_do_not_refuse_commits_for_ever() {
         assert!(std::time::Instant::now() < deadline, "refused for ever");
         std::thread::yield_now();
     }
-    assert!(store.known(&(1..=next).map(|n| Uid([n as u8; 16])).collect::<Vec<_>>()).unwrap().into_iter().all(|known| known));
+    assert!(store.known_until_s(&(1..=next).map(|n| Uid([n as u8; 16])).collect::<Vec<_>>()).unwrap().into_iter().all(|known| known == Some(UNTIL_S)));
 }
 
 #[test]
@@ -481,7 +483,7 @@ fn a_copy_of_the_files_after_a_kill_is_the_last_commit() {
     }
     let (mut store, restored) = EmbeddedStore::open(killed.path()).unwrap();
     assert_eq!((restored.position, restored.alerts[0].revision, store.report().uids_read_again), (5, 5, 5));
-    assert_eq!(store.known(&[Uid([5; 16]), Uid([6; 16])]).unwrap(), [true, false]);
+    assert_eq!(store.known_until_s(&[Uid([5; 16]), Uid([6; 16])]).unwrap(), [Some(UNTIL_S), None]);
     assert_eq!(store.reader().alert_events(1, None, 10).unwrap().len(), 5);
 }
 
@@ -574,7 +576,7 @@ fn what_is_begun_is_nothing_before_its_commit() {
         commit.alert_events = vec![AlertEvents { seq: 1, events: vec![(index, EventRole::Updated)] }];
         commit
     };
-    let known = |store: &mut EmbeddedStore, n: u8| store.known(&[Uid([n; 16])]).unwrap()[0];
+    let known = |store: &mut EmbeddedStore, n: u8| store.known_until_s(&[Uid([n; 16])]).unwrap()[0].is_some();
     let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
     let first = with_event(0, 1, 1);
     assert!(!store.begin(&first), "on a quick disk it is not worth it");

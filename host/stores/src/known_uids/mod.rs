@@ -1,8 +1,9 @@
-//! Which uids were counted, for as long as a retry of them can still count (I2).
+//! Which uids were counted, and until when a retry of them is known (I2, I8).
 //!
 //! New uids go into a table in memory. A full table, once the state that committed its events is synced, becomes sorted
-//! files, one for each hour in which uids end, each with a filter in memory; whole hours are dropped when they are past.
-//! A table whose first uid came an hour ago counts as full.
+//! files, one for each hour at whose end uids end, each with a filter in memory: so the file alone says until when its uids
+//! are known. Whole hours are dropped when the time of the synced state has passed them, since after a loss of power records
+//! are judged again. A table whose first uid came an hour ago counts as full.
 //! So the cost of an event is flat: a few filter probes, and a page read for one in some hundreds. What is not in files
 //! yet is read again from the event files at start, up to exactly where the state ends: state and uids cannot disagree.
 
@@ -46,7 +47,7 @@ pub(crate) fn is_whole(path: &Path, end_s: i64, crc: u32) -> Result<bool, StoreE
     Ok(run::Run::open(path, end_s, crc)?.is_some())
 }
 
-/// Uids and the second at which each ends.
+/// Uids and the last second of each.
 type Table = HashMap<u128, i64, BuildHasherDefault<UidHasher>>;
 
 /// Uids are keyed hashes already; hashing them again would only cost time.
@@ -126,6 +127,8 @@ pub struct UidIndex {
     files: Arc<Files>,
     worker: Worker,
     now_s: i64,
+    /// Time of the last synced state, seconds: hours before it are gone for good.
+    synced_s: i64,
     hour_over: bool,
     page_reads: u64,
 }
@@ -137,15 +140,15 @@ impl UidIndex {
         let files = worker.files();
         let from = files.mark;
         let (recent, full) = (Table::default(), VecDeque::new());
-        let mut index = UidIndex { options, recent, oldest_s: None, full, from, files, worker, now_s, hour_over: false, page_reads: 0 };
+        let mut index = UidIndex { options, recent, oldest_s: None, full, from, files, worker, now_s, synced_s: now_s, hour_over: false, page_reads: 0 };
         let mut report = UidReport { in_files: index.counts().in_files, ..UidReport::default() };
         let mut first_until_s = None;
         report.damaged_event_files = events.scan(from, committed, |uid, known_until_s, end| {
             report.read_again += 1;
-            first_until_s.get_or_insert(known_until_s);
+            first_until_s.get_or_insert(end_of_hour(known_until_s));
             index.insert(uid, known_until_s);
-            // It was received a day before that, or earlier: no reason to keep it in memory for another hour.
-            let received_s = known_until_s.saturating_sub(DAY_S);
+            // It was received in the hour a day before that, or earlier: no reason to keep it in memory for another hour.
+            let received_s = known_until_s.saturating_sub(DAY_S + HOUR_S);
             index.oldest_s = index.oldest_s.map(|oldest_s| oldest_s.min(received_s));
             if index.recent.len() >= index.options.table_uids_max {
                 index.freeze(end);
@@ -154,14 +157,14 @@ impl UidIndex {
                 index.collect();
             }
         })?;
-        report.forgotten = is_forgotten(&events.numbers()?, from, committed, first_until_s.is_some_and(|until_s| until_s <= now_s));
+        report.forgotten = is_forgotten(&events.numbers()?, from, committed, first_until_s.is_some_and(|until_s| until_s < now_s));
         Ok((index, report))
     }
 
     /// Notes a uid whose event's commit succeeded.
     pub fn insert(&mut self, uid: Uid, known_until_s: i64) {
-        let end_s = end_of_hour(known_until_s, self.now_s);
-        if end_s > self.now_s {
+        let end_s = end_of_hour(known_until_s);
+        if end_s >= self.synced_s {
             let slot = self.recent.entry(u128::from_be_bytes(uid.0)).or_insert(end_s);
             *slot = end_s.max(*slot);
             self.oldest_s.get_or_insert(self.now_s);
@@ -170,12 +173,15 @@ impl UidIndex {
 
     /// Time goes on to `now_s`, before the uids of a commit of that time are noted.
     pub fn advance(&mut self, now_s: i64) {
-        self.hour_over |= now_s.div_euclid(HOUR_S) > self.now_s.div_euclid(HOUR_S);
         self.now_s = self.now_s.max(now_s);
     }
 
-    /// After a commit whose event rows end at `end`; those of the last synced checkpoint end at `synced`.
-    pub fn committed(&mut self, end: EventPlace, synced: EventPlace) {
+    /// After a commit whose event rows end at `end`; those of the last synced checkpoint end at `synced`, and its time is
+    /// `synced_s`.
+    pub fn committed(&mut self, end: EventPlace, synced: EventPlace, synced_s: i64) {
+        // An hour ends with its last second, which is the first of the next one.
+        self.hour_over |= (synced_s - 1).div_euclid(HOUR_S) > (self.synced_s - 1).div_euclid(HOUR_S);
+        self.synced_s = self.synced_s.max(synced_s);
         // Where few events come, a table takes days to fill, and event files must stay as long as they are needed for it.
         let is_old = self.full.is_empty() && self.oldest_s.is_some_and(|oldest_s| self.now_s - oldest_s >= HOUR_S);
         if self.recent.len() >= self.options.table_uids_max || is_old {
@@ -185,7 +191,7 @@ impl UidIndex {
         if self.hour_over && self.full.is_empty() && self.worker.is_idle() {
             // Nothing to write, but hours to drop.
             self.hour_over = false;
-            self.worker.give(Job { full: None, now_s: self.now_s });
+            self.worker.give(Job { full: None, synced_s: self.synced_s });
         }
         self.collect();
     }
@@ -206,7 +212,7 @@ impl UidIndex {
         }
         for (full, given) in self.full.iter_mut().filter(|(full, given)| !given && full.end <= synced) {
             *given = true;
-            self.worker.give(Job { full: Some(full.clone()), now_s: self.now_s });
+            self.worker.give(Job { full: Some(full.clone()), synced_s: self.synced_s });
         }
     }
 
@@ -231,23 +237,26 @@ impl UidIndex {
         })
     }
 
-    /// One answer per uid.
-    pub fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
+    /// Until which second each uid is known; `None`: it never was, or is not any more.
+    pub fn known_until_s(&mut self, uids: &[Uid]) -> Result<Vec<Option<i64>>, PortError> {
         let keys: Vec<u128> = uids.iter().map(|uid| u128::from_be_bytes(uid.0)).collect();
-        let now_s = self.now_s;
-        let lasts = |table: &Table, key: &u128| table.get(key).is_some_and(|end_s| *end_s > now_s);
-        let mut known: Vec<bool> = keys.iter().map(|key| lasts(&self.recent, key) || self.full.iter().any(|(full, _)| lasts(&full.table, key))).collect();
-        // File by file, so that one filter stays in the cache for the whole batch.
-        for run in self.files.hours.range(now_s + 1..).flat_map(|(_, runs)| runs) {
-            for (key, known) in keys.iter().zip(known.iter_mut()).filter(|(_, known)| !**known) {
-                if run.may_hold(*key) {
-                    self.page_reads += 1;
-                    let found = run.holds(*key);
-                    *known = found.map_err(|error| unreadable(&run.path, &error))?;
+        // A uid that is stored again, when it is not known any more, ends later than before: what is newest says until when.
+        let tables = || std::iter::once(&self.recent).chain(self.full.iter().rev().map(|(full, _)| &*full.table));
+        let mut until_s: Vec<Option<i64>> = keys.iter().map(|key| tables().find_map(|table| table.get(key).copied())).collect();
+        // File by file, so that one filter stays in the cache for the whole batch. Hours that are past go with the next job;
+        // what they answer meanwhile is as true as before.
+        for (end_s, runs) in self.files.hours.range(self.synced_s..).rev() {
+            for run in runs {
+                for (key, until_s) in keys.iter().zip(until_s.iter_mut()).filter(|(_, until_s)| until_s.is_none()) {
+                    if run.may_hold(*key) {
+                        self.page_reads += 1;
+                        let found = run.holds(*key).map_err(|error| unreadable(&run.path, &error))?;
+                        *until_s = found.then_some(*end_s);
+                    }
                 }
             }
         }
-        Ok(known)
+        Ok(until_s)
     }
 
     /// All event rows before this place have their uids in files.
@@ -296,19 +305,10 @@ fn is_forgotten(present: &[u32], from: EventPlace, committed: EventPlace, oldest
 const HOUR_S: i64 = 3_600;
 const DAY_S: i64 = 24 * HOUR_S;
 
-/// The second at which the group of a uid ends. Hours for the usual 24 h; further ahead days, then months, so that wild
-/// times of a sender make a bounded number of groups. Never before `known_until_s`, up to ten years ahead.
-fn end_of_hour(known_until_s: i64, now_s: i64) -> i64 {
-    let until = known_until_s.clamp(now_s.saturating_sub(HOUR_S), now_s.saturating_add(3_650 * DAY_S));
-    let ahead = until.saturating_sub(now_s);
-    let step = if ahead <= 27 * HOUR_S {
-        HOUR_S
-    } else if ahead <= 60 * DAY_S {
-        DAY_S
-    } else {
-        30 * DAY_S
-    };
-    (until.div_euclid(step) + 1) * step
+/// The group of a uid. Commits name the ends of hours already; other seconds, in event files of older versions, must not make
+/// groups of their own.
+fn end_of_hour(known_until_s: i64) -> i64 {
+    known_until_s.saturating_add(HOUR_S - 1).div_euclid(HOUR_S) * HOUR_S
 }
 
 /// The index as a value of its own; clones share it.
@@ -333,7 +333,7 @@ impl KnownUidsHandle {
 }
 
 impl KnownUids for KnownUidsHandle {
-    fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
-        self.lock().known(uids)
+    fn known_until_s(&mut self, uids: &[Uid]) -> Result<Vec<Option<i64>>, PortError> {
+        self.lock().known_until_s(uids)
     }
 }

@@ -39,12 +39,13 @@ impl Store {
         self.events.append(&events, b"{}", NOW_S + self.day * DAY_S).unwrap();
         events.iter().for_each(|event| self.index.insert(event.uid, event.known_until_s));
         let end = self.events.end();
-        self.index.committed(end, if synced { end } else { EventPlace::default() });
+        let synced_s = if synced { self.index.now_s } else { self.index.synced_s };
+        self.index.committed(end, if synced { end } else { EventPlace::default() }, synced_s);
     }
 
     fn all_known(&mut self, numbers: std::ops::Range<u64>, expected: bool) -> bool {
         let uids: Vec<Uid> = numbers.map(uid_of).collect();
-        self.index.known(&uids).unwrap().into_iter().all(|known| known == expected)
+        self.index.known_until_s(&uids).unwrap().into_iter().all(|until_s| until_s.is_some() == expected)
     }
 }
 
@@ -89,8 +90,13 @@ fn hours_go_when_they_are_past() {
     store.index.settle();
     assert_eq!(store.index.counts().hours, 2);
     let end = store.events.end();
-    store.index.advance(NOW_S + 3 * 3_600);
-    store.index.committed(end, end);
+    let ended_s = end_of_hour(NOW_S + 3_600);
+    store.index.advance(ended_s + 1);
+    // After a loss of power the records of the last hour would be judged again.
+    store.index.committed(end, end, ended_s);
+    store.index.settle();
+    assert_eq!((store.index.counts().hours, store.all_known(0..100, true)), (2, true), "the synced state has not passed it");
+    store.index.committed(end, end, ended_s + 1);
     assert!(store.all_known(0..100, false), "a past hour is not known, dropped or not");
     store.index.settle();
     assert_eq!((store.index.counts().hours, store.index.counts().in_files), (1, 100));
@@ -98,14 +104,33 @@ fn hours_go_when_they_are_past() {
 }
 
 #[test]
-fn wild_times_make_few_groups() {
-    let mut ends: Vec<i64> = (0..200_000).map(|n| end_of_hour(NOW_S + n * 100_000, NOW_S)).collect();
-    ends.dedup();
-    assert!(ends.len() < 250, "{}", ends.len());
-    for until in [NOW_S, NOW_S + 86_400, NOW_S + 90 * DAY_S] {
-        assert!(end_of_hour(until, NOW_S) > until);
+fn until_when_is_told_to_the_second_from_memory_and_from_files() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    let until_s = |n: u64| end_of_hour(NOW_S + DAY_S) + HOUR_S * (n as i64 / 30);
+    // Small files and merged ones, a table that is not full, and one uid that was stored twice.
+    for n in 0..450 {
+        store.store(n..n + 1, until_s(n), true);
+        store.index.settle();
     }
-    assert!(end_of_hour(i64::MAX, NOW_S) > NOW_S && end_of_hour(i64::MIN, NOW_S) <= NOW_S);
+    store.store(3..4, until_s(449) + HOUR_S, true);
+    let expected = |n: u64| Some(if n == 3 { until_s(449) + HOUR_S } else { until_s(n) });
+    for reopened in [false, true] {
+        let counts = store.index.counts();
+        assert!(counts.in_files >= 400 && counts.in_memory > 0, "{counts:?}");
+        for n in 0..450 {
+            assert_eq!(store.index.known_until_s(&[uid_of(n)]).unwrap(), [expected(n)], "{n}, reopened {reopened}");
+        }
+        store = store.reopen();
+    }
+}
+
+#[test]
+fn seconds_within_an_hour_make_one_group() {
+    let mut ends: Vec<i64> = (0..=7_200).map(|n| end_of_hour(NOW_S + n)).collect();
+    assert!((0..=7_200).all(|n| (NOW_S + n..NOW_S + n + HOUR_S).contains(&ends[n as usize])));
+    ends.dedup();
+    assert_eq!((ends.len(), end_of_hour(7_200), end_of_hour(7_201)), (3, 7_200, 10_800));
+    assert!(end_of_hour(i64::MAX) > NOW_S && end_of_hour(i64::MIN) < NOW_S);
 }
 
 #[test]
@@ -156,12 +181,12 @@ fn a_table_that_no_disk_took_is_not_passed_by_the_next_one() {
     store.store(0..100, NOW_S + 86_400, false);
     store.store(100..200, NOW_S + 86_400, false);
     let end = store.events.end();
-    store.index.committed(end, end);
+    store.index.committed(end, end, NOW_S);
     store.index.settle();
     assert_eq!(store.index.flushed(), EventPlace::default(), "the first of both failed");
     assert!(store.all_known(0..200, true));
     std::fs::remove_dir(blocked).unwrap();
-    store.index.committed(end, end);
+    store.index.committed(end, end, NOW_S);
     store.index.settle();
     assert_eq!((store.index.flushed(), store.index.counts().in_files, store.index.counts().in_memory), (end, 200, 0));
     let mut store = store.reopen();
@@ -184,7 +209,7 @@ fn a_folder_that_refuses_files_costs_memory_only() {
     std::fs::remove_file(&uids).unwrap();
     std::fs::rename(&aside, &uids).unwrap();
     let end = store.events.end();
-    store.index.committed(end, end);
+    store.index.committed(end, end, NOW_S);
     store.index.settle();
     assert_eq!((store.index.counts().in_files, store.index.flushed()), (200, end));
     assert!(store.all_known(0..200, true));
@@ -215,7 +240,7 @@ fn a_table_counts_as_full_after_an_hour() {
 #[test]
 fn uids_that_no_event_file_gives_back_are_reported() {
     let event_file = |store: &Store, number: u32| store.dir.path().join(format!("events/{number:010}.events"));
-    for (known_until_s, forgotten) in [(NOW_S + DAY_S, true), (NOW_S, false)] {
+    for (known_until_s, forgotten) in [(NOW_S + DAY_S, true), (NOW_S - HOUR_S, false)] {
         let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
         store.store(0..100, NOW_S + DAY_S, true);
         store.index.settle();

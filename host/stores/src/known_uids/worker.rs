@@ -29,10 +29,10 @@ pub(super) struct Full {
     pub end: EventPlace,
 }
 
-/// Hours before `now_s` are dropped, and a table, if there is one, becomes files.
+/// Hours that end before `synced_s` are dropped, and a table, if there is one, becomes files.
 pub(super) struct Job {
     pub full: Option<Full>,
-    pub now_s: i64,
+    pub synced_s: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,7 +151,7 @@ fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Fi
         tracing::warn!("{} is ahead of the state; uids are read again from the event files", path.display());
         return Ok(None);
     }
-    for (name, end_s, crc) in manifest.files.into_iter().filter(|(_, end_s, _)| *end_s > now_s) {
+    for (name, end_s, crc) in manifest.files.into_iter().filter(|(_, end_s, _)| *end_s >= now_s) {
         let Some(run) = Run::open(&dir.join(&name), end_s, crc)? else {
             tracing::warn!("{} is damaged or missing; uids are read again from the event files", dir.join(name).display());
             return Ok(None);
@@ -192,14 +192,14 @@ impl Writer {
 
     fn do_job(&mut self, job: &Job, before: &Files) -> Result<Files, StoreError> {
         let mut files = before.clone();
-        files.hours.retain(|end_s, _| *end_s > job.now_s);
+        files.hours.retain(|end_s, _| *end_s >= job.synced_s);
         let mut by_hour: BTreeMap<i64, Vec<u128>> = BTreeMap::new();
         if let Some(full) = &job.full {
             if full.end <= before.mark {
                 return Ok(files);
             }
             files.mark = full.end;
-            for (key, end_s) in full.table.iter().filter(|(_, end_s)| **end_s > job.now_s) {
+            for (key, end_s) in full.table.iter().filter(|(_, end_s)| **end_s >= job.synced_s) {
                 by_hour.entry(*end_s).or_default().push(*key);
             }
         }
@@ -213,7 +213,7 @@ impl Writer {
             self.merge_while(end_s, runs, |large, small| large <= 2 * small)?;
         }
         // A uid noted from now on lasts 24 h more, so these hours get no further ones: one file, one filter each.
-        for (end_s, runs) in files.hours.range_mut(..=job.now_s + DAY_S) {
+        for (end_s, runs) in files.hours.range_mut(..job.synced_s + DAY_S) {
             self.merge_while(*end_s, runs, |_, _| true)?;
         }
         self.name(&files, before)?;

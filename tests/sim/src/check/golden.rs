@@ -2,7 +2,7 @@
 
 use super::witness::Witness;
 use super::{fold_config, understand_config};
-use crate::disk::Tables;
+use crate::disk::{EventRow, Tables};
 use crate::failure::{Failure, Promise};
 use crate::ports::FakeChain;
 use crate::world::State;
@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 pub struct Golden {
     pub tables: Tables,
-    /// Where in the journal an event was first: ordinal and place in the record.
-    places: BTreeMap<Uid, (u64, u32)>,
+    /// Where in the journal an event is, by uid and second of receipt: ordinal and place in the record.
+    places: BTreeMap<(Uid, i64), (u64, u32)>,
 }
 
 /// Folds the whole journal.
@@ -29,24 +29,25 @@ pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
         let prepared = prepare(vec![record.replayed()], generation, &mut FakeChain(generation), &understand_config());
         for row in &prepared.rows {
             for uid in row.uid_if_reopened.into_iter().chain([row.event.uid]) {
-                places.entry(uid).or_insert((row.ordinal, row.index));
+                places.entry((uid, record.received_at_ms.div_euclid(1000))).or_insert((row.ordinal, row.index));
             }
         }
-        let known = prepared.rows.iter().map(|row| tables.stored.contains_key(&row.event.uid)).collect();
-        tables.apply(&fold.apply(prepared, known));
+        // It never forgets.
+        let known_until_s = prepared.rows.iter().map(|row| tables.stored.get(&row.event.uid).copied()).collect();
+        tables.apply(&fold.apply(prepared, known_until_s));
     }
     Ok(Golden { tables, places })
 }
 
 /// I4: events are stored, and listed with each alert, in the order of the journal.
 pub fn in_order(ours: &Tables, golden: &Golden) -> Result<(), Failure> {
-    rising(ours.events.iter().map(|row| &row.uid), golden)?;
-    ours.lists.values().try_for_each(|list| rising(list.events.iter().map(|(uid, _)| uid), golden))
+    rising(ours.events.iter(), golden)?;
+    ours.lists.values().try_for_each(|list| rising(list.events.iter().filter_map(|(at, _)| ours.events.get(*at)), golden))
 }
 
-fn rising<'u>(uids: impl Iterator<Item = &'u Uid>, golden: &Golden) -> Result<(), Failure> {
+fn rising<'r>(rows: impl Iterator<Item = &'r EventRow>, golden: &Golden) -> Result<(), Failure> {
     let mut last = (0, 0);
-    for place in uids.filter_map(|uid| golden.places.get(uid)) {
+    for place in rows.filter_map(|row| golden.places.get(&(row.uid, row.received_s))) {
         if *place < last {
             return Err(Failure::broken(Promise::I4, format!("the event of (record, place) {place:?} comes behind that of {last:?}")));
         }
@@ -57,16 +58,16 @@ fn rising<'u>(uids: impl Iterator<Item = &'u Uid>, golden: &Golden) -> Result<()
 
 /// I7: each event carries the stamp of the rules in force at its record, and an alert that of its last counted event.
 pub fn one_generation(ours: &Tables, golden: &Golden, witness: &Witness) -> Result<(), Failure> {
-    let in_force = |uid: &Uid| golden.places.get(uid).map(|(ordinal, _)| witness.generation_at(*ordinal));
+    let in_force = |row: &EventRow| golden.places.get(&(row.uid, row.received_s)).map(|(ordinal, _)| witness.generation_at(*ordinal));
     for row in &ours.events {
-        let (stamped, expected) = (stamp(row.document()), in_force(&row.uid));
+        let (stamped, expected) = (stamp(row.document()), in_force(row));
         if stamped != expected {
             return Err(Failure::broken(Promise::I7, format!("event {:?} was judged by generation {stamped:?}, {expected:?} was in force", row.uid)));
         }
     }
     for (seq, alert) in &ours.alerts {
         let last = ours.lists.get(seq).into_iter().flat_map(|list| &list.events).rfind(|(_, role)| *role != EventRole::Milder);
-        if let Some(expected) = last.and_then(|(uid, _)| in_force(uid)).filter(|expected| *expected != alert.rule_generation) {
+        if let Some(expected) = last.and_then(|(at, _)| ours.events.get(*at)).and_then(in_force).filter(|expected| *expected != alert.rule_generation) {
             return Err(Failure::broken(
                 Promise::I7,
                 format!("alert {seq} says generation {}, its last event was judged by {expected}", alert.rule_generation),

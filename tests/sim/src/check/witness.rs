@@ -2,17 +2,39 @@
 
 use crate::disk::{DiskRecord, Tables};
 use crate::failure::{Failure, Promise};
-use crate::senders::{mark_of, since_ms};
+use crate::senders::{mark_of, since_ms, time_s};
 use alertmill_core::record::{Door, DoorCounts, RecordBody};
 use alertmill_core::value::Text;
 use std::collections::{BTreeMap, BTreeSet};
 
 const DAY_MS: i64 = 86_400_000;
+const HOUR_S: i64 = 3_600;
+
+/// How often an item was journaled.
+#[derive(Default)]
+struct Copies {
+    all: u64,
+    /// How many of them came when the ones before were no longer known: 24 h after time as sent and receipt, to the end of the hour
+    /// (docs/semantics.md, Identity).
+    new: u64,
+    known_until_s: i64,
+}
+
+impl Copies {
+    fn add(&mut self, received_s: i64, time_s: Option<i64>) {
+        self.all += 1;
+        if self.new > 0 && received_s <= self.known_until_s {
+            return;
+        }
+        self.new += 1;
+        let newest_s = time_s.unwrap_or(received_s).clamp(received_s, received_s + 24 * HOUR_S);
+        self.known_until_s = (newest_s + 24 * HOUR_S + HOUR_S - 1) / HOUR_S * HOUR_S;
+    }
+}
 
 #[derive(Default)]
 pub struct Witness {
-    /// How often each item was journaled.
-    copies: BTreeMap<String, u64>,
+    copies: BTreeMap<String, Copies>,
     /// Items of which every copy came a day after the begin of what it tells of: what a rule drops of those, and what holds an
     /// alert open, is counted and not stored (docs/semantics.md, Re-sends).
     late: BTreeSet<String>,
@@ -36,10 +58,10 @@ impl Witness {
                     for i in 0..items.spans.len() {
                         let mark = mark_of(items.door, items.bytes(i));
                         let is_late = since_ms(items.bytes(i)).is_some_and(|since_ms| record.received_at_ms - since_ms >= DAY_MS);
-                        let copies = witness.copies.entry(mark.to_owned()).or_insert(0);
-                        *copies += 1;
+                        let copies = witness.copies.entry(mark.to_owned()).or_default();
+                        copies.add(record.received_at_ms.div_euclid(1000), time_s(items.bytes(i)));
                         match is_late {
-                            true if *copies == 1 => witness.late.insert(mark.to_owned()),
+                            true if copies.all == 1 => witness.late.insert(mark.to_owned()),
                             true => false,
                             false => witness.late.remove(mark),
                         };
@@ -77,16 +99,16 @@ impl Witness {
         Ok(())
     }
 
-    /// I2: however often an item was journaled it is stored once, unless nothing tells its copies apart from new events;
-    /// and no record was counted twice.
+    /// I2: however often an item was journaled it is stored once as long as it is known, unless nothing tells its copies
+    /// apart from new events; and no record was counted twice.
     pub fn once(&self, tables: &Tables) -> Result<(), Failure> {
         let mut stored: BTreeMap<&str, u64> = BTreeMap::new();
         for row in &tables.events {
             *stored.entry(mark_of_document(row.document())).or_insert(0) += 1;
         }
         for (mark, n) in stored.iter().filter(|(mark, _)| !mark.starts_with("am")) {
-            let copies = self.copies.get(*mark).copied().unwrap_or(0);
-            let allowed = if mark.ends_with("-once") { copies } else { copies.min(1) };
+            let (copies, new) = self.copies.get(*mark).map_or((0, 0), |copies| (copies.all, copies.new));
+            let allowed = if mark.ends_with("-once") { copies } else { new };
             if *n != allowed {
                 return Err(Failure::broken(
                     Promise::I2,

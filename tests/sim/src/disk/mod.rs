@@ -6,7 +6,7 @@ mod tables;
 
 pub use journal::{DiskRecord, JournalDisk, RecordKind, Tail};
 pub use outbox::{History, Outbox};
-pub use tables::Tables;
+pub use tables::{EventRow, Tables};
 
 use crate::rng::Rng;
 use alertmill_core::event::Uid;

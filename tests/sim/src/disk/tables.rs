@@ -15,6 +15,8 @@ pub struct EventRow {
     pub uid: Uid,
     pub known_until_s: i64,
     pub index_time_s: i64,
+    /// When its record was received, as its document says.
+    pub received_s: i64,
     heap: Arc<[u8]>,
     place: std::ops::Range<u32>,
 }
@@ -37,7 +39,8 @@ impl PartialEq for EventRow {
 /// The events of one alert.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct List {
-    pub events: Vec<(Uid, EventRole)>,
+    /// Places in [`Tables::events`].
+    pub events: Vec<(usize, EventRole)>,
     /// How many of them the alert must have counted.
     pub counted: u64,
 }
@@ -60,7 +63,7 @@ pub struct Tables {
     pub open: BTreeMap<Fingerprint, u64>,
     pub open_twice: Option<Fingerprint>,
     pub events: Vec<EventRow>,
-    /// Every uid that is stored, with the second until which it must be known; what was stored again before that.
+    /// Every uid that is stored, with the last second at which it is known; what was stored again before that.
     pub stored: BTreeMap<Uid, i64>,
     pub stored_twice: Option<Uid>,
     /// What the store answers from when asked for known uids.
@@ -82,6 +85,8 @@ pub struct Undo {
     /// Alert, and how long its list was.
     lists: Vec<(u64, usize)>,
     events: usize,
+    /// Uids as they were known before, in the order of events.
+    stored: Vec<(Uid, Option<i64>)>,
     logs: usize,
     dead_letters: usize,
     ledger: Vec<(LedgerKey, Option<u64>)>,
@@ -106,6 +111,7 @@ impl Tables {
             alerts: Vec::with_capacity(commit.alerts.len()),
             lists: Vec::with_capacity(commit.alert_events.len()),
             events: self.events.len(),
+            stored: Vec::with_capacity(commit.events.len()),
             logs: self.logs.len(),
             dead_letters: self.dead_letters.len(),
             ledger: Vec::with_capacity(commit.ledger.len()),
@@ -120,18 +126,21 @@ impl Tables {
         let heap: Arc<[u8]> = commit.event_heap.as_slice().into();
         for event in &commit.events {
             let (uid, known_until_s, index_time_s) = (event.uid, event.known_until_s, event.index_time_s);
-            self.events.push(EventRow { uid, known_until_s, index_time_s, heap: heap.clone(), place: event.document.clone() });
+            let place = event.document.clone();
+            let received_s = last_number_after(&heap[place.start as usize..place.end as usize], br#""create_time":"#).unwrap_or_default();
+            self.events.push(EventRow { uid, known_until_s, index_time_s, received_s, heap: heap.clone(), place });
             self.uids.insert(event.uid, event.known_until_s);
             let before = self.stored.insert(event.uid, event.known_until_s);
-            if before.is_some_and(|until_s| until_s >= self.received_at_ms.div_euclid(1000)) {
+            if before.is_some_and(|until_s| received_s <= until_s) {
                 self.stored_twice = Some(event.uid);
             }
+            undo.stored.push((event.uid, before));
         }
         for listed in &commit.alert_events {
             let list = self.lists.entry(listed.seq).or_default();
             undo.lists.push((listed.seq, list.events.len()));
             for (at, role) in &listed.events {
-                list.events.push((commit.events[*at as usize].uid, *role));
+                list.events.push((undo.events + *at as usize, *role));
                 list.counted += u64::from(*role != EventRole::Milder);
             }
         }
@@ -172,9 +181,14 @@ impl Tables {
                 self.lists.remove(&seq);
             }
         }
-        for row in self.events.drain(undo.events.min(self.events.len())..) {
-            self.stored.remove(&row.uid);
-            self.uids.remove(&row.uid);
+        self.events.truncate(undo.events);
+        for (uid, before) in undo.stored.into_iter().rev() {
+            for uids in [&mut self.stored, &mut self.uids] {
+                match before {
+                    Some(until_s) => uids.insert(uid, until_s),
+                    None => uids.remove(&uid),
+                };
+            }
         }
         self.logs.truncate(undo.logs);
         self.dead_letters.truncate(undo.dead_letters);

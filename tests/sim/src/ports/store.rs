@@ -64,8 +64,8 @@ fn save(world: &World, commit: &Commit) {
 }
 
 impl KnownUids for FakeStore<'_> {
-    /// Beyond its time, by the clock of the journal, a uid may be known or not: nothing may depend on it.
-    fn known(&mut self, uids: &[Uid]) -> Result<Vec<bool>, PortError> {
+    /// What the time of the state has passed may be forgotten or not: nothing may depend on it.
+    fn known_until_s(&mut self, uids: &[Uid]) -> Result<Vec<Option<i64>>, PortError> {
         if self.0.draws(FaultKind::KnownBefore) {
             return Err(self.0.refusal("uids cannot be read"));
         }
@@ -73,8 +73,8 @@ impl KnownUids for FakeStore<'_> {
         let state = &mut *guard;
         let now_s = state.disk.tables.received_at_ms.div_euclid(1000);
         let (known, rng) = (&state.disk.tables.uids, &mut state.rng);
-        let answers: Vec<bool> = uids.iter().map(|uid| known.get(uid).is_some_and(|until_s| *until_s >= now_s || rng.chance(50))).collect();
-        answers.iter().for_each(|known| state.trace.word(u64::from(*known)));
+        let answers: Vec<Option<i64>> = uids.iter().map(|uid| known.get(uid).copied().filter(|until_s| *until_s >= now_s || rng.chance(50))).collect();
+        answers.iter().for_each(|until_s| state.trace.word(until_s.unwrap_or_default() as u64));
         Ok(answers)
     }
 }

@@ -137,6 +137,16 @@ pub fn since_ms(bytes: &[u8]) -> Option<i64> {
     text_behind(bytes, r#""since_ms":""#).parse().ok()
 }
 
+/// The time that an event's sender gave it, seconds, read without core.
+pub fn time_s(bytes: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let from = text.find(TIME)? + TIME.len();
+    let digits = text[from..].bytes().take_while(u8::is_ascii_digit).count();
+    text[from..from + digits].parse().ok()
+}
+
+const TIME: &str = r#""time":"#;
+
 fn text_behind<'b>(bytes: &'b [u8], key: &str) -> &'b str {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let from = text.find(key).map_or(0, |at| at + key.len());

@@ -4,16 +4,18 @@ mod alertmanager;
 mod door;
 mod items;
 
-pub use door::{mark_of, since_ms};
+pub use door::{mark_of, since_ms, time_s};
 
 use crate::faults::FaultKind;
 use crate::ports::FakeJournal;
 use crate::rng::Rng;
 use crate::setup::Load;
-use crate::world::World;
+use crate::world::{BEGIN_MS, World};
 use alertmill_core::record::Door;
 use door::{Answer, Request, post};
 use items::Kind;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// Senders: two of plain events, one whose items have all kinds of faults, one that sends no times, two Prometheus servers.
 pub const SENDERS: u64 = 6;
@@ -31,11 +33,7 @@ pub async fn run(world: &World, journal: &FakeJournal<'_>, seed: u64, n: u64, lo
 /// A client that sends its events in order and repeats each until it is told that it is safe.
 async fn send_events(world: &World, journal: &FakeJournal<'_>, seed: u64, sender: u64, kind: Kind, load: Load, sent: &mut u64) {
     while *sent < load.events {
-        let mut rng = Rng::new(seed ^ (sender << 32) ^ *sent);
-        let n = (1 + rng.below(4)).min(load.events - *sent);
-        let key = (kind == Kind::Timeless && rng.chance(50)).then(|| format!("s{sender}-key-{sent}"));
-        let items: Vec<String> = (*sent..*sent + n).map(|k| kind.item(&mut Rng::new(seed ^ (sender << 32) ^ (k << 8) ^ 1), sender, k, key.is_some())).collect();
-        let request = Request { door: Door::Events, source: kind.source(), key, body: format!("[{}]", items.join(",")) };
+        let (request, n, pause_ms) = request(seed, sender, kind, load, *sent);
         let mut tries = 0;
         while post(world, journal, &request).await == Answer::Again {
             world.state().saw(FaultKind::Retry);
@@ -43,9 +41,41 @@ async fn send_events(world: &World, journal: &FakeJournal<'_>, seed: u64, sender
             tries += 1;
         }
         *sent += n;
-        world.wait(rng.below(4_000)).await;
+        world.wait(pause_ms).await;
         if world.draws(FaultKind::Duplicate) {
             post(world, journal, &request).await;
         }
+    }
+    if (seed + sender).is_multiple_of(3) {
+        come_back(world, journal, seed, sender, kind, load).await;
+    }
+}
+
+/// The request whose first item is number `from`, how many items it has, and for how long its sender then rests.
+fn request(seed: u64, sender: u64, kind: Kind, load: Load, from: u64) -> (Request, u64, u64) {
+    let mut rng = Rng::new(seed ^ (sender << 32) ^ from);
+    let n = (1 + rng.below(4)).min(load.events - from);
+    let key = (kind == Kind::Timeless && rng.chance(50)).then(|| format!("s{sender}-key-{from}"));
+    let items: Vec<String> = (from..from + n).map(|k| kind.item(&mut Rng::new(seed ^ (sender << 32) ^ (k << 8) ^ 1), sender, k, key.is_some())).collect();
+    let request = Request { door: Door::Events, source: kind.source(), key, body: format!("[{}]", items.join(",")) };
+    (request, n, rng.below(4_000))
+}
+
+/// A sender that was cut off for a day repeats what it sent, around the second from which on most of it is not known any
+/// more: a record before is a retry, one behind is not, whatever the store has forgotten by then.
+async fn come_back(world: &World, journal: &FakeJournal<'_>, seed: u64, sender: u64, kind: Kind, load: Load) {
+    let forgotten_ms = (BEGIN_MS + 25 * HOUR_MS - 1) / HOUR_MS * HOUR_MS;
+    // The journal's clock may be beside the true one.
+    let left_ms = |world: &World| forgotten_ms - world.state().clocks.journal_ms();
+    world.wait((left_ms(world) - 10_000).max(0) as u64).await;
+    let mut from = 0;
+    while from < load.events && left_ms(world) > -15_000 {
+        let (request, n, _) = request(seed, sender, kind, load, from);
+        for _ in 0..3 {
+            post(world, journal, &request).await;
+            let ms = world.state().rng.below(4_000);
+            world.wait(ms).await;
+        }
+        from += n;
     }
 }

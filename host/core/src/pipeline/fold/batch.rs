@@ -7,9 +7,9 @@ use crate::pipeline::expiry::index_time_s;
 use crate::ports::{AlertEvents, AlertWrite, Commit, EventRole, LogWrite, StoredEvent};
 use crate::row::{Row, RuleFailure};
 use crate::value::{Text, Value};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use super::REMEMBER_S;
+use super::{HOUR_S, REMEMBER_S};
 
 /// The changes of the batch in hand.
 #[derive(Default)]
@@ -19,8 +19,8 @@ pub(super) struct Batch {
     pub touched: BTreeMap<u64, Touched>,
     /// Place of an alert's list in `commit.alert_events`.
     lists: HashMap<u64, usize>,
-    /// Uids of the events in `commit`.
-    pub stored: HashSet<Uid>,
+    /// Uids of the events in `commit`, and until when each is known.
+    pub stored: HashMap<Uid, i64>,
 }
 
 pub(super) enum Touched {
@@ -74,15 +74,29 @@ pub(super) fn store_event(row: &Row, now_s: i64, batch: &mut Batch) -> u32 {
     let access_time = row.event.access_time().as_int().unwrap_or(now_s);
     // An episode may start ahead of us: its uid decides until it is a day old.
     let starts_at = row.lasting.map_or(now_s, |lasting| lasting.starts_at);
-    let newest = row.event.time_s().max(access_time).max(starts_at).max(now_s);
-    batch.commit.events.push(StoredEvent {
-        uid: row.event.uid,
-        known_until_s: newest.min(now_s + REMEMBER_S) + REMEMBER_S,
-        index_time_s: index_time_s(&row.event),
-        document: start..end,
-    });
-    batch.stored.insert(row.event.uid);
+    // A time ahead was moved to the receipt; a retry brings it as it was sent, and may come when it is not ahead any more.
+    let marks = row.event.extra_info.get(OUR_MARKS);
+    let sent = |name| marks.and_then(|marks| marks.get(name)).and_then(whole_seconds).unwrap_or(now_s);
+    let newest = row.event.time_s().max(access_time).max(starts_at).max(now_s).max(sent("time_sent")).max(sent("access_time_sent"));
+    // To the full hour, from the event alone: stores keep uids by the hour, and no two may differ.
+    let known_until_s = end_of_hour(newest.min(now_s + REMEMBER_S) + REMEMBER_S);
+    batch.commit.events.push(StoredEvent { uid: row.event.uid, known_until_s, index_time_s: index_time_s(&row.event), document: start..end });
+    batch.stored.insert(row.event.uid, known_until_s);
     batch.commit.events.len() as u32 - 1
+}
+
+/// Seconds of a time that may have a fraction; none of what is no number.
+fn whole_seconds(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(n) => Some(*n),
+        Value::Float(f) => Some(*f as i64),
+        _ => None,
+    }
+}
+
+/// The first full hour that is not before it.
+fn end_of_hour(at_s: i64) -> i64 {
+    at_s.saturating_add(HOUR_S - 1).div_euclid(HOUR_S) * HOUR_S
 }
 
 /// A longer heap has no places; the loop never lets such a commit reach a store.

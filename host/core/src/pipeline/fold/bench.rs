@@ -112,6 +112,8 @@ pub struct Life {
     pub rules: Rules,
     pub config: FoldConfig,
     pub journal: Vec<Record>,
+    /// The store forgets uids as soon as it may, and not never.
+    pub forgets: bool,
     /// What became of all commands.
     pub decided: Vec<Decided>,
     fold: Fold,
@@ -124,7 +126,7 @@ impl Life {
 
     pub fn with(config: FoldConfig) -> Life {
         let fold = Fold::restore(&Restored::default(), config).unwrap();
-        Life { tables: Tables::default(), rules: Rules::default(), config, journal: Vec::new(), decided: Vec::new(), fold }
+        Life { tables: Tables::default(), rules: Rules::default(), config, journal: Vec::new(), forgets: false, decided: Vec::new(), fold }
     }
 
     /// As a new process finds it.
@@ -180,9 +182,10 @@ impl Life {
         let config = UnderstandConfig { uid_key: UidKey([7; 16]), algorithm: Algorithm::Keyed };
         let journaled = records.into_iter().map(|record| Journaled { record, parsed: None }).collect();
         let prepared = prepare(journaled, 1, &mut self.rules, &config);
-        let now_s = self.tables.received_at_ms.div_euclid(1000);
-        let known = prepared.rows.iter().map(|row| self.tables.uids.get(&row.event.uid).is_some_and(|until| *until >= now_s)).collect();
-        let mut commit = self.fold.apply(prepared, known);
+        let forgotten_s = if self.forgets { self.tables.received_at_ms.div_euclid(1000) } else { i64::MIN };
+        let known = |row: &Row| self.tables.uids.get(&row.event.uid).copied().filter(|until_s| *until_s >= forgotten_s);
+        let known_until_s = prepared.rows.iter().map(known).collect();
+        let mut commit = self.fold.apply(prepared, known_until_s);
         self.decided.append(&mut commit.commands);
         self.tables.apply(commit);
     }

@@ -5,6 +5,7 @@ use super::{Fold, FoldConfig};
 use crate::event::Status;
 use crate::pipeline::prepare::{Prepared, PreparedBody, PreparedRecord};
 use crate::ports::{PortError, Restored};
+use crate::record::{Door, Items, Record, RecordBody};
 
 /// An event of the one host of these tests.
 fn event(id: &str, severity: u8, status: &str, time: i64) -> String {
@@ -111,6 +112,56 @@ fn a_retry_counts_once_in_the_same_batch_and_later() {
 }
 
 #[test]
+fn until_when_a_uid_is_known_rests_on_the_event_alone() {
+    // Until the end of the hour in which it is 24 h old.
+    let until = (T + 86_400) / 3_600 * 3_600 + 3_600;
+    let item = event("a", 2, "abnormal", T);
+    let mut lives = Vec::new();
+    for (forgets, in_one_batch) in [(false, false), (true, false), (false, true)] {
+        let mut life = Life::new();
+        life.forgets = forgets;
+        life.events(T, &[&item]);
+        let retry = |ordinal, at_s: i64| Record { ordinal, received_at_ms: at_s * 1000, body: RecordBody::Items(Items::of_texts(Door::Events, &[&item])) };
+        // A record before the second passes, one behind; then what was stored again is known for another day.
+        let retries = vec![retry(2, until), retry(3, until + 1), retry(4, until + 86_400), retry(5, until + 2 * 86_400)];
+        if in_one_batch {
+            life.fold(retries);
+        } else {
+            retries.into_iter().for_each(|record| life.fold(vec![record]));
+        }
+        assert_eq!(life.tables.uids.values().collect::<Vec<_>>(), [&(until + 3 * 86_400)], "{forgets} {in_one_batch}");
+        lives.push(life);
+    }
+    for life in &lives {
+        assert_eq!((life.count("duplicates"), life.count("stored_only.expired"), life.count("folded")), (2, 2, 1));
+        life.tables.check_same(&lives[0].tables, "known or forgotten, one batch or four");
+    }
+}
+
+#[test]
+fn a_time_ahead_that_was_moved_is_known_as_it_was_sent() {
+    // An hour and a half ahead: taken for its receipt, and a day later it is as old as it says.
+    let (sent, item) = (T + 5_400, event("a", 2, "abnormal", T + 5_400));
+    let mut life = Life::new();
+    for at_s in [T, T + 86_400, T + 89_201, sent + 86_400, sent + 90_001] {
+        life.events(at_s, &[&item]);
+    }
+    assert_eq!((life.count("folded"), life.count("duplicates"), life.count("stored_only.expired")), (1, 3, 1));
+}
+
+#[test]
+fn wild_times_are_known_for_two_days_at_most() {
+    for time in [0, T - 9, T, T + 5_000, T + 86_400, T + 40 * 86_400, 253_402_300_799] {
+        let mut life = Life::new();
+        life.events(T, &[&event("a", 2, "abnormal", time)]);
+        for until in life.tables.uids.values() {
+            assert_eq!(until % 3_600, 0, "an hour's end");
+            assert!((T + 86_400..=T + 49 * 3_600).contains(until), "{time}: {until}");
+        }
+    }
+}
+
+#[test]
 fn a_restored_fold_goes_on_as_if_it_had_not_stopped() {
     let (mut one, mut other) = (Life::new(), Life::new());
     for at in 0..40i64 {
@@ -138,7 +189,7 @@ fn a_batch_that_would_lose_events_is_refused() {
         (&[5, 7][..], 0, &[][..], "record 7 came after record 5"),
         (&[4], 0, &[], "record 4 came after"),
         (&[5], 1, &[], "1 events"),
-        (&[5], 0, &[true], "1 answers"),
+        (&[5], 0, &[Some(9)], "1 answers"),
     ] {
         let refused = fold.check(&batch(ordinals, rows), known);
         assert!(matches!(&refused, Err(PortError::Fatal(why)) if why.contains(says)), "{refused:?}");

@@ -110,7 +110,7 @@ fn random_lives_end_even() {
                     }
                     10..15 => {
                         let late = std::mem::take(&mut world.late_batches);
-                        late.iter().for_each(|batch| drop(world.cache.apply(batch)));
+                        late.iter().for_each(|batch| _ = world.cache.apply(batch));
                     }
                     _ => {}
                 }
