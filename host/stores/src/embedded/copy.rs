@@ -1,6 +1,6 @@
 //! A copy of the state at one commit, made while commits go on.
 
-use super::{check, outbox, position, sqlite_error};
+use super::{check, fence, log_behind_database, open_as_it_is, outbox, position, sqlite_error};
 use crate::durable::StoreError;
 use crate::event_segments::EventPlace;
 use rusqlite::Connection;
@@ -22,7 +22,9 @@ pub(crate) struct StateCopy {
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<StateCopy, StoreError> {
     // Opening would make a database where there is none.
     from.metadata().map_err(StoreError::io("look at", from))?;
-    let source = Connection::open(from).map_err(sqlite_error("open", from))?;
+    let without_log = fence::position_without_log(from);
+    // The source of a folder at rest may be damaged: it stays as it is.
+    let source = open_as_it_is(from).map_err(sqlite_error("open", from))?;
     let copy = || -> rusqlite::Result<()> {
         source.busy_timeout(std::time::Duration::from_secs(5))?;
         source.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map(drop)
@@ -32,6 +34,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<StateCopy, StoreError> {
     outbox::wait_again(&copied).map_err(sqlite_error("let alerts wait for services in the copy of", from))?;
     File::open(to).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", to))?;
     let mut findings = check::check(&copied);
+    findings.extend(log_behind_database(without_log, &copied));
     let row = match position::read_both(&copied) {
         Ok(row) => row,
         Err(error) => return Err(sqlite_error("read the copy of", from)(error)),

@@ -466,5 +466,5 @@ pub(super) fn position_without_log(path: &Path) -> Option<u64> {
     let uri = format!("file:{}?immutable=1", path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23"));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri, flags).ok()?;
-    position::read(&connection).ok().map(|row| row.ordinal)
+    position::salvage(&connection).map(|row| row.ordinal)
 }

@@ -6,9 +6,9 @@ use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRo
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::services::{AlertOutbox, SettledAlerts};
 
-const T: i64 = 1_790_000_000;
+pub(super) const T: i64 = 1_790_000_000;
 
-fn alert(seq: u64, revision: u64, status: Status) -> AlertWrite {
+pub(super) fn alert(seq: u64, revision: u64, status: Status) -> AlertWrite {
     AlertWrite {
         seq,
         id: format!("{T}{seq}").into(),
@@ -29,7 +29,7 @@ fn alert(seq: u64, revision: u64, status: Status) -> AlertWrite {
     }
 }
 
-fn commit(from: u64, to: u64) -> Commit {
+pub(super) fn commit(from: u64, to: u64) -> Commit {
     Commit { from, to, received_at_ms: T * 1_000, ..Commit::default() }
 }
 
