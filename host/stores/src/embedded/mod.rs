@@ -51,7 +51,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: u32 = 2;
+const SCHEMA_VERSION: u32 = 3;
 const PAGE_BYTES: u64 = 4096;
 
 /// How an embedded store is opened.
@@ -283,11 +283,12 @@ impl KnownUids for EmbeddedStore {
 
 pub(crate) fn sqlite_error(what: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
     let path = path.to_path_buf();
-    move |source| match source.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+    move |source| {
+        if checksum::is_damage(&source) {
             StoreError::Damaged { path, what: source.to_string(), remedy: DAMAGED_REMEDY }
+        } else {
+            StoreError::Sqlite { what, path, source }
         }
-        _ => StoreError::Sqlite { what, path, source },
     }
 }
 
@@ -391,9 +392,7 @@ fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace, O
     let mut open = OpenAlerts::default();
     let alert = |row: &rusqlite::Row<'_>| {
         checksum::check_alert(row)?;
-        if row.get::<_, u8>(3)? == status_number(Status::Abnormal) {
-            open.add(row.get(0)?, row.get(15)?);
-        }
+        open.add_row(row)?;
         Ok(RestoredAlert { seq: row.get(0)?, document: row.get(16)?, state: row.get(14)?, revision: row.get(12)? })
     };
     restored.alerts = wanted.query_map(params![status_number(Status::Abnormal), since_s], alert)?.collect::<Result<_, _>>()?;

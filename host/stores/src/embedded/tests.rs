@@ -33,7 +33,7 @@ pub(super) fn commit(from: u64, to: u64) -> Commit {
     Commit { from, to, received_at_ms: T * 1_000, ..Commit::default() }
 }
 
-fn add_event(commit: &mut Commit, n: u8, document: &str) -> u32 {
+pub(super) fn add_event(commit: &mut Commit, n: u8, document: &str) -> u32 {
     let start = commit.event_heap.len() as u32;
     commit.event_heap.extend_from_slice(document.as_bytes());
     let document = start..commit.event_heap.len() as u32;
