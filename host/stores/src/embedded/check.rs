@@ -1,24 +1,43 @@
 //! Whether a database is what was written: its structure by SQLite's own check, every row by its checksum.
 
 use super::checksum::{self, ALERT_COLUMNS, LetterParts};
-use super::position;
+use super::outbox;
+use super::position::{self, OpenAlerts};
 use crate::durable::StoreError;
 use rusqlite::{Connection, Row};
 use std::path::Path;
 
 /// What is wrong; empty when nothing is. Each entry names table and row, or what SQLite says of a page. At most
-/// [`FINDINGS_MAX`] of each table.
+/// [`FINDINGS_MAX`] of each table, and how many more there are.
 pub(super) fn check(connection: &Connection) -> Vec<String> {
     let mut findings = structure(connection);
-    if let Err(error) = position::read_both(connection) {
-        findings.push(error.to_string());
-    }
-    for (table, columns, row) in TABLES {
-        scan(connection, table, columns, |found| {
-            if let Err(why) = found.and_then(row) {
-                findings.push(format!("{table}: {why}"));
+    let (mut open, mut wrong_alerts) = (OpenAlerts::default(), 0);
+    for table in &TABLES {
+        let mut wrong = 0;
+        scan(connection, table, |found| {
+            let looked = found.and_then(|row| {
+                (table.check)(row)?;
+                if table.name == ALERTS { open.add_row(row) } else { Ok(()) }
+            });
+            if let Err(why) = looked {
+                wrong += 1;
+                if wrong <= FINDINGS_MAX {
+                    findings.push(format!("{}: {why}", table.name));
+                }
             }
         });
+        if wrong > FINDINGS_MAX {
+            findings.push(format!("{}: {} more rows have a wrong checksum", table.name, wrong - FINDINGS_MAX));
+        }
+        if table.name == ALERTS {
+            wrong_alerts = wrong;
+        }
+    }
+    match position::read_both(connection) {
+        Err(error) => findings.push(error.to_string()),
+        // Rows that are whole, and older than the position.
+        Ok(row) if wrong_alerts == 0 => findings.extend(open.differs_from(&row)),
+        Ok(_) => {}
     }
     findings
 }
@@ -38,25 +57,57 @@ fn structure(connection: &Connection) -> Vec<String> {
     }
 }
 
-pub(super) type CheckRow = fn(&Row<'_>) -> rusqlite::Result<()>;
+/// A table whose rows have checksums.
+pub(super) struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// The columns that are read, the key too.
+    pub columns: &'static str,
+    /// The order of the table itself, backwards but for the last column.
+    pub backwards: &'static str,
+    /// Whether a row is what was written.
+    pub check: fn(&Row<'_>) -> rusqlite::Result<()>,
+    /// Whether a state that is made from another one's rows has them. What waits for services is not taken: in a state that
+    /// knows nothing of them everything waits.
+    pub is_taken: bool,
+}
 
-/// Tables whose rows have checksums, the columns that are read, and how a row is checked.
-const TABLES: [(&str, &str, CheckRow); 6] = [
-    ("alerts", "", checksum::check_alert),
-    ("logs", "seq, position, number, create_time, op_type, document, sum", check_log),
-    ("alert_events", "seq, position, refs, sum", check_event_list),
-    ("dead_letters", "ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), item, sum", check_letter),
-    ("ledger", "scope, name, counter, value, sum", check_ledger),
-    ("rule_sets", "generation, ordinal, received_at_ms, content, sum", check_rule_set),
+pub(super) const ALERTS: &str = "alerts";
+
+pub(super) const TABLES: [Table; 7] = [
+    Table { name: ALERTS, columns: "", backwards: "seq", check: checksum::check_alert, is_taken: true },
+    Table {
+        name: "logs",
+        columns: "seq, position, number, create_time, op_type, document, sum",
+        backwards: "seq DESC, position DESC, number",
+        check: check_log,
+        is_taken: true,
+    },
+    Table { name: "alert_events", columns: "seq, position, refs, sum", backwards: "seq DESC, position", check: check_event_list, is_taken: true },
+    Table {
+        name: "dead_letters",
+        columns: "ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), item, sum, id",
+        backwards: "id",
+        check: check_letter,
+        is_taken: true,
+    },
+    Table { name: "ledger", columns: "scope, name, counter, value, sum", backwards: "scope DESC, name DESC, counter", check: check_ledger, is_taken: true },
+    Table { name: "rule_sets", columns: "generation, ordinal, received_at_ms, content, sum", backwards: "generation", check: check_rule_set, is_taken: true },
+    Table { name: "shipping", columns: "name, a, b, sum", backwards: "name", check: check_shipping, is_taken: false },
 ];
 
+impl Table {
+    /// The columns that are read.
+    pub fn columns(&self) -> String {
+        if self.columns.is_empty() { format!("{ALERT_COLUMNS}, document") } else { self.columns.to_owned() }
+    }
+}
+
 /// Gives every row of a table to `take`, and the error that ended the walk early, if one did.
-pub(super) fn scan(connection: &Connection, table: &str, columns: &str, mut take: impl FnMut(rusqlite::Result<&Row<'_>>)) {
-    let all = format!("{ALERT_COLUMNS}, document");
-    let columns = if columns.is_empty() { &all } else { columns };
+fn scan(connection: &Connection, table: &Table, mut take: impl FnMut(rusqlite::Result<&Row<'_>>)) {
     let walk = |take: &mut dyn FnMut(rusqlite::Result<&Row<'_>>)| -> rusqlite::Result<()> {
         // In the order of the table itself, so that no index has a say.
-        let mut rows = connection.prepare(&format!("SELECT {columns} FROM {table} NOT INDEXED"))?;
+        let mut rows = connection.prepare(&format!("SELECT {} FROM {} NOT INDEXED", table.columns(), table.name))?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
             take(Ok(row));
@@ -82,13 +133,13 @@ pub(super) fn check_log(row: &Row<'_>) -> rusqlite::Result<()> {
     checksum::checked((), sum == row.get::<_, i64>(6)?, || format!("log {number} of alert {seq} at {position}"))
 }
 
-pub(super) fn check_event_list(row: &Row<'_>) -> rusqlite::Result<()> {
+fn check_event_list(row: &Row<'_>) -> rusqlite::Result<()> {
     let (seq, position): (i64, u64) = (row.get(0)?, row.get(1)?);
     let sum = checksum::of_event_list(seq, position, blob(row, 2)?);
     checksum::checked((), sum == row.get::<_, i64>(3)?, || format!("the event list of alert {seq} at {position}"))
 }
 
-pub(super) fn check_letter(row: &Row<'_>) -> rusqlite::Result<()> {
+fn check_letter(row: &Row<'_>) -> rusqlite::Result<()> {
     let parts = LetterParts {
         ordinal: row.get(0)?,
         index: row.get(1)?,
@@ -114,6 +165,12 @@ pub(super) fn check_rule_set(row: &Row<'_>) -> rusqlite::Result<()> {
     let generation: u64 = row.get(0)?;
     let sum = checksum::of_rule_set(generation, row.get(1)?, row.get(2)?, text(row, 3)?);
     checksum::checked((), sum == row.get::<_, i64>(4)?, || format!("rule-set generation {generation}"))
+}
+
+fn check_shipping(row: &Row<'_>) -> rusqlite::Result<()> {
+    let name = text(row, 0)?;
+    let sum = outbox::row_sum(name, row.get(1)?, row.get(2)?);
+    checksum::checked((), sum == row.get::<_, i64>(3)?, || format!("shipping {name}"))
 }
 
 /// The error for a database with findings.

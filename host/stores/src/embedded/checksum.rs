@@ -5,7 +5,7 @@
 //! document or item in the high half, so that a list need not read documents.
 
 use alertmill_core::ports::AlertWrite;
-use rusqlite::Row;
+use rusqlite::{Error, ErrorCode, Row, ffi};
 
 /// The CRC of columns, one after the other; texts and blobs with their lengths, so that nothing can move between two.
 #[derive(Clone, Copy, Default)]
@@ -150,4 +150,21 @@ pub(super) fn checked<T>(value: T, is_whole: bool, row: impl FnOnce() -> String)
 pub(super) fn damaged(row: String) -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
     rusqlite::Error::SqliteFailure(code, Some(format!("the row of {row} has a wrong checksum")))
+}
+
+/// Whether a database answers like this only when it is damaged. A turned bit changes the type or the length of a value, or the
+/// name of a table, before any checksum is looked at; a page on a sector that cannot be read is lost as well.
+pub(super) fn is_damage(error: &Error) -> bool {
+    if let Error::FromSqlConversionFailure(..) | Error::IntegralValueOutOfRange(..) | Error::InvalidColumnType(..) | Error::Utf8Error(..) = error {
+        return true;
+    }
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => true,
+        Some(ErrorCode::SystemIoFailure) => {
+            let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+            [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_CORRUPTFS].contains(&code)
+        }
+        // All statements are constant: what they name is there, unless the schema is damaged.
+        _ => error.to_string().starts_with("no such "),
+    }
 }

@@ -1,7 +1,7 @@
 //! One commit: event documents first, durable; then one transaction; then the uids. All of it or nothing.
 
 use super::checkpoint::Reached;
-use super::checksum;
+use super::checksum::{self, is_damage};
 use super::dead_letters;
 use super::event_list;
 use super::outbox;
@@ -176,10 +176,6 @@ impl EmbeddedStore {
         position::write(&transaction, &PositionRow { ordinal, received_at_ms, started_at_ms, end, next_due_ms, open_alerts, open_sum })?;
         transaction.commit()
     }
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
 }
 
 fn write_alerts(connection: &Connection, alerts: &[AlertWrite]) -> rusqlite::Result<()> {

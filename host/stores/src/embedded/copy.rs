@@ -1,6 +1,6 @@
 //! A copy of the state at one commit, made while commits go on.
 
-use super::{check, outbox, position, sqlite_error};
+use super::{check, fence, log_behind_database, open_as_it_is, outbox, position, sqlite_error};
 use crate::durable::StoreError;
 use crate::event_segments::EventPlace;
 use rusqlite::Connection;
@@ -22,7 +22,9 @@ pub(crate) struct StateCopy {
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<StateCopy, StoreError> {
     // Opening would make a database where there is none.
     from.metadata().map_err(StoreError::io("look at", from))?;
-    let source = Connection::open(from).map_err(sqlite_error("open", from))?;
+    let without_log = fence::position_without_log(from);
+    // The source of a folder at rest may be damaged: it stays as it is.
+    let source = open_as_it_is(from).map_err(sqlite_error("open", from))?;
     let copy = || -> rusqlite::Result<()> {
         source.busy_timeout(std::time::Duration::from_secs(5))?;
         source.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map(drop)
@@ -32,14 +34,12 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<StateCopy, StoreError> {
     outbox::wait_again(&copied).map_err(sqlite_error("let alerts wait for services in the copy of", from))?;
     File::open(to).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", to))?;
     let mut findings = check::check(&copied);
+    findings.extend(log_behind_database(without_log, &copied));
     let row = match position::read_both(&copied) {
         Ok(row) => row,
         Err(error) => return Err(sqlite_error("read the copy of", from)(error)),
     };
     let count = |sql: &str| copied.query_row(sql, [], |row| row.get::<_, u64>(0)).map_err(sqlite_error("count alerts in the copy of", from));
     let (alerts, open_alerts) = (count("SELECT count(*) FROM alerts NOT INDEXED")?, count("SELECT count(*) FROM alerts NOT INDEXED WHERE status = 0")?);
-    if open_alerts != row.open_alerts {
-        findings.push(format!("{open_alerts} open alerts, where {} were written", row.open_alerts));
-    }
     Ok(StateCopy { position: row.ordinal, received_at_ms: row.received_at_ms, events_end: row.end, alerts, open_alerts, findings })
 }

@@ -8,17 +8,17 @@
 //! 4. not even the position can be read: a new state at the oldest record of the journal. Uids of the events before it stay
 //!    known; alerts that were opened before it are lost.
 
-use super::check::{self, CheckRow};
-use super::checksum::{self, ALERT_COLUMNS};
+use super::check::{self, ALERTS};
 use super::position::{self, OpenAlerts, PositionRow};
-use super::{PAGE_BYTES, SCHEMA, SCHEMA_VERSION, sqlite_error, status_number};
+use super::{PAGE_BYTES, SCHEMA, SCHEMA_VERSION, open_as_it_is, sqlite_error, status_number};
 use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace};
 use crate::journal;
+use crate::modules::ModuleFiles;
 use crate::quarantine;
 use alertmill_core::event::Status;
 use alertmill_core::record::RecordBody;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -162,7 +162,7 @@ fn finish(dir: &Path, mark: &Mark) -> Result<FenceReport, StoreError> {
     for name in FILES {
         let (aside, copy) = (folder.join(format!("{}{name}", mark.prefix)), work.join(name));
         if aside.exists() {
-            std::fs::copy(&aside, &copy).map_err(StoreError::io("copy", &aside))?;
+            copy_what_is_readable(&aside, &copy)?;
             report.set_aside.push(format!("{}/{}{name}", quarantine::FOLDER, mark.prefix));
         }
     }
@@ -182,7 +182,7 @@ fn finish(dir: &Path, mark: &Mark) -> Result<FenceReport, StoreError> {
 
 fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) -> Result<(), StoreError> {
     let oldest = journal::copy::oldest(&dir.join("journal"))?;
-    let salvaged = open_salvage(work, oldest.map(|oldest| oldest.0));
+    let salvaged = open_salvage(work, oldest.map(|oldest| oldest.0))?;
     if let Some(Candidate { row: Some(row), .. }) = &salvaged {
         report.open_alerts_before = Some(row.open_alerts);
     }
@@ -194,7 +194,7 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
     if let Some(Candidate { connection, row: Some(row), findings, .. }) = salvaged {
         report.rebuilt = if findings.is_empty() { "copy" } else { "rows" }.to_owned();
         report.findings.extend(findings.into_iter().filter(|finding| !report.findings.contains(finding)).collect::<Vec<_>>());
-        return create(rebuilt, &row, report, |new, report| take_rows(&connection, new, report));
+        return create(rebuilt, &row, report, |new, report| take_rows(&connection, &row, new, report));
     }
     report.rebuilt = "anew".to_owned();
     let mut row = PositionRow::default();
@@ -222,8 +222,8 @@ fn can_be_replayed(dir: &Path) -> Result<bool, StoreError> {
         }
         Ok(())
     })?;
-    let modules = dir.join("modules");
-    Ok(missing.is_none() && digests.iter().all(|digest| modules.join(digest).exists()))
+    let modules = ModuleFiles::open(&dir.join("modules"))?;
+    Ok(missing.is_none() && digests.iter().all(|digest| matches!(modules.get(digest), Ok(Some(_)))))
 }
 
 /// Where the rows of events received before that second end. Rows are in the order in which they were received.
@@ -258,44 +258,74 @@ struct Received {
 }
 
 /// A damaged state that can be read, as far as it can.
-struct Candidate {
-    connection: Connection,
-    row: Option<PositionRow>,
+pub(super) struct Candidate {
+    pub connection: Connection,
+    pub row: Option<PositionRow>,
     findings: Vec<String>,
     /// The journal has the records behind its position.
     is_followed: bool,
 }
 
-/// The best of: database and log; the database alone; both again with the head that every state has.
-fn open_salvage(work: &Path, oldest: Option<u64>) -> Option<Candidate> {
-    let mut best: Option<Candidate> = None;
-    for (i, (with_log, with_head)) in [(true, false), (false, false), (true, true), (false, true)].into_iter().enumerate() {
-        let path = work.join(format!("try-{i}.sqlite"));
-        if std::fs::copy(work.join(STATE), &path).is_err() {
-            return None;
-        }
-        let log = work.join(format!("{STATE}-wal"));
-        if with_log && log.exists() && std::fs::copy(&log, work.join(format!("try-{i}.sqlite-wal"))).is_err() {
-            continue;
-        }
-        if with_head && write_head(&path).is_err() {
-            continue;
-        }
-        let Ok(connection) = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE) else { continue };
-        let row = position::salvage(&connection);
-        let is_followed = oldest.is_none_or(|oldest| row.is_some_and(|row| oldest <= row.ordinal + 1));
-        let candidate = Candidate { row, findings: check::check(&connection), is_followed, connection };
-        // A whole one before a damaged one, then the one that is further.
-        let is_whole = |c: &Candidate| c.findings.is_empty() && c.is_followed;
-        let rank = |c: &Candidate| (c.row.is_some(), is_whole(c), c.row.map_or(0, |row| row.ordinal), std::cmp::Reverse(c.findings.len()));
-        if best.as_ref().is_none_or(|best| rank(&candidate) > rank(best)) {
-            best = Some(candidate);
-        }
-        if best.as_ref().is_some_and(|best| best.row.is_some()) && i == 1 {
-            break;
-        }
+/// The best of: database and log; the database alone; both again with the head that every state has. Only the last two need
+/// another copy of the database.
+pub(super) fn open_salvage(work: &Path, oldest: Option<u64>) -> Result<Option<Candidate>, StoreError> {
+    let (state, log) = (work.join(STATE), work.join(format!("{STATE}-wal")));
+    if !state.exists() {
+        return Ok(None);
     }
-    best
+    let mut best = None;
+    judge(&mut best, open_as_it_is(&state), oldest);
+    judge(&mut best, open_alone(&state), oldest);
+    if best.as_ref().is_some_and(|best: &Candidate| best.row.is_some()) {
+        return Ok(best);
+    }
+    let with_head = work.join("head.sqlite");
+    std::fs::copy(&state, &with_head).map_err(StoreError::io("copy", &state))?;
+    if log.exists() {
+        std::fs::rename(&log, work.join("head.sqlite-wal")).map_err(StoreError::io("rename", &log))?;
+    }
+    write_head(&with_head).map_err(StoreError::io("write the head of", &with_head))?;
+    judge(&mut best, open_as_it_is(&with_head), oldest);
+    judge(&mut best, open_alone(&with_head), oldest);
+    Ok(best)
+}
+
+/// Puts a try in the place of the best one when it is better: a whole one before a damaged one, then the one that is further.
+fn judge(best: &mut Option<Candidate>, opened: rusqlite::Result<Connection>, oldest: Option<u64>) {
+    let Ok(connection) = opened else { return };
+    let row = position::salvage(&connection);
+    let is_followed = oldest.is_none_or(|oldest| row.is_some_and(|row| oldest <= row.ordinal + 1));
+    let candidate = Candidate { row, findings: check::check(&connection), is_followed, connection };
+    let is_whole = |c: &Candidate| c.findings.is_empty() && c.is_followed;
+    let rank = |c: &Candidate| (c.row.is_some(), is_whole(c), c.row.map_or(0, |row| row.ordinal), std::cmp::Reverse(c.findings.len()));
+    if best.as_ref().is_none_or(|best| rank(&candidate) > rank(best)) {
+        *best = Some(candidate);
+    }
+}
+
+/// Copies a file; blocks that the disk cannot read are zeros in the copy.
+fn copy_what_is_readable(from: &Path, to: &Path) -> Result<(), StoreError> {
+    match std::fs::copy(from, to) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            let file = File::open(from).map_err(StoreError::io("open", from))?;
+            let length = file.metadata().map_err(StoreError::io("look at", from))?.len();
+            copy_blocks(length, to, |block, at| file.read_exact_at(block, at)).map_err(StoreError::io("write", to))
+        }
+        copied => copied.map(drop).map_err(StoreError::io("copy", from)),
+    }
+}
+
+pub(super) fn copy_blocks(length: u64, to: &Path, mut read_at: impl FnMut(&mut [u8], u64) -> std::io::Result<()>) -> std::io::Result<()> {
+    let copy = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let mut block = [0; PAGE_BYTES as usize];
+    for at in (0..length).step_by(block.len()) {
+        let block = &mut block[..(length - at).min(PAGE_BYTES) as usize];
+        if read_at(block, at).is_err() {
+            block.fill(0);
+        }
+        copy.write_all_at(block, at)?;
+    }
+    Ok(())
 }
 
 /// Whether the first 100 bytes of a state are what they are in all of them; SQLite itself takes some that are not for a
@@ -339,7 +369,7 @@ fn write_head(path: &Path) -> std::io::Result<()> {
 }
 
 /// Makes the new state with what `fill` puts into it.
-fn create(
+pub(super) fn create(
     path: &Path,
     row: &PositionRow,
     report: &mut FenceReport,
@@ -362,30 +392,20 @@ fn create(
     write().map_err(sqlite_error("write", path))
 }
 
-/// Key columns, how many of the columns they are, and how a row is checked.
-const CHECKED: [(&str, &str, &str, CheckRow); 6] = [
-    ("alerts", "", "seq", checksum::check_alert),
-    ("logs", "seq, position, number, create_time, op_type, document, sum", "seq DESC, position DESC, number", check::check_log),
-    ("alert_events", "seq, position, refs, sum", "seq DESC, position", check::check_event_list),
-    ("dead_letters", "ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), item, sum, id", "id", check::check_letter),
-    ("ledger", "scope, name, counter, value, sum", "scope DESC, name DESC, counter", check::check_ledger),
-    ("rule_sets", "generation, ordinal, received_at_ms, content, sum", "generation", check::check_rule_set),
-];
-
 /// Takes over every row that is whole, and names what is not.
-fn take_rows(old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<OpenAlerts> {
+pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<OpenAlerts> {
     let mut open = OpenAlerts::default();
     let (mut taken, mut named) = (BTreeSet::new(), BTreeMap::new());
     let mut lost_parts = BTreeSet::new();
-    for (table, columns, order, check) in CHECKED {
-        let columns = if columns.is_empty() { format!("{ALERT_COLUMNS}, document") } else { columns.to_owned() };
+    for table in check::TABLES.iter().filter(|table| table.is_taken) {
+        let (columns, order, check, table) = (table.columns(), table.backwards, table.check, table.name);
         let names: Vec<&str> = columns.split(',').map(str::trim).collect();
         let kept: Vec<usize> = (0..names.len()).filter(|i| !names[*i].contains('(')).collect();
         let list = kept.iter().map(|i| names[*i]).collect::<Vec<_>>().join(", ");
         let marks = (1..=kept.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
         let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} ({list}) VALUES ({marks})"))?;
         // From both ends: a page that cannot be read stops the one walk before it and the other behind it.
-        let mut ends = Vec::new();
+        let (mut ends, mut refused) = (Vec::new(), None::<rusqlite::Error>);
         for direction in ["", " DESC"] {
             let order = if direction.is_empty() { order.replace(" DESC", "") } else { format!("{order} DESC") };
             let walk = (|| -> rusqlite::Result<()> {
@@ -400,7 +420,7 @@ fn take_rows(old: &Connection, new: &Connection, report: &mut FenceReport) -> ru
                             ("logs" | "alert_events", Ok(seq)) => {
                                 lost_parts.insert(seq);
                             }
-                            ("alerts", Ok(seq)) => {
+                            (ALERTS, Ok(seq)) => {
                                 named.entry(seq).or_insert(None);
                             }
                             _ => note(&mut report.lost_rows, format!("{table}: {why}")),
@@ -408,14 +428,21 @@ fn take_rows(old: &Connection, new: &Connection, report: &mut FenceReport) -> ru
                         continue;
                     }
                     let values = kept.iter().map(|i| row.get::<_, rusqlite::types::Value>(*i)).collect::<Result<Vec<_>, _>>()?;
-                    insert.execute(rusqlite::params_from_iter(values))?;
-                    if table == "alerts" && taken.insert(row.get::<_, u64>(0)?) && row.get::<_, u8>(3)? == status_number(Status::Abnormal) {
-                        open.add(row.get(0)?, row.get(15)?);
+                    // An error of the new state is none of the old one's.
+                    if let Err(error) = insert.execute(rusqlite::params_from_iter(values)) {
+                        refused = Some(error);
+                        break;
+                    }
+                    if table == ALERTS && taken.insert(row.get::<_, u64>(0)?) {
+                        open.add_row(row)?;
                     }
                 }
                 Ok(())
             })();
             ends.extend(walk.err());
+            if let Some(error) = refused {
+                return Err(error);
+            }
         }
         if let Some(error) = ends.first() {
             note(&mut report.lost_rows, format!("{table}: rows on pages that cannot be read: {error}"));
@@ -440,27 +467,47 @@ fn take_rows(old: &Connection, new: &Connection, report: &mut FenceReport) -> ru
     if report.findings.iter().any(|finding| !finding.contains("wrong checksum")) {
         note(&mut report.lost_rows, "pages are damaged: rows may be gone that nothing else names".to_owned());
     }
+    if report.lost_open_alerts.is_empty()
+        && let Some(older) = open.differs_from(row)
+    {
+        note(&mut report.lost_rows, older);
+    }
+    match old.query_row("SELECT count(*) FROM shipping", [], |row| row.get::<_, u64>(0)) {
+        Ok(0) => {}
+        _ => note(&mut report.lost_rows, "shipping: its counts begin anew, and every alert waits for its services again".to_owned()),
+    }
     report.alerts = taken.len() as u64;
     report.lost_parts_of = lost_parts.into_iter().collect();
     take_the_rest(old, new, report)?;
     Ok(open)
 }
 
-/// Tables whose rows have no checksums: times of event files, counts of dead letters. What waits for services is not taken: in a
-/// state that knows nothing of them everything waits.
+/// Tables whose rows have no checksums: times of event files, counts of dead letters.
 fn take_the_rest(old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<()> {
     for (table, columns) in [("event_files", 2)] {
         let marks = (1..=columns).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
         let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({marks})"))?;
+        let mut refused = None::<rusqlite::Error>;
         let walk = (|| -> rusqlite::Result<()> {
             let mut rows = old.prepare(&format!("SELECT * FROM {table}"))?;
             let mut rows = rows.query([])?;
             while let Some(row) = rows.next()? {
                 let values = (0..columns).map(|i| row.get::<_, rusqlite::types::Value>(i)).collect::<Result<Vec<_>, _>>()?;
-                insert.execute(rusqlite::params_from_iter(values))?;
+                match insert.execute(rusqlite::params_from_iter(values)) {
+                    // A value of another type than the column's: the row is damaged.
+                    Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => return Err(error),
+                    Err(error) => {
+                        refused = Some(error);
+                        break;
+                    }
+                    Ok(_) => {}
+                }
             }
             Ok(())
         })();
+        if let Some(error) = refused {
+            return Err(error);
+        }
         if let Err(error) = walk {
             note(&mut report.lost_rows, format!("{table}: {error}"));
         }
@@ -495,8 +542,11 @@ fn note(rows: &mut Vec<String>, row: String) {
 
 /// The position that the database alone says, without its log; `None` when that cannot be read.
 pub(super) fn position_without_log(path: &Path) -> Option<u64> {
+    position::salvage(&open_alone(path).ok()?).map(|row| row.ordinal)
+}
+
+/// Opens the database without its log, only for reading.
+fn open_alone(path: &Path) -> rusqlite::Result<Connection> {
     let uri = format!("file:{}?immutable=1", path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23"));
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(uri, flags).ok()?;
-    position::read(&connection).ok().map(|row| row.ordinal)
+    Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
 }

@@ -9,6 +9,8 @@ mod checkpoint;
 mod checksum;
 mod commit;
 pub(crate) mod copy;
+#[cfg(test)]
+mod damage_tests;
 mod dead_letters;
 mod event_list;
 pub(crate) mod fence;
@@ -43,12 +45,13 @@ use dead_letters::DeadLetterBounds;
 use outbox::{Services, StoreErrorOrSqlite};
 use position::{OpenAlerts, PositionRow};
 use retention::Sweep;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: u32 = 2;
+const SCHEMA_VERSION: u32 = 3;
 const PAGE_BYTES: u64 = 4096;
 
 /// How an embedded store is opened.
@@ -153,14 +156,13 @@ impl EmbeddedStore {
         // Its log may have lost what was moved into the database already: then the two are not of one time.
         let without_log = fence::position_without_log(&path);
         let mut connection = open_database(&path, options.cache_bytes)?;
-        if let (Some(moved), Ok(row)) = (without_log, position::read(&connection))
-            && moved > row.ordinal
-        {
-            let finding = format!("its log ends at position {}, and the database has rows of {moved}", row.ordinal);
+        if let Some(finding) = log_behind_database(without_log, &connection) {
             return Err(check::damaged(&path, &[finding]));
         }
         whole_check(&connection, &path, options.check_bytes_max)?;
         let (restored, end, open) = restore(&connection).map_err(sqlite_error("read", &path))?;
+        // Only now: what is moved from a damaged log would spoil a database that is whole without it.
+        settle(&connection, &path)?;
         // What was suspected is not there.
         durable::remove_files(dir, &[suspect_path(&path)])?;
         let (events, whole) = EventSegments::open(&dir.join("events"), end, options.event_segment_bytes)?;
@@ -266,9 +268,16 @@ fn note_suspicion(state: &Path, why: &str) {
     }
 }
 
+/// What is wrong where the database alone says a later position than it does with its log.
+fn log_behind_database(without_log: Option<u64>, connection: &Connection) -> Option<String> {
+    let (moved, row) = (without_log?, position::salvage(connection)?);
+    (moved > row.ordinal).then(|| format!("its log ends at position {}, and the database has rows of {moved}", row.ordinal))
+}
+
 /// Checks all of a database that is small enough or suspected.
 fn whole_check(connection: &Connection, path: &Path, bytes_max: u64) -> Result<(), StoreError> {
-    let bytes = path.metadata().map_err(StoreError::io("look at", path))?.len();
+    let log = path.with_extension("sqlite-wal").metadata().map_or(0, |found| found.len());
+    let bytes = path.metadata().map_err(StoreError::io("look at", path))?.len() + log;
     if bytes > bytes_max && !suspect_path(path).exists() {
         return Ok(());
     }
@@ -284,11 +293,12 @@ impl KnownUids for EmbeddedStore {
 
 pub(crate) fn sqlite_error(what: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
     let path = path.to_path_buf();
-    move |source| match source.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+    move |source| {
+        if checksum::is_damage(&source) {
             StoreError::Damaged { path, what: source.to_string(), remedy: DAMAGED_REMEDY }
+        } else {
+            StoreError::Sqlite { what, path, source }
         }
-        _ => StoreError::Sqlite { what, path, source },
     }
 }
 
@@ -309,8 +319,17 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).map(|version| version as u32)
 }
 
+/// Opens a database without moving its log into it when it is closed, as SQLite does: until both are known to be whole, each
+/// stays as it is.
+fn open_as_it_is(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
+}
+
+/// Opens it, or makes it. What a state has already is not changed, neither the database nor its log.
 fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError> {
-    let mut connection = Connection::open(path).map_err(sqlite_error("open", path))?;
+    let mut connection = open_as_it_is(path).map_err(sqlite_error("open", path))?;
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, private).map_err(StoreError::io("protect", path))?;
     let prepare = |connection: &mut Connection| -> rusqlite::Result<u32> {
@@ -342,15 +361,21 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError
     if found != SCHEMA_VERSION {
         return Err(other_version(&connection, path, found));
     }
-    // Everything that the last process left in the log goes into the database and is synced there: its own sync of the
-    // log may have failed without a second error. A write makes sure that the log's file exists.
-    let settle = |connection: &Connection| -> rusqlite::Result<bool> {
+    Ok(connection)
+}
+
+/// Everything that the last process left in the log goes into the database and is synced there: its own sync of the log may
+/// have failed without a second error. A write makes sure that the log's file exists.
+fn settle(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let move_all = || -> rusqlite::Result<bool> {
         connection.execute("UPDATE position SET one = 1", [])?;
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        Ok(busy)
     };
-    let busy = settle(&connection).map_err(sqlite_error("settle the log of", path))?;
+    let busy = move_all().map_err(sqlite_error("settle the log of", path))?;
     // Somebody reads it in one long transaction; what is behind that transaction is in the log only.
-    if busy { Err(StoreError::Locked { path: path.to_path_buf() }) } else { Ok(connection) }
+    if busy { Err(StoreError::Locked { path: path.to_path_buf() }) } else { Ok(()) }
 }
 
 /// A version of another program is in the head of the file; a damaged head, where the tables are those of this one.
@@ -377,9 +402,7 @@ fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace, O
     let mut open = OpenAlerts::default();
     let alert = |row: &rusqlite::Row<'_>| {
         checksum::check_alert(row)?;
-        if row.get::<_, u8>(3)? == status_number(Status::Abnormal) {
-            open.add(row.get(0)?, row.get(15)?);
-        }
+        open.add_row(row)?;
         Ok(RestoredAlert { seq: row.get(0)?, document: row.get(16)?, state: row.get(14)?, revision: row.get(12)? })
     };
     restored.alerts = wanted.query_map(params![status_number(Status::Abnormal), since_s], alert)?.collect::<Result<_, _>>()?;

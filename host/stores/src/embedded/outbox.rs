@@ -54,7 +54,7 @@ mod name {
     pub const LOST_LOGS: &str = "lost_logs";
 }
 
-fn row_sum(name: &str, a: i64, b: i64) -> i64 {
+pub(super) fn row_sum(name: &str, a: i64, b: i64) -> i64 {
     Sum::default().bytes(name.as_bytes()).int(a).int(b).stored()
 }
 

@@ -100,6 +100,21 @@ impl OpenAlerts {
         self.total = self.total.wrapping_add(sum).wrapping_sub(self.sums.insert(seq, sum).unwrap_or(0));
     }
 
+    /// A row of `alerts` as it is read, if it is open.
+    pub fn add_row(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        if row.get::<_, u8>(3)? == super::status_number(Status::Abnormal) {
+            self.add(row.get(0)?, row.get(15)?);
+        }
+        Ok(())
+    }
+
+    /// What is wrong where these are not the open alerts that were written.
+    pub fn differs_from(&self, row: &PositionRow) -> Option<String> {
+        let (count, total) = self.counted();
+        let written = row.open_alerts;
+        ((count, total) != (written, row.open_sum)).then(|| format!("alerts: rows are gone or older than the position: {count} open, {written} were written"))
+    }
+
     /// How many there are, and their sums added up.
     pub fn counted(&self) -> (u64, i64) {
         (self.sums.len() as u64, self.total)

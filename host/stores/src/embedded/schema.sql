@@ -1,4 +1,4 @@
--- The embedded state, version 2. One row of `position` says how far all the other tables are; `position_copy` holds it again,
+-- The embedded state, version 3. One row of `position` says how far all the other tables are; `position_copy` holds it again,
 -- on a page of its own: without it nothing else could be used. `sum` is the CRC of a row (embedded/checksum.rs).
 
 CREATE TABLE position (

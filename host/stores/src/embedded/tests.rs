@@ -6,11 +6,11 @@ use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRo
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::services::{AlertOutbox, SettledAlerts};
 
-const T: i64 = 1_790_000_000;
+pub(super) const T: i64 = 1_790_000_000;
 /// Until when its events are known: the end of an hour.
 const UNTIL_S: i64 = (T + 86_400) / 3_600 * 3_600 + 3_600;
 
-fn alert(seq: u64, revision: u64, status: Status) -> AlertWrite {
+pub(super) fn alert(seq: u64, revision: u64, status: Status) -> AlertWrite {
     AlertWrite {
         seq,
         id: format!("{T}{seq}").into(),
@@ -31,11 +31,11 @@ fn alert(seq: u64, revision: u64, status: Status) -> AlertWrite {
     }
 }
 
-fn commit(from: u64, to: u64) -> Commit {
+pub(super) fn commit(from: u64, to: u64) -> Commit {
     Commit { from, to, received_at_ms: T * 1_000, ..Commit::default() }
 }
 
-fn add_event(commit: &mut Commit, n: u8, document: &str) -> u32 {
+pub(super) fn add_event(commit: &mut Commit, n: u8, document: &str) -> u32 {
     let start = commit.event_heap.len() as u32;
     commit.event_heap.extend_from_slice(document.as_bytes());
     let document = start..commit.event_heap.len() as u32;

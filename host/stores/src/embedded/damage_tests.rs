@@ -1,0 +1,260 @@
+//! Damage that a start must find, and what it makes of it.
+
+use super::tests::{T, add_event, alert, commit};
+use super::*;
+use crate::folder::{DataFolder, FolderOptions};
+use crate::port_suite::block_on;
+use alertmill_core::ports::{Commit, Journal, LedgerValue};
+use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
+use std::fs;
+
+/// Commit `n` opens alert `n` and changes alert 1.
+fn numbered(n: u64) -> Commit {
+    let mut one = Commit { received_at_ms: (T + n as i64) * 1_000, ..commit(n - 1, n) };
+    one.alerts.push(alert(1, n, Status::Abnormal));
+    if n > 1 {
+        one.alerts.push(alert(n, 1, Status::Abnormal));
+    }
+    one
+}
+
+/// A state at position 20 as a kill leaves it: all of its log is moved into the database, and is still there.
+fn killed_after_a_move(dir: &Path) {
+    let live = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(live.path()).unwrap();
+    (1..=20).for_each(|n| store.commit_blocking(&numbered(n)).unwrap());
+    let moved: i64 = store.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2)).unwrap();
+    assert!(moved > 40);
+    for name in ["state.sqlite", "state.sqlite-wal"] {
+        fs::copy(live.path().join(name), dir.join(name)).unwrap();
+    }
+}
+
+fn with_a_log_that_lost_its_tail(dir: &Path) {
+    killed_after_a_move(dir);
+    let log = dir.join("state.sqlite-wal");
+    let bytes = fs::read(&log).unwrap();
+    fs::write(&log, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+fn open_folder(dir: &Path) -> crate::OpenFolder {
+    DataFolder::open(dir, FolderOptions::default()).unwrap()
+}
+
+#[test]
+fn a_log_that_lost_its_tail_does_not_spoil_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    with_a_log_that_lost_its_tail(dir.path());
+    let state = dir.path().join("state.sqlite");
+    let before = fs::read(&state).unwrap();
+    let error = EmbeddedStore::open(dir.path()).err().unwrap();
+    assert!(matches!(&error, StoreError::Damaged { what, .. } if what.contains("its log ends at position")), "{error}");
+    assert!(fs::read(&state).unwrap() == before, "what is whole without its log stays as it is");
+    // A second look finds the same, and so does a backup.
+    let copied = copy::copy(&state, &dir.path().join("copy.sqlite")).unwrap();
+    assert!(copied.findings.iter().any(|finding| finding.contains("its log ends at position")), "{:?}", copied.findings);
+    assert!(fs::read(&state).unwrap() == before);
+    let folder = open_folder(dir.path());
+    assert_eq!((folder.fenced[0].rebuilt.as_str(), folder.restored.position, folder.restored.alerts.len()), ("copy", 20, 20));
+    assert_eq!(folder.restored.alerts[0].revision, 20);
+}
+
+#[test]
+fn a_state_that_a_kill_left_with_its_log_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    killed_after_a_move(dir.path());
+    let (store, restored) = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!((restored.position, restored.alerts.len()), (20, 20));
+    drop(store);
+    assert!(!dir.path().join("state.sqlite-wal").exists(), "a whole state leaves no log when it is closed");
+}
+
+/// A state at position 20, as its process left it.
+fn stopped(dir: &Path) {
+    let (mut store, _) = EmbeddedStore::open(dir).unwrap();
+    for n in 1..=20 {
+        let mut one = numbered(n);
+        add_event(&mut one, n as u8, "{}");
+        one.ledger = vec![LedgerValue { scope: "source", name: "events".into(), counter: "journaled".into(), value: n }];
+        one.rule_set = (n == 1).then(|| RuleSet { generation: 1, ..RuleSet::default() });
+        store.commit_blocking(&one).unwrap();
+    }
+}
+
+fn change(dir: &Path, sql: &str) {
+    Connection::open(dir.join("state.sqlite")).unwrap().execute_batch(sql).unwrap();
+}
+
+/// Options with which nothing but what the fold goes on from is looked at.
+fn unchecked() -> EmbeddedOptions {
+    EmbeddedOptions { check_bytes_max: 0, ..EmbeddedOptions::default() }
+}
+
+#[test]
+fn a_row_that_is_whole_and_old_is_damage() {
+    for with_journal in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        if with_journal {
+            let folder = open_folder(dir.path());
+            block_on(folder.journal.append(RecordBody::RuleSet(RuleSet::default()), None)).unwrap();
+        }
+        let other = Connection::open(dir.path().join("state.sqlite")).unwrap();
+        let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+        (1..=10).for_each(|n| store.commit_blocking(&numbered(n)).unwrap());
+        other.execute_batch("ATTACH ':memory:' AS kept; CREATE TABLE kept.old AS SELECT * FROM alerts WHERE seq = 1").unwrap();
+        (11..=20).for_each(|n| store.commit_blocking(&numbered(n)).unwrap());
+        drop(store);
+        other.execute_batch("DELETE FROM alerts WHERE seq = 1; INSERT INTO alerts SELECT * FROM kept.old").unwrap();
+        let findings = check::check(&other);
+        assert!(findings.len() == 1 && findings[0].contains("older than the position"), "{findings:?}");
+        drop(other);
+        let copied = copy::copy(&dir.path().join("state.sqlite"), &dir.path().join("copy.sqlite")).unwrap();
+        assert_eq!(copied.findings, findings);
+        let folder = open_folder(dir.path());
+        let fenced = &folder.fenced[0];
+        if with_journal {
+            assert_eq!((fenced.rebuilt.as_str(), folder.restored.position), ("replay", 0), "the journal has all of it");
+        } else {
+            assert_eq!((fenced.rebuilt.as_str(), folder.restored.position), ("rows", 20));
+            assert!(fenced.lost_rows.iter().any(|row| row.contains("older than the position")), "{:?}", fenced.lost_rows);
+        }
+    }
+}
+
+#[test]
+fn damage_of_what_was_shipped_is_found_at_the_start_and_healed() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path());
+    change(dir.path(), "UPDATE shipping SET a = a + 1 WHERE name = (SELECT max(name) FROM shipping)");
+    let error = EmbeddedStore::open(dir.path()).err().unwrap();
+    assert!(matches!(&error, StoreError::Damaged { what, .. } if what.contains("shipping")), "{error}");
+    let mut folder = open_folder(dir.path());
+    assert_eq!((folder.fenced.len(), folder.restored.position, folder.restored.alerts.len()), (1, 20, 20));
+    assert!(folder.fenced[0].lost_rows.iter().any(|row| row.starts_with("shipping")));
+    folder.store.commit_blocking(&numbered(21)).unwrap();
+}
+
+#[test]
+fn a_value_that_no_column_can_have_is_damage_at_any_size() {
+    for damage in [
+        "UPDATE ledger SET value = -1",
+        "UPDATE alerts SET id = CAST(x'ff' AS TEXT) WHERE seq = 1",
+        "UPDATE alerts SET event_count = -9 WHERE seq = 2",
+        "UPDATE rule_sets SET ordinal = -1",
+        "ALTER TABLE rule_sets RENAME TO rule_setz",
+        "DROP INDEX alerts_by_status",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        stopped(dir.path());
+        change(dir.path(), damage);
+        let error = EmbeddedStore::open_with(dir.path(), unchecked()).err().unwrap();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{damage}: {error}");
+        let folder = DataFolder::open(dir.path(), FolderOptions { embedded: unchecked(), ..FolderOptions::default() }).unwrap();
+        assert_eq!((folder.fenced.len(), folder.restored.position), (1, 20), "{damage}");
+    }
+}
+
+#[test]
+fn a_reader_that_meets_damage_makes_the_next_start_look_at_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path());
+    let (store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    change(dir.path(), "UPDATE rule_sets SET received_at_ms = 1; UPDATE dead_letter_counts SET kept = -1; UPDATE ledger SET value = -1");
+    assert!(!dir.path().join("state.suspect").exists());
+    let error = store.reader().ledger().unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    drop(store);
+    assert!(dir.path().join("state.suspect").exists());
+    let error = EmbeddedStore::open_with(dir.path(), unchecked()).err().unwrap();
+    assert!(matches!(&error, StoreError::Damaged { what, .. } if what.contains("rule-set generation 1")), "not only what the fold reads: {error}");
+}
+
+#[test]
+fn a_change_of_the_schema_is_a_version() {
+    let lines = SCHEMA.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
+    let statements: String = lines.flat_map(|line| [line, "\n"]).collect();
+    assert_eq!((SCHEMA_VERSION, crc32c::crc32c(statements.as_bytes())), (3, 0x0b49_852c), "another schema needs another version");
+}
+
+#[test]
+fn a_damaged_module_cannot_be_replayed() {
+    for is_damaged in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = open_folder(dir.path());
+        let digest = folder.modules.put(b"a module").unwrap();
+        let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: digest.as_str().into(), config: "{}".into(), options: "{}".into() };
+        let set = RuleSet { generation: 1, rules: vec![rule], ..RuleSet::default() };
+        block_on(folder.journal.append(RecordBody::RuleSet(set), None)).unwrap();
+        folder.store.commit_blocking(&numbered(1)).unwrap();
+        drop(folder);
+        if is_damaged {
+            fs::write(dir.path().join("modules").join(digest), b"a modulf").unwrap();
+        }
+        change(dir.path(), "UPDATE alerts SET sum = 1");
+        let rebuilt = open_folder(dir.path()).fenced.remove(0).rebuilt;
+        assert_eq!(rebuilt, if is_damaged { "rows" } else { "replay" });
+    }
+}
+
+#[test]
+fn a_new_state_that_cannot_be_written_is_no_damage_of_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path());
+    let old = Connection::open(dir.path().join("state.sqlite")).unwrap();
+    old.execute_batch("UPDATE alerts SET sum = 1 WHERE seq = 3").unwrap();
+    let row = position::read(&old).unwrap();
+    let mut report = FenceReport::default();
+    let full = fence::create(&dir.path().join("new.sqlite"), &row, &mut report, |new, report| {
+        let pages: u64 = new.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        new.execute_batch(&format!("PRAGMA max_page_count = {pages}; INSERT INTO ledger VALUES ('a', 'b', hex(zeroblob(1000)), 1, 1)"))?;
+        fence::take_rows(&old, &row, new, report)
+    });
+    let error = full.unwrap_err();
+    assert!(matches!(&error, StoreError::Sqlite { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)), "{error}");
+    assert!(report.lost_rows.iter().all(|row| !row.contains("cannot be read")), "{:?}", report.lost_rows);
+}
+
+#[test]
+fn a_copy_that_fails_is_an_error_and_costs_no_candidate() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path());
+    // What takes the place of the copy.
+    fs::create_dir(dir.path().join("head.sqlite")).unwrap();
+    let whole = fence::open_salvage(dir.path(), None).unwrap().unwrap();
+    assert_eq!(whole.row.unwrap().ordinal, 20, "it needs no copy");
+    drop(whole.connection);
+    let state = dir.path().join("state.sqlite");
+    let mut bytes = fs::read(&state).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&state, &bytes).unwrap();
+    assert!(matches!(fence::open_salvage(dir.path(), None), Err(StoreError::Io { .. })));
+    fs::remove_dir(dir.path().join("head.sqlite")).unwrap();
+    assert_eq!(fence::open_salvage(dir.path(), None).unwrap().unwrap().row.unwrap().ordinal, 20);
+}
+
+#[test]
+fn blocks_that_cannot_be_read_are_zeros_in_the_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("copy");
+    let read = |block: &mut [u8], at: u64| {
+        block.fill(7);
+        if at == 4096 { Err(std::io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    };
+    fence::copy_blocks(3 * 4096 + 5, &to, read).unwrap();
+    let expected: Vec<u8> = (0..3 * 4096 + 5).map(|at| if at / 4096 == 1 { 0 } else { 7 }).collect();
+    assert!(fs::read(&to).unwrap() == expected);
+    let failure = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+    assert!(checksum::is_damage(&failure(rusqlite::ffi::SQLITE_IOERR_READ)));
+    assert!(!checksum::is_damage(&failure(rusqlite::ffi::SQLITE_IOERR_WRITE)) && !checksum::is_damage(&failure(rusqlite::ffi::SQLITE_FULL)));
+}
+
+#[test]
+fn a_table_full_of_damage_is_told_in_few_findings() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let line = |n: u64| LedgerValue { scope: "source", name: format!("s{n}").into(), counter: "journaled".into(), value: n };
+    store.commit_blocking(&Commit { ledger: (0..350).map(line).collect(), ..commit(0, 1) }).unwrap();
+    store.connection.execute_batch("UPDATE ledger SET value = value + 1").unwrap();
+    let findings = check::check(&store.connection);
+    assert!(findings.len() == check::FINDINGS_MAX + 1 && findings.last().unwrap().contains("250 more"), "{}", findings.len());
+}
