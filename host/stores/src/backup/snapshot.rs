@@ -2,7 +2,8 @@
 //! Files that never change again are linked, so it costs the space of the state and of the newest event file.
 //!
 //! In this order: uids as their manifest names them; the journal's files; the state at a position P; event files up to where
-//! P says; records behind P. Uids are never ahead of P, events and records never behind it.
+//! P says; the last durable record L; modules; records from P to L. Uids are never ahead of P, events and records never
+//! behind it, and modules never behind L.
 
 use super::manifest::{FORMAT, FileEntry, MANIFEST, MANIFEST_DIGEST, Manifest, SHIPPED_VERSIONS, copy_hashing};
 use super::{BackupError, journal_tail};
@@ -118,9 +119,11 @@ impl Taking<'_> {
         };
         self.findings.extend(state.findings.iter().map(|finding| format!("{}: {finding}", DataFolder::STATE)));
         self.events(&state)?;
+        // Modules are there before the record that names them: so the records first, then the modules.
+        let last = durable_last();
         self.modules()?;
         self.hold_journal(&held)?;
-        let journal_last = self.journal(&held, &state, durable_last())?;
+        let journal_last = self.journal(&held, &state, last)?;
         std::fs::remove_dir_all(&held).map_err(StoreError::io("remove", &held))?;
         if !self.findings.is_empty() {
             return Err(BackupError::Damaged(std::mem::take(&mut self.findings)));

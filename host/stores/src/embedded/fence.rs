@@ -14,10 +14,9 @@ use super::position::{self, OpenAlerts, PositionRow};
 use super::{PAGE_BYTES, SCHEMA, SCHEMA_VERSION, sqlite_error, status_number};
 use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace};
-use crate::journal;
-use crate::quarantine;
+use crate::folder::DataFolder;
+use crate::{journal, modules, quarantine};
 use alertmill_core::event::Status;
-use alertmill_core::record::RecordBody;
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,13 +183,10 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
 fn can_be_replayed(dir: &Path) -> Result<bool, StoreError> {
     let mut digests = BTreeSet::new();
     let missing = journal::copy::read(&dir.join("journal"), 0, None, |_, payload| {
-        if let Ok(RecordBody::RuleSet(set)) = RecordBody::decode(payload) {
-            digests.extend(set.rules.iter().map(|rule| rule.digest.to_string()));
-            digests.extend(set.tables.iter().map(|table| table.1.to_string()));
-        }
+        digests.extend(modules::named_by(payload));
         Ok(())
     })?;
-    let modules = dir.join("modules");
+    let modules = dir.join(DataFolder::MODULES);
     Ok(missing.is_none() && digests.iter().all(|digest| modules.join(digest).exists()))
 }
 
