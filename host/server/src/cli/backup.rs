@@ -199,7 +199,8 @@ fn failure(error: BackupError) -> Failure {
     let exit = match &error {
         BackupError::Damaged(_) | BackupError::Refused(_) => Exit::No,
         BackupError::Moved => Exit::Later,
-        BackupError::Store(StoreError::Io { .. } | StoreError::Locked { .. }) => Exit::Unreachable,
+        BackupError::NoRoom { .. } | BackupError::Store(StoreError::Io { .. } | StoreError::Locked { .. }) => Exit::Unreachable,
+        BackupError::Store(refused) if refused.is_full() => Exit::Unreachable,
         BackupError::Store(_) => Exit::No,
     };
     Failure::new(exit, error.to_string())

@@ -48,6 +48,37 @@ fn start() -> RecordBody {
     RecordBody::Start { version: "test".into() }
 }
 
+#[test]
+fn without_room_no_backup_is_begun_and_a_full_state_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DataFolder::open(dir.path(), FolderOptions::default()).unwrap());
+    // Behind what the state knows, so nothing else minds it. It has no blocks.
+    let huge = std::fs::File::create(dir.path().join("events/0000000009.events")).unwrap();
+    huge.set_len(8 << 40).unwrap();
+    let refused = Snapshot::take(dir.path(), || None).unwrap_err();
+    assert!(matches!(refused, BackupError::NoRoom { needed, free, .. } if needed > free && needed >= 8 << 40), "{refused:?}");
+    assert!(refused.to_string().contains("free space on that disk"), "{refused}");
+    huge.set_len(0).unwrap();
+    Snapshot::take(dir.path(), || None).unwrap();
+
+    let full = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+    let full = crate::StoreError::Sqlite { what: "copy", path: dir.path().into(), source: full };
+    assert!(full.is_full() && full.to_string().ends_with("; free space on that disk"), "{full}");
+}
+
+#[test]
+fn what_a_backup_holds_is_seen_as_long_as_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DataFolder::open(dir.path(), FolderOptions::default()).unwrap());
+    assert_eq!(super::held_by_backups(dir.path()), (0, 0));
+    let snapshot = Snapshot::take(dir.path(), || None).unwrap();
+    let (bytes, files) = super::held_by_backups(dir.path());
+    let copied: u64 = snapshot.manifest.files.iter().filter(|file| !file.name.starts_with("modules/")).map(|file| file.bytes).sum();
+    assert!(bytes >= copied && copied > 0 && files >= 4, "{bytes} of {copied}, {files} files");
+    drop(snapshot);
+    assert_eq!(super::held_by_backups(dir.path()), (0, 0));
+}
+
 /// Modules that a folder of this name has.
 fn modules_of(data_dir: &Path) -> Vec<String> {
     ModuleFiles::open(&data_dir.join(DataFolder::MODULES)).unwrap().list().unwrap()
