@@ -119,7 +119,14 @@ impl Snapshot {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
+        remove(&self.dir);
+    }
+}
+
+/// Once more when it is refused: it holds space until the next start otherwise.
+fn remove(dir: &Path) {
+    if std::fs::remove_dir_all(dir).is_err() {
+        let _ = std::fs::remove_dir_all(dir);
     }
 }
 
@@ -127,7 +134,7 @@ struct Removed(PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        remove(&self.0);
     }
 }
 
