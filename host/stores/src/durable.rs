@@ -62,7 +62,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// SQLite refused a statement.
-    #[error("{}: cannot {what}: {source}", path.display())]
+    #[error("{}: cannot {what}: {source}{}", path.display(), remedy_of_sqlite(source))]
     Sqlite {
         /// The operation.
         what: &'static str,
@@ -74,6 +74,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk has no space left.
+    pub fn is_full(&self) -> bool {
+        match self {
+            StoreError::Io { source, .. } => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            StoreError::Sqlite { source, .. } => !remedy_of_sqlite(source).is_empty(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_path_buf();
         move |source| StoreError::Io { what, path, source }
@@ -87,6 +96,10 @@ fn remedy_of(error: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => "mount that file system for writing",
         _ => "check the disk and the kernel log",
     }
+}
+
+fn remedy_of_sqlite(error: &rusqlite::Error) -> &'static str {
+    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) { "; free space on that disk" } else { "" }
 }
 
 /// Makes a folder of mode 0700 with its parents. Its name is durable when this returns, and so are those of the parents

@@ -38,9 +38,13 @@ pub fn list(data_dir: &Path) -> Result<Vec<SetAside>, StoreError> {
     Ok(found)
 }
 
-/// Removes files set aside before `older_than_s` (seconds), and the oldest while all have more than `bytes_max`.
-pub fn bound(data_dir: &Path, bytes_max: u64, older_than_s: i64) -> Result<RetiredFiles, StoreError> {
-    let files = list(data_dir)?;
+/// Removes files set aside before `older_than_s` (seconds), and the oldest while all have more than `bytes_max`. Gives what
+/// went, also when one of them cannot be removed.
+pub fn bound(data_dir: &Path, bytes_max: u64, older_than_s: i64) -> (RetiredFiles, Option<StoreError>) {
+    let files = match list(data_dir) {
+        Ok(files) => files,
+        Err(error) => return (RetiredFiles::default(), Some(error)),
+    };
     let mut total: u64 = files.iter().map(|file| file.bytes).sum();
     let mut gone = RetiredFiles::default();
     for file in files {
@@ -48,11 +52,13 @@ pub fn bound(data_dir: &Path, bytes_max: u64, older_than_s: i64) -> Result<Retir
         if !is_old && total <= bytes_max {
             break;
         }
-        durable::remove_files(durable::parent_of(&file.path), std::slice::from_ref(&file.path))?;
+        if let Err(error) = durable::remove_files(durable::parent_of(&file.path), std::slice::from_ref(&file.path)) {
+            return (gone, Some(error));
+        }
         total -= file.bytes;
         *(if is_old { &mut gone.by_age } else { &mut gone.by_size }) += 1;
     }
-    Ok(gone)
+    (gone, None)
 }
 
 #[cfg(test)]
@@ -68,9 +74,22 @@ mod tests {
         }
         let names = || list(dir.path()).unwrap().iter().map(|file| file.path.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>();
         assert_eq!(names().len(), 3);
-        assert_eq!(bound(dir.path(), 300, 0).unwrap(), RetiredFiles::default());
-        assert_eq!(bound(dir.path(), 250, 0).unwrap(), RetiredFiles { by_age: 0, by_size: 1 });
-        assert_eq!(bound(dir.path(), 250, i64::MAX).unwrap(), RetiredFiles { by_age: 2, by_size: 0 });
+        assert_eq!(bound(dir.path(), 300, 0).0, RetiredFiles::default());
+        assert_eq!(bound(dir.path(), 250, 0).0, RetiredFiles { by_age: 0, by_size: 1 });
+        assert_eq!(bound(dir.path(), 250, i64::MAX).0, RetiredFiles { by_age: 2, by_size: 0 });
         assert!(names().is_empty());
+    }
+
+    #[test]
+    fn what_went_is_said_although_the_next_cannot_go() {
+        let dir = tempfile::tempdir().unwrap();
+        // Even root cannot remove a folder as a file.
+        std::fs::create_dir_all(dir.path().join("quarantine/z")).unwrap();
+        let gone = || bound(dir.path(), 0, i64::MAX);
+        assert!(matches!(gone(), (RetiredFiles { by_age: 0, .. }, Some(_))));
+        std::fs::write(dir.path().join("quarantine/a"), [0; 100]).unwrap();
+        std::fs::File::open(dir.path().join("quarantine/z")).unwrap().set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(600)).unwrap();
+        let (gone, failed) = gone();
+        assert!(gone == RetiredFiles { by_age: 1, by_size: 0 } && failed.is_some(), "{gone:?} {failed:?}");
     }
 }

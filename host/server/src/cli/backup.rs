@@ -13,6 +13,7 @@ use clap::Args;
 use http_body_util::BodyExt;
 use hyper::Method;
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -71,7 +72,7 @@ impl Backup {
         }
         match (FolderLock::take(&dir.join(DataFolder::LOCK)), address) {
             (Ok(lock), _) => Ok(Way::Folder(dir, lock)),
-            (Err(StoreError::Locked { .. }), Some(address)) => Ok(Way::ServerAt(format!("http://{address}"))),
+            (Err(StoreError::Locked { .. }), Some(listen)) => Ok(Way::ServerAt(url_of(&listen)?)),
             (Err(StoreError::Locked { .. }), None) => {
                 let why = format!("a server works in {}; leave --data-dir away to ask it (--server), or stop it", dir.display());
                 Err(Failure::new(Exit::Conflict, why))
@@ -79,6 +80,24 @@ impl Backup {
             (Err(error), _) => Err(Failure::new(Exit::Unreachable, error.to_string())),
         }
     }
+}
+
+/// Where a server that listens there is reached from this machine.
+fn url_of(listen: &str) -> Result<String, Failure> {
+    let Ok(mut address) = listen.parse::<SocketAddr>() else {
+        return Err(Failure::new(Exit::No, format!("server.listen = {listen:?} is no address and port")));
+    };
+    if address.port() == 0 {
+        let why = format!(
+            "a server works in the data folder, and server.listen = {listen:?} does not say at which port; name it instead of the file: --server http://HOST:PORT"
+        );
+        return Err(Failure::new(Exit::Usage, why));
+    }
+    // All addresses are none to connect to, and the server answers for no such host.
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
+    }
+    Ok(format!("http://{address}"))
 }
 
 /// Backs up a folder in which no server works.
@@ -181,7 +200,8 @@ fn failure(error: BackupError) -> Failure {
     let exit = match &error {
         BackupError::Damaged(_) | BackupError::Refused(_) => Exit::No,
         BackupError::Moved => Exit::Later,
-        BackupError::Store(StoreError::Io { .. } | StoreError::Locked { .. }) => Exit::Unreachable,
+        BackupError::NoRoom { .. } | BackupError::Store(StoreError::Io { .. } | StoreError::Locked { .. }) => Exit::Unreachable,
+        BackupError::Store(refused) if refused.is_full() => Exit::Unreachable,
         BackupError::Store(_) => Exit::No,
     };
     Failure::new(exit, error.to_string())
@@ -204,5 +224,24 @@ impl Read for Incoming {
         let n = buffer.len().min(self.rest.len());
         buffer[..n].copy_from_slice(&self.rest.split_to(n));
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_all_addresses_is_asked_at_loopback_and_one_at_any_port_must_be_named() {
+        for (listen, url) in [
+            ("0.0.0.0:9280", "http://127.0.0.1:9280"),
+            ("[::]:9280", "http://[::1]:9280"),
+            ("192.0.2.7:80", "http://192.0.2.7:80"),
+            ("[2001:db8::7]:80", "http://[2001:db8::7]:80"),
+        ] {
+            assert_eq!(url_of(listen).ok().as_deref(), Some(url), "{listen}");
+        }
+        let refused = url_of("0.0.0.0:0").err().expect("nobody can know the port");
+        assert!(refused.to_string().contains("--server http://HOST:PORT"), "{refused}");
     }
 }

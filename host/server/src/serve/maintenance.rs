@@ -3,12 +3,12 @@
 
 use super::between::Pacer;
 use super::storage::{Family, Removals, Why};
-use crate::config::Retention;
+use crate::config::{Data, Retention};
 use alertmill_core::event::Uid;
 use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
 use alertmill_stores::embedded::Checkpointer;
 use alertmill_stores::modules::ModuleFiles;
-use alertmill_stores::{EmbeddedReader, EmbeddedStore, JournalHandle, StoreError, quarantine};
+use alertmill_stores::{EmbeddedReader, EmbeddedStore, JournalHandle, StoreError, SyncedPosition, quarantine};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -23,29 +23,30 @@ const RETIRE_ALERTS_MAX: usize = 200;
 const RETIRE_LETTERS_MAX: usize = 500;
 
 /// Removes journal segments that the synced state no longer needs, once a second; of those that `data.journal_keep` keeps, the
-/// ones that are older than `keep_days`, if that is any.
-pub async fn release_journal(journal: JournalHandle, checkpointer: Checkpointer, keep_days: u32, removals: Arc<Removals>, mut stop: watch::Receiver<bool>) {
+/// ones that are older than `data.journal_keep_days`, if that is any.
+pub async fn release_journal(journal: JournalHandle, checkpointer: Checkpointer, data: Data, removals: Arc<Removals>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let (journal, checkpointer) = (journal.clone(), checkpointer.clone());
-        let before_ms = if keep_days == 0 { i64::MIN } else { now_ms() - i64::from(keep_days) * DAY_S * 1_000 };
-        let released = tokio::task::spawn_blocking(move || {
-            let covered = checkpointer.synced_position();
-            let by_size = journal.release(covered)?;
-            Ok::<_, StoreError>((by_size, journal.release_older(covered, before_ms)?))
-        });
-        match released.await {
-            Ok(Ok((by_size, by_age))) => {
-                removals.add(Family::Journal, Why::Size, by_size as u64);
-                removals.add(Family::Journal, Why::Age, by_age as u64);
-            }
-            Ok(Err(error)) => tracing::warn!(%error, "journal segments could not be removed"),
-            Err(_) => {}
+        let (journal, checkpointer, data, removals) = (journal.clone(), checkpointer.clone(), data.clone(), removals.clone());
+        let released = tokio::task::spawn_blocking(move || release(&journal, checkpointer.synced_position(), &data, &removals));
+        if let Ok(Some(error)) = released.await {
+            tracing::warn!(%error, "journal segments could not be removed");
         }
     }
+}
+
+/// Counts what went, and gives why the rest did not.
+fn release(journal: &JournalHandle, covered: SyncedPosition, data: &Data, removals: &Removals) -> Option<StoreError> {
+    let before_ms = if data.journal_keep_days == 0 { i64::MIN } else { now_ms() - i64::from(data.journal_keep_days) * DAY_S * 1_000 };
+    let released = journal.release_older(covered, before_ms);
+    // Where none is kept, what is folded goes as it should; it did not make room for anything.
+    let why = if data.journal_keep.0 == 0 { Why::NotNeeded } else { Why::Size };
+    removals.add(Family::Journal, why, released.unneeded as u64);
+    removals.add(Family::Journal, Why::Age, released.too_old as u64);
+    released.failed
 }
 
 fn now_ms() -> i64 {
@@ -58,13 +59,12 @@ pub async fn bound_quarantine(data_dir: PathBuf, retention: Retention, removals:
         let (dir, retention) = (data_dir.clone(), retention.clone());
         let older_than_s = now_ms() / 1_000 - i64::from(retention.quarantine_days) * DAY_S;
         let bounded = tokio::task::spawn_blocking(move || quarantine::bound(&dir, retention.quarantine_size.0, older_than_s)).await;
-        match bounded {
-            Ok(Ok(gone)) => {
-                removals.add(Family::Quarantine, Why::Age, gone.by_age);
-                removals.add(Family::Quarantine, Why::Size, gone.by_size);
+        if let Ok((gone, failed)) = bounded {
+            removals.add(Family::Quarantine, Why::Age, gone.by_age);
+            removals.add(Family::Quarantine, Why::Size, gone.by_size);
+            if let Some(error) = failed {
+                tracing::warn!(%error, "damaged files that were set aside could not be removed");
             }
-            Ok(Err(error)) => tracing::warn!(%error, "damaged files that were set aside could not be removed"),
-            Err(_) => {}
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(3_600)) => {}
@@ -132,21 +132,18 @@ impl Retaining {
     /// One bounded step of each kind; whether there is more to do.
     fn retire_step(&mut self, now_s: i64) -> Result<bool, StoreError> {
         let before_s = |days: u32| now_s - i64::from(days) * DAY_S;
-        let (store, retention) = (&mut self.store, &self.retention);
+        let (store, retention, removals) = (&mut self.store, &self.retention, &self.removals);
+        // Counted step by step: a later one may fail.
         let old_alerts = store.retire_alerts(before_s(retention.alerts_days), RETIRE_ALERTS_MAX)?;
+        removals.add(Family::Alerts, Why::Age, old_alerts as u64);
         let alerts_over = store.shrink_state(retention.state_size.0, RETIRE_ALERTS_MAX)?;
+        removals.add(Family::Alerts, Why::Size, alerts_over as u64);
         let letters = store.retire_dead_letters(before_s(retention.dead_letters_days) * 1_000, RETIRE_LETTERS_MAX)?;
+        removals.add(Family::DeadLetters, Why::Age, letters as u64);
         store.retire_rule_sets(retention.rule_generations.into())?;
         let events = store.retire_events(retention.events_size.0, before_s(retention.events_days))?;
-        for (family, why, count) in [
-            (Family::Alerts, Why::Age, old_alerts as u64),
-            (Family::Alerts, Why::Size, alerts_over as u64),
-            (Family::DeadLetters, Why::Age, letters as u64),
-            (Family::Events, Why::Age, events.by_age),
-            (Family::Events, Why::Size, events.by_size),
-        ] {
-            self.removals.add(family, why, count);
-        }
+        removals.add(Family::Events, Why::Age, events.by_age);
+        removals.add(Family::Events, Why::Size, events.by_size);
         Ok(old_alerts == RETIRE_ALERTS_MAX || alerts_over == RETIRE_ALERTS_MAX || letters == RETIRE_LETTERS_MAX)
     }
 }

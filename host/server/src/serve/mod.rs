@@ -267,7 +267,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let helpers = vec![
         tokio::spawn(rules_loop(watch.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
         tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
-        tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.journal_keep_days, removals.clone(), stop.clone())),
+        tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.clone(), removals.clone(), stop.clone())),
         tokio::spawn(maintenance::bound_quarantine(folder.dir.clone(), config.retention.clone(), removals, stop.clone())),
         tokio::spawn(storage::keep_looking(measured.clone(), stop.clone())),
     ];

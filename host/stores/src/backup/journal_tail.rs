@@ -38,6 +38,15 @@ pub(super) fn copy_comparing(from: &Path, position: u64, until: Option<u64>, to:
     Ok(Tail { last, missing, crc_until: crc })
 }
 
+/// Gives every encoded record behind `position` to `take`.
+pub(super) fn each(from: &Path, position: u64, mut take: impl FnMut(&[u8])) -> Result<(), BackupError> {
+    journal::copy::read(from, position, None, |_, payload| {
+        take(payload);
+        Ok(())
+    })?;
+    Ok(())
+}
+
 impl From<StoreError> for BackupError {
     fn from(error: StoreError) -> BackupError {
         BackupError::Store(error)

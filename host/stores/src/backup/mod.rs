@@ -19,9 +19,11 @@ pub use restore::{Restored, restore};
 pub use snapshot::Snapshot;
 
 pub(crate) use restore::refuse_unfinished;
+pub use snapshot::held_by_backups;
 pub(crate) use snapshot::remove_leftovers;
 
 use crate::durable::StoreError;
+use std::path::PathBuf;
 
 /// A backup that was not taken or not restored; nothing is left of it.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,16 @@ pub enum BackupError {
     /// What was to be restored is not a whole backup, or the target is not free; says which file and why.
     #[error("{0}")]
     Refused(String),
+    /// It would fill the disk of a folder that is worked in.
+    #[error("there is no room for a backup in {}: it takes up to {needed} bytes there until it is fetched, and {free} are free; free space on that disk", path.display())]
+    NoRoom {
+        /// The data folder.
+        path: PathBuf,
+        /// Bytes that it takes at most, about.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// Files went while they were copied, again and again.
     #[error("files of the data folder went while they were copied; try again")]
     Moved,

@@ -5,6 +5,8 @@ use super::manifest::{FileEntry, MANIFEST, MANIFEST_DIGEST, Manifest, copy_hashi
 use super::{BackupError, journal_tail, tar};
 use crate::durable::{self, StoreError};
 use crate::folder::DataFolder;
+use crate::modules::{self, ModuleFiles};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -162,6 +164,35 @@ fn files_below(dir: &Path) -> Result<Vec<String>, StoreError> {
     Ok(files)
 }
 
+/// Takes the modules and tables that the records taken over name and the backup has not, from the folder beside their journal.
+/// Without them the first start could never go on.
+fn take_modules(journal: &Path, taken: &Path, position: u64, target: &Path) -> Result<(), BackupError> {
+    let mut named = BTreeSet::new();
+    journal_tail::each(taken, position, |payload| named.extend(modules::named_by(payload)))?;
+    let own = ModuleFiles::open(&target.join(DataFolder::MODULES))?;
+    let beside = journal.canonicalize().map_err(StoreError::io("look at", journal))?.with_file_name(DataFolder::MODULES);
+    let theirs = beside.is_dir().then(|| ModuleFiles::open(&beside)).transpose()?;
+    let mut missing = Vec::new();
+    for digest in named {
+        if own.get(&digest)?.is_some() {
+            continue;
+        }
+        match theirs.as_ref().map(|theirs| theirs.get(&digest)).transpose() {
+            Ok(Some(Some(content))) => own.put(&content).map(drop)?,
+            Ok(_) => missing.push(format!("{digest}: it is not there")),
+            Err(StoreError::Damaged { what, .. }) => missing.push(format!("{digest}: {what}")),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (journal, beside, missing) = (journal.display(), beside.display(), missing.join("; "));
+    Err(BackupError::Refused(format!(
+        "{journal}: its records name rule modules or tables that neither the backup nor {beside} has: {missing}; put them there (a file's name is the SHA-256 of its content), or restore without --journal"
+    )))
+}
+
 /// Puts the records of another copy of the same journal in the place of the backup's, if they go on where it ends.
 fn take_over(journal: &Path, target: &Path, manifest: &Manifest) -> Result<u64, BackupError> {
     let own = target.join(DataFolder::JOURNAL);
@@ -180,6 +211,7 @@ fn take_over(journal: &Path, target: &Path, manifest: &Manifest) -> Result<u64, 
     if theirs.last < last {
         return Err(refused(format!("it ends with record {}, and the backup with {last}", theirs.last)));
     }
+    take_modules(journal, &taken, position, target)?;
     let compared = target.join("journal-compared");
     durable::make_dir(&compared)?;
     let ours = journal_tail::copy_comparing(&own, position, None, &compared, last)?;

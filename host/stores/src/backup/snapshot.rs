@@ -2,7 +2,8 @@
 //! Files that never change again are linked, so it costs the space of the state and of the newest event file.
 //!
 //! In this order: uids as their manifest names them; the journal's files; the state at a position P; event files up to where
-//! P says; records behind P. Uids are never ahead of P, events and records never behind it.
+//! P says; the last durable record L; modules; records from P to L. Uids are never ahead of P, events and records never
+//! behind it, and modules never behind L.
 
 use super::manifest::{FORMAT, FileEntry, MANIFEST, MANIFEST_DIGEST, Manifest, SHIPPED_VERSIONS, copy_hashing};
 use super::{BackupError, journal_tail};
@@ -13,6 +14,7 @@ use crate::folder::DataFolder;
 use crate::{known_uids, modules};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -39,11 +41,47 @@ pub(crate) fn remove_leftovers(data_dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Bytes and number of the files that backups which are taken now hold in the data folder: copies, and files that would be
+/// gone without them. What they only link is counted where it lies.
+pub fn held_by_backups(data_dir: &Path) -> (u64, u64) {
+    fn held(dir: &Path) -> (u64, u64) {
+        let mut sum = (0, 0);
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            let (bytes, files) = match metadata.is_dir() {
+                true => held(&entry.path()),
+                false if metadata.nlink() == 1 => (metadata.len(), 1),
+                false => (0, 0),
+            };
+            sum = (sum.0 + bytes, sum.1 + files);
+        }
+        sum
+    }
+    let names = durable::names_with_suffix(data_dir, SUFFIX).unwrap_or_default();
+    let of = names.iter().filter(|name| name.starts_with(PREFIX)).map(|name| held(&data_dir.join(name)));
+    of.fold((0, 0), |sum, (bytes, files)| (sum.0 + bytes, sum.1 + files))
+}
+
+/// Refuses a backup for which the disk has no room: it copies the state, the newest event file and about one journal segment.
+fn refuse_without_room(data_dir: &Path) -> Result<(), BackupError> {
+    let size = |path: PathBuf| path.metadata().map_or(0, |file| file.len());
+    let newest = |folder: &str, suffix: &str| -> Result<u64, StoreError> {
+        let dir = data_dir.join(folder);
+        Ok(durable::names_with_suffix(&dir, suffix)?.last().map_or(0, |name| size(dir.join(name))))
+    };
+    let state = size(data_dir.join(DataFolder::STATE)) + size(data_dir.join(format!("{}-wal", DataFolder::STATE)));
+    let needed = state + newest(DataFolder::EVENTS, ".events")? + newest(DataFolder::JOURNAL, ".journal")?;
+    let disk = rustix::fs::statvfs(data_dir).map_err(|error| StoreError::io("look at", data_dir)(error.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free >= needed { Ok(()) } else { Err(BackupError::NoRoom { path: data_dir.to_path_buf(), needed, free }) }
+}
+
 impl Snapshot {
     /// Copies the data folder. `durable_last` is the last record that is known to be synced; without it, as of a folder where
     /// no process works, all that the journal holds. Refuses a folder with damage, and says all of it.
     pub fn take(data_dir: &Path, durable_last: impl Fn() -> Option<u64>) -> Result<Snapshot, BackupError> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
+        refuse_without_room(data_dir)?;
         let mut tries = 1;
         loop {
             let name = format!("{PREFIX}{}-{}{SUFFIX}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
@@ -125,9 +163,11 @@ impl Taking<'_> {
         };
         self.findings.extend(state.findings.iter().map(|finding| format!("{}: {finding}", DataFolder::STATE)));
         self.events(&state)?;
+        // Modules are there before the record that names them: so the records first, then the modules.
+        let last = durable_last();
         self.modules()?;
         self.hold_journal(&held)?;
-        let journal_last = self.journal(&held, &state, durable_last())?;
+        let journal_last = self.journal(&held, &state, last)?;
         std::fs::remove_dir_all(&held).map_err(StoreError::io("remove", &held))?;
         if !self.findings.is_empty() {
             return Err(BackupError::Damaged(std::mem::take(&mut self.findings)));

@@ -1,1 +1,145 @@
+use super::{BackupError, Snapshot, restore};
+use crate::folder::{DataFolder, FolderOptions};
+use crate::modules::{self, ModuleFiles};
+use alertmill_core::identity::Algorithm;
+use alertmill_core::pipeline::fold::{Fold, FoldConfig};
+use alertmill_core::pipeline::prepare::prepare;
+use alertmill_core::pipeline::understand::UnderstandConfig;
+use alertmill_core::ports::Journal;
+use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
+use alertmill_core::rules::NoRules;
+use std::cell::Cell;
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
+/// Writes one record of this body and waits until it is durable; gives its ordinal.
+fn append(journal: &crate::JournalHandle, body: RecordBody) -> u64 {
+    let mut appended = pin!(journal.append(body, None));
+    loop {
+        if let Poll::Ready(answer) = appended.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return answer.expect("it is taken").ordinal;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn generation(number: u64, digest: &str, table: &str) -> RecordBody {
+    let rule = RuleEntry { name: "says".into(), version: "1".into(), digest: digest.into(), config: "{}".into(), options: "{}".into() };
+    RecordBody::RuleSet(RuleSet { generation: number, rules: vec![rule], tables: vec![("owners".into(), table.into())] })
+}
+
+/// Folds what is journaled now.
+fn fold_all(dir: &Path) {
+    let mut folder = DataFolder::open(dir, FolderOptions::default()).unwrap();
+    let mut fold = Fold::restore(&folder.restored, FoldConfig::default()).unwrap();
+    let understand = UnderstandConfig { uid_key: folder.journal.uid_key(), algorithm: Algorithm::Keyed };
+    let last = folder.journal.counts().last_ordinal;
+    let mut position = folder.restored.position;
+    while position < last {
+        let records = folder.records.next_blocking(1).unwrap();
+        let commit = fold.apply(prepare(records, folder.restored.rule_set.generation, &mut NoRules, &understand), Vec::new());
+        position = commit.to;
+        folder.store.commit_blocking(&commit).unwrap();
+    }
+}
+
+fn start() -> RecordBody {
+    RecordBody::Start { version: "test".into() }
+}
+
+#[test]
+fn without_room_no_backup_is_begun_and_a_full_state_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DataFolder::open(dir.path(), FolderOptions::default()).unwrap());
+    // Behind what the state knows, so nothing else minds it. It has no blocks.
+    let huge = std::fs::File::create(dir.path().join("events/0000000009.events")).unwrap();
+    huge.set_len(8 << 40).unwrap();
+    let refused = Snapshot::take(dir.path(), || None).unwrap_err();
+    assert!(matches!(refused, BackupError::NoRoom { needed, free, .. } if needed > free && needed >= 8 << 40), "{refused:?}");
+    assert!(refused.to_string().contains("free space on that disk"), "{refused}");
+    huge.set_len(0).unwrap();
+    Snapshot::take(dir.path(), || None).unwrap();
+
+    let full = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+    let full = crate::StoreError::Sqlite { what: "copy", path: dir.path().into(), source: full };
+    assert!(full.is_full() && full.to_string().ends_with("; free space on that disk"), "{full}");
+}
+
+#[test]
+fn what_a_backup_holds_is_seen_as_long_as_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DataFolder::open(dir.path(), FolderOptions::default()).unwrap());
+    assert_eq!(super::held_by_backups(dir.path()), (0, 0));
+    let snapshot = Snapshot::take(dir.path(), || None).unwrap();
+    let (bytes, files) = super::held_by_backups(dir.path());
+    let copied: u64 = snapshot.manifest.files.iter().filter(|file| !file.name.starts_with("modules/")).map(|file| file.bytes).sum();
+    assert!(bytes >= copied && copied > 0 && files >= 4, "{bytes} of {copied}, {files} files");
+    drop(snapshot);
+    assert_eq!(super::held_by_backups(dir.path()), (0, 0));
+}
+
+/// Modules that a folder of this name has.
+fn modules_of(data_dir: &Path) -> Vec<String> {
+    ModuleFiles::open(&data_dir.join(DataFolder::MODULES)).unwrap().list().unwrap()
+}
+
+#[test]
+fn a_generation_that_begins_while_a_backup_is_taken_is_in_it_with_its_module() {
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
+    let folder = DataFolder::open(&data, FolderOptions::default()).unwrap();
+    append(&folder.journal, start());
+    let begun = Cell::new(None);
+    // As the rules' loop does it: first the files, then the record.
+    let snapshot = Snapshot::take(&data, || {
+        let (module, table) = (folder.modules.put(b"a module").unwrap(), folder.modules.put(b"a table").unwrap());
+        let last = append(&folder.journal, generation(1, &module, &table));
+        begun.set(Some((last, module, table)));
+        Some(last)
+    });
+    let snapshot = snapshot.unwrap();
+    let (last, module, table) = begun.take().unwrap();
+    assert_eq!(snapshot.manifest.journal_last, last);
+    for digest in [module, table] {
+        assert!(snapshot.manifest.files.iter().any(|file| file.name == format!("modules/{digest}")), "{:?}", snapshot.manifest.files);
+    }
+}
+
+#[test]
+fn records_that_are_taken_over_bring_the_modules_they_name_or_are_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, kept) = (scratch.path().join("data"), scratch.path().join("kept"));
+    {
+        let folder = DataFolder::open(&data, FolderOptions::default()).unwrap();
+        append(&folder.journal, start());
+    }
+    fold_all(&data);
+    super::keep(&Snapshot::take(&data, || None).unwrap(), &kept).unwrap();
+    let (module, table) = {
+        let folder = DataFolder::open(&data, FolderOptions::default()).unwrap();
+        let digests = (folder.modules.put(b"a module").unwrap(), folder.modules.put(b"a table").unwrap());
+        append(&folder.journal, generation(1, &digests.0, &digests.1));
+        digests
+    };
+    let journal = data.join(DataFolder::JOURNAL);
+
+    let restored = scratch.path().join("restored");
+    restore(&kept, &restored, Some(&journal)).unwrap();
+    let mut expected = vec![module.clone(), table.clone()];
+    expected.sort();
+    assert_eq!(modules_of(&restored), expected);
+
+    // Damaged, or not there: the first start would wait for it for ever.
+    let target = scratch.path().join("target");
+    for spoil in [Some(b"another module".as_slice()), None] {
+        match spoil {
+            Some(content) => std::fs::write(data.join(DataFolder::MODULES).join(&module), content).unwrap(),
+            None => std::fs::remove_file(data.join(DataFolder::MODULES).join(&module)).unwrap(),
+        }
+        let Err(BackupError::Refused(why)) = restore(&kept, &target, Some(&journal)) else { panic!("it was restored without its module") };
+        assert!(why.contains(&module) && !why.contains(&table) && why.contains("modules"), "{why}");
+        assert!(!target.exists());
+    }
+    assert_eq!(modules::digest(b"a module"), module);
+}

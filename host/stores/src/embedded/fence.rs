@@ -13,11 +13,10 @@ use super::position::{self, OpenAlerts, PositionRow};
 use super::{PAGE_BYTES, SCHEMA, SCHEMA_VERSION, open_as_it_is, sqlite_error, status_number};
 use crate::durable::{self, StoreError};
 use crate::event_segments::{self, EventPlace};
-use crate::journal;
-use crate::modules::ModuleFiles;
-use crate::quarantine;
+use crate::folder::DataFolder;
+use crate::modules::{self, ModuleFiles};
+use crate::{journal, quarantine};
 use alertmill_core::event::Status;
-use alertmill_core::record::RecordBody;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,13 +215,10 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
 fn can_be_replayed(dir: &Path) -> Result<bool, StoreError> {
     let mut digests = BTreeSet::new();
     let missing = journal::copy::read(&dir.join("journal"), 0, None, |_, payload| {
-        if let Ok(RecordBody::RuleSet(set)) = RecordBody::decode(payload) {
-            digests.extend(set.rules.iter().map(|rule| rule.digest.to_string()));
-            digests.extend(set.tables.iter().map(|table| table.1.to_string()));
-        }
+        digests.extend(modules::named_by(payload));
         Ok(())
     })?;
-    let modules = ModuleFiles::open(&dir.join("modules"))?;
+    let modules = ModuleFiles::open(&dir.join(DataFolder::MODULES))?;
     Ok(missing.is_none() && digests.iter().all(|digest| matches!(modules.get(digest), Ok(Some(_)))))
 }
 

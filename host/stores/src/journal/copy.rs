@@ -55,6 +55,22 @@ pub(crate) fn last_record_ms(path: &Path) -> Option<i64> {
     segment::footer_ms(&footer, id)
 }
 
+/// When the first record of a segment was received, milliseconds; `None` when none can be read there.
+pub(crate) fn first_record_ms(path: &Path) -> Option<i64> {
+    let file = File::open(path).ok()?;
+    let (_, id) = path.file_name().and_then(|name| Segment::parse_name(name.to_str()?))?;
+    let mut frame = vec![0; segment::FRAME_HEAD_BYTES];
+    loop {
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut frame, segment::HEADER_BYTES as u64).ok()?;
+        match segment::piece_at(&frame, 0, id) {
+            segment::Piece::Frame(found) => return Some(found.head.received_at_ms),
+            // Its length may be anything in a damaged file.
+            segment::Piece::Short(bytes) if bytes > frame.len() && bytes <= super::RECORD_BYTES_MAX + segment::FRAME_HEAD_BYTES => frame.resize(bytes, 0),
+            _ => return None,
+        }
+    }
+}
+
 /// Gives every record behind `position` to `take`, in order, up to `until` when it is given. Gives the first records that
 /// are missing: those before a readable one, and those up to `until`.
 pub(crate) fn read(

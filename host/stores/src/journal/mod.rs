@@ -86,6 +86,17 @@ impl Default for JournalOptions {
     }
 }
 
+/// Segments that went.
+#[derive(Debug)]
+pub struct Released {
+    /// The state covers them, and there are newer ones enough to keep.
+    pub unneeded: usize,
+    /// Kept, until they were too old.
+    pub too_old: usize,
+    /// Why the others did not go; they are tried again.
+    pub failed: Option<StoreError>,
+}
+
 /// One segment file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Segment {
@@ -322,34 +333,38 @@ impl JournalHandle {
     /// Removes whole segments that a synced position of the state covers, but keeps the newest `keep_bytes` of them.
     /// Gives the number removed.
     pub fn release(&self, covered: SyncedPosition) -> Result<usize, StoreError> {
-        self.release_older(covered, i64::MIN)
+        let released = self.release_older(covered, i64::MIN);
+        released.failed.map_or(Ok(released.unneeded), Err)
     }
 
     /// As [`release`](Self::release); of those kept, the ones whose last record was received before `before_ms` go too.
-    pub fn release_older(&self, covered: SyncedPosition, before_ms: i64) -> Result<usize, StoreError> {
+    pub fn release_older(&self, covered: SyncedPosition, before_ms: i64) -> Released {
         let shared = &self.inner.shared;
         let segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = segments.windows(2).take_while(|pair| pair[1].first <= covered.ordinal() + 1).count();
         let mut kept = 0;
-        let removable = segments[..behind]
+        let unneeded = segments[..behind]
             .iter()
             .rposition(|segment| {
                 kept += segment.bytes;
                 kept > shared.keep_bytes
             })
             .map_or(0, |newest| newest + 1);
-        let too_old = |segment: &&Segment| {
-            let last_ms = copy::last_record_ms(&shared.dir.join(segment.name()));
+        let path = |segment: &Segment| shared.dir.join(segment.name());
+        let too_old = |pair: &&[Segment]| {
+            // One that a kill left without a footer ends before the next begins.
+            let last_ms = copy::last_record_ms(&path(&pair[0])).or_else(|| copy::first_record_ms(&path(&pair[1])));
             last_ms.is_some_and(|last_ms| last_ms < before_ms)
         };
-        let removable = removable + segments[removable..behind].iter().take_while(too_old).count();
-        let released: Vec<Segment> = segments[..removable].to_vec();
+        // Only what is behind has a next one.
+        let older = segments.windows(2).take(behind).skip(unneeded).take_while(too_old).count();
+        let released: Vec<Segment> = segments[..unneeded + older].to_vec();
         drop(segments);
-        let paths: Vec<PathBuf> = released.iter().map(|segment| shared.dir.join(segment.name())).collect();
+        let paths: Vec<PathBuf> = released.iter().map(path).collect();
         let (gone, failed) = durable::remove_in_order(&shared.dir, &paths);
         // What could not be removed still takes its bytes, and is tried again.
         shared.forget_segments(&released[..gone]);
-        failed.map_or(Ok(gone), Err)
+        Released { unneeded: gone.min(unneeded), too_old: gone.saturating_sub(unneeded), failed }
     }
 
     /// Writes what waits, seals the segment and ends the writer. Later appends fail; the reader gives out what is durable

@@ -229,10 +229,57 @@ fn a_segment_that_cannot_be_removed_still_counts_and_is_tried_again() {
         assert!(journal.release(SyncedPosition::vouched(300)).is_err());
         assert_eq!(journal.counts().segment_bytes, before - first, "one is gone, and only one");
     }
+    let released = journal.release_older(SyncedPosition::vouched(300), i64::MAX);
+    assert!((released.unneeded, released.too_old, released.failed.is_some()) == (0, 0, true), "{released:?}");
     std::fs::remove_dir(&files[1]).unwrap();
     std::fs::rename(&aside, &files[1]).unwrap();
     assert_eq!(journal.release(SyncedPosition::vouched(300)).unwrap(), files.len() - 2);
     assert_eq!(journal.counts().segment_bytes, files.last().unwrap().metadata().unwrap().len());
+}
+
+#[test]
+fn what_went_is_counted_by_its_reason_also_when_the_rest_cannot_go() {
+    let dir = tempfile::tempdir().unwrap();
+    // The oldest are not needed, of those kept all are too old; one of these cannot be removed.
+    let kept = JournalOptions { keep_bytes: 5 * 4096, ..small(0) };
+    let (journal, _reader, _) = JournalDir::open(dir.path(), kept).unwrap();
+    append(&journal, 1..=600);
+    let files = segment_files(dir.path());
+    assert!(files.len() > 9);
+    let stuck = &files[files.len() - 3];
+    std::fs::remove_file(stuck).unwrap();
+    std::fs::create_dir(stuck).unwrap();
+    let released = journal.release_older(SyncedPosition::vouched(600), i64::MAX);
+    assert_eq!(released.unneeded + released.too_old, files.len() - 3, "{released:?}");
+    assert!(released.unneeded > 2 && released.too_old > 1 && released.failed.is_some(), "{released:?}");
+}
+
+#[test]
+fn a_segment_that_a_kill_left_unsealed_goes_when_it_is_too_old() {
+    let now = Arc::new(AtomicI64::new(5_000));
+    let options = || {
+        let now = now.clone();
+        JournalOptions { keep_bytes: 1 << 30, clock: Clock::Custom(Box::new(move || now.load(Ordering::SeqCst))), ..small(0) }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), options()).unwrap();
+    append(&journal, 1..=150);
+    let killed = copy(dir.path());
+    drop(journal);
+    let left = segment_files(killed.path());
+    let unsealed = left.last().unwrap();
+    assert!(left.len() > 1 && copy::last_record_ms(unsealed).is_none());
+    let (journal, _reader, _) = JournalDir::open(killed.path(), options()).unwrap();
+    now.store(9_000, Ordering::SeqCst);
+    append(&journal, 151..=300);
+    let all = SyncedPosition::vouched(300);
+    assert_eq!(journal.release_older(all, 5_000).too_old, 0, "none is older");
+    let released = journal.release_older(all, 5_001);
+    assert!((released.unneeded, released.failed.is_none()) == (0, true), "{released:?}");
+    assert!(released.too_old >= left.len() && !unsealed.exists(), "{released:?} of {}", left.len());
+    // Those of later records stay.
+    assert!(segment_files(killed.path()).len() > 1);
+    assert_eq!(journal.release_older(all, 5_001).too_old, 0);
 }
 
 #[test]

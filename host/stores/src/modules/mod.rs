@@ -2,6 +2,7 @@
 //! files are here, synced, before its record is journaled, so a replay never needs anything else.
 
 use crate::durable::{self, StoreError};
+use alertmill_core::record::RecordBody;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::io;
@@ -19,6 +20,16 @@ pub fn digest(content: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Digests of all modules and tables that an encoded record names; none when it begins no generation.
+pub(crate) fn named_by(payload: &[u8]) -> Vec<String> {
+    match RecordBody::decode(payload) {
+        Ok(RecordBody::RuleSet(set)) => {
+            set.rules.iter().map(|rule| &rule.digest).chain(set.tables.iter().map(|(_, digest)| digest)).map(ToString::to_string).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 impl ModuleFiles {
