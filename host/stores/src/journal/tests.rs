@@ -399,7 +399,7 @@ fn a_group_is_bounded_by_what_it_takes_in_the_file() {
         waiting.push(append);
     }
     hold.store(false, Ordering::SeqCst);
-    waiting.into_iter().for_each(|append| drop(wait(append).unwrap()));
+    waiting.into_iter().for_each(|append| _ = wait(append).unwrap());
     let counts = journal.counts();
     let least = 99 * segment::frame_bytes(2) / 1_000 + 1;
     assert!(counts.groups > least as u64, "{} groups for 100 records of 2 bytes and their heads", counts.groups);
