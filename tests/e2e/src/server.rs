@@ -2,7 +2,8 @@
 
 use crate::http::{Answer, Http};
 use crate::metrics::Metrics;
-use crate::{PATIENCE, binary, until};
+use crate::{PATIENCE, binary, until, view};
+use alertmill_proof::processes::strace;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -36,18 +37,6 @@ impl Syncs {
         }
         command
     }
-}
-
-/// `ALERTMILL_TEST_STRACE`, else the one on the PATH, else the one that `cargo xtask test` fetches.
-fn strace() -> PathBuf {
-    if let Some(given) = std::env::var_os("ALERTMILL_TEST_STRACE") {
-        return given.into();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|dir| dir.join("strace")).find(|file| file.exists());
-    let strace = on_path.unwrap_or_else(|| "/var/cache/testservices/strace/usr/bin/strace".into());
-    assert!(strace.exists(), "strace is not there; `cargo xtask test` fetches it; or install Debian's package `strace`, or set ALERTMILL_TEST_STRACE");
-    strace
 }
 
 /// An `alertmill serve`. It is killed when the value goes away.
@@ -102,6 +91,19 @@ impl Server {
     /// Whether it is ready now.
     pub fn is_ready(&mut self) -> bool {
         self.http.get("/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Waits until `/readyz` says 503 because this part is not well, and gives its words.
+    #[track_caller]
+    pub fn not_well(&mut self, part: &str) -> String {
+        until(&format!("{part} is not well"), PATIENCE, || {
+            let answer = self.http.get("/readyz").ok()?;
+            let found: serde_json::Value = answer.json();
+            let parts = found["dependencies"].as_array().unwrap_or_else(|| panic!("{found}"));
+            let found = parts.iter().find(|found| found["name"] == part && found["ok"] == false)?;
+            assert_eq!(answer.status, 503);
+            Some(view::text(found, "detail"))
+        })
     }
 
     /// kill -9. Panics if it ended by itself before.

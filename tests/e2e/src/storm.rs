@@ -1,6 +1,7 @@
 //! Load for tests that kill: senders that repeat each request until it is acknowledged, and what must then be true of it.
 
 use crate::{Http, PATIENCE, Random, Server, Site, event, now_s, until, view};
+use alertmill_proof::processes::copy;
 use serde_json::Value;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -272,19 +273,5 @@ pub fn never_killed(site: &Site, fresh: &Site, killed: &BTreeMap<String, u64>) {
         let mut server = site.start();
         let found = view::documents(&mut server).remove(id);
         panic!("{} of {} documents differ, first {id}:\nkilled:       {found:?}\nnever killed: {expected:?}", differing.len(), killed.len());
-    }
-}
-
-/// Copies a folder with all that is in it.
-pub fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("folder");
-    for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
-        let entry = entry.expect("entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("type").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copy");
-        }
     }
 }

@@ -10,6 +10,7 @@ use alertmill_core::record::RecordBody;
 use alertmill_core::rules::NoRules;
 use alertmill_e2e::{Http, PATIENCE, Random, Server, Site, binary, event, now_s, until, view};
 use alertmill_proof::Tier;
+use alertmill_proof::processes::{self, copy, strace};
 use alertmill_stores::backup::{self, BackupError};
 use alertmill_stores::embedded::AlertFilter;
 use alertmill_stores::folder::{DataFolder, FolderOptions};
@@ -19,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// Bits flipped in backups.
 /// Bits turned in backups, and calls of each kind at which one is killed or refused: in CI, and by hand.
 const FLIPS: [u64; 2] = [120, 400];
 const OF_EACH_CALL: [u64; 2] = [3, 10];
@@ -167,19 +167,6 @@ fn folded_until(data_dir: &Path, last: u64) -> BTreeMap<String, String> {
     alerts.into_iter().map(|row| (row.id, String::from_utf8(row.document.expect("its document")).expect("text"))).collect()
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("folder");
-    for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
-        let entry = entry.expect("entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("type").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copy");
-        }
-    }
-}
-
 /// What an unfinished backup or restore leaves.
 fn leftovers(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -283,17 +270,6 @@ fn damaged(flips: u64) {
     println!("backup: {refused} damaged backups refused");
 }
 
-/// `strace` of this machine: `ALERTMILL_TEST_STRACE`, else the one on the PATH, else the one that `cargo xtask test` fetches.
-fn strace() -> PathBuf {
-    if let Some(path) = std::env::var_os("ALERTMILL_TEST_STRACE") {
-        return path.into();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let fetched = PathBuf::from("/var/cache/testservices/strace/usr/bin/strace");
-    let found = std::env::split_paths(&path).map(|dir| dir.join("strace")).chain([fetched]).find(|path| path.exists());
-    found.expect("strace is there: `cargo xtask test` fetches it, or set ALERTMILL_TEST_STRACE")
-}
-
 const CALLS: [&str; 13] =
     ["openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "link", "linkat", "unlink", "rmdir", "mkdir", "ftruncate", "unlinkat"];
 
@@ -303,17 +279,11 @@ fn counts(args: &[&str], scratch: &Path) -> BTreeMap<&'static str, u64> {
     let trace = format!("trace={}", CALLS.join(","));
     let status = Command::new(strace()).args(["-ff", "-qq", "-o", text(&log), "-e", &trace]).arg(binary()).args(args).output().expect("strace runs");
     assert!(status.status.success(), "{}", words(&status));
-    let mut most = BTreeMap::new();
+    let counts = processes::counts(&CALLS, scratch);
     for entry in std::fs::read_dir(scratch).expect("scratch").map(|entry| entry.expect("entry").path()) {
-        let Ok(text) = std::fs::read_to_string(&entry) else { continue };
-        for call in CALLS {
-            let count = text.lines().filter(|line| line.starts_with(&format!("{call}("))).count() as u64;
-            let slot = most.entry(call).or_insert(0);
-            *slot = count.max(*slot);
-        }
         std::fs::remove_file(entry).expect("removed");
     }
-    most
+    counts
 }
 
 fn injected(inject: &str, args: &[&str]) -> Output {

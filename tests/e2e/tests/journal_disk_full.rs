@@ -155,17 +155,6 @@ impl Sender {
     }
 }
 
-fn not_ready_words(server: &mut Server, part: &str) -> String {
-    until(&format!("{part} is not well"), PATIENCE, || {
-        let answer = server.http.get("/readyz").ok()?;
-        let found: Value = answer.json();
-        let parts = found["dependencies"].as_array().unwrap_or_else(|| panic!("{found}"));
-        let found = parts.iter().find(|found| found["name"] == part && found["ok"] == false)?;
-        assert_eq!(answer.status, 503);
-        Some(view::text(found, "detail"))
-    })
-}
-
 fn alarms(server: &Server) -> usize {
     server.log().matches(ALARM).count()
 }
@@ -182,7 +171,7 @@ fn refuses_and_comes_back(server: &mut Server, sender: &mut Sender, words: &str,
     while sender.refused < before + 30 {
         assert!(!sender.post(server), "nothing has changed");
     }
-    let said = not_ready_words(server, "journal");
+    let said = server.not_well("journal");
     assert!(said.contains(words), "{said}");
     assert_eq!(server.get("/api/v1/alerts?limit=1").status, 200, "reads go on");
     assert_eq!(server.get("/healthz").status, 200);
@@ -288,7 +277,7 @@ fn syncs_that_fail_are_said_and_a_restart_has_everything() {
     for _ in 0..10 {
         assert!(!sender.post(&mut server), "nothing is acknowledged that is not synced");
     }
-    let said = not_ready_words(&mut server, "journal");
+    let said = server.not_well("journal");
     assert!(said.contains("Input/output error"), "{said}");
     assert_eq!(alarms(&server), 1, "{}", server.log());
     drop(refusing);

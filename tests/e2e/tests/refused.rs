@@ -9,18 +9,6 @@ use std::time::Duration;
 /// Although the grace is much longer: a part that is refused is not waited for.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
-/// Waits until a part is not well, and gives its words.
-fn not_well(server: &mut Server, part: &str) -> String {
-    until(&format!("{part} is not well"), PATIENCE, || {
-        let answer = server.http.get("/readyz").ok()?;
-        let found: Value = answer.json();
-        let parts = found["dependencies"].as_array().unwrap_or_else(|| panic!("{found}"));
-        let found = parts.iter().find(|found| found["name"] == part && found["ok"] == false)?;
-        assert_eq!(answer.status, 503);
-        Some(view::text(found, "detail"))
-    })
-}
-
 fn ends(server: Server) {
     let (status, took) = server.stop();
     println!("refused: SIGTERM: {status} after {:.2} s", took.as_secs_f64());
@@ -36,7 +24,7 @@ fn a_store_that_refuses_is_said_and_is_not_waited_for() {
     fs::remove_dir_all(&events).expect("the folder of event files");
     fs::write(&events, "in the way").expect("a file in its place");
     server.post_events(&[event("1", "Kept", "web-1", now_s(), "ABNORMAL")]);
-    let words = not_well(&mut server, "state");
+    let words = server.not_well("state");
     assert!(words.contains("events"), "{words}");
     ends(server);
 
@@ -54,7 +42,7 @@ fn a_store_that_recovers_is_well_again() {
     fs::remove_dir_all(&events).expect("the folder of event files");
     fs::write(&events, "in the way").expect("a file in its place");
     server.post_events(&[event("1", "Kept", "web-1", now_s(), "ABNORMAL")]);
-    not_well(&mut server, "state");
+    server.not_well("state");
     fs::remove_file(&events).expect("the file");
     fs::create_dir(&events).expect("the folder");
     server.wait_ready();
@@ -75,7 +63,7 @@ fn rules_that_cannot_be_opened_are_said_and_are_not_waited_for() {
 
     let mut server = site.spawn();
     until("it listens", PATIENCE, || server.http.get("/healthz").ok());
-    let words = not_well(&mut server, "pipeline");
+    let words = server.not_well("pipeline");
     assert!(words.contains("sha256:"), "{words}");
     ends(server);
 }
@@ -108,7 +96,7 @@ fn a_full_journal_is_said_and_is_well_again_by_itself() {
         (answer.status == 429).then(|| answer.text())
     });
     assert!(refused.contains("is full"), "{refused}");
-    let words = not_well(&mut server, "journal");
+    let words = server.not_well("journal");
     assert!(words.contains("is full"), "{words}");
     // Nobody sends: the server itself finds out that there is room again.
     server.wait_ready();

@@ -1,5 +1,8 @@
 //! What a proof of a promise counted, written down so that `docs/guarantees.md` can be generated from it: one small file a
-//! proof and tier under `target/proofs/`, which `cargo xtask guarantees` collects. Standard library only.
+//! proof and tier under `target/proofs/`, which `cargo xtask guarantees` collects; and what proofs in several crates share
+//! ([`processes`]). Standard library only.
+
+pub mod processes;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -23,7 +26,7 @@ impl Tier {
     }
 }
 
-/// Writes the figures of a proof that held: `proof` is its name in lower case with dashes, as in `docs/guarantees.toml`;
+/// Writes the figures of a proof that held: `proof` is its name in lower case with dashes, as in `docs/guarantees/text.md`;
 /// a figure is a count or a measure with its unit last in the name, such as `seeds` or `longest_ms`. Also prints them.
 /// Panics if they cannot be written, or have a name or value that is not one word or line.
 #[track_caller]

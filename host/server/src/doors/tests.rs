@@ -3,7 +3,7 @@
 use super::*;
 use crate::http::BodyLimits;
 use alertmill_core::decode::decode_item;
-use alertmill_core::item::Item;
+use alertmill_core::item::{Item, ItemLimits, parse_item};
 use alertmill_core::ports::{Appended, PortError};
 use alertmill_core::record::{DoorCounts, Items};
 use axum::body::{Body, Bytes};
@@ -235,7 +235,8 @@ async fn a_large_request_has_room_for_all_of_it_or_nothing_is_journaled() {
     assert_eq!(bench.post(large()).await.0, 200);
     assert_eq!((bench.journal.items(), bench.journal.sums()), (25_000, (25_001, 1, 0)));
     let reserved = bench.journal.reserved.lock().unwrap().clone();
-    let parsed: usize = 25_000 * size_of::<Item>();
+    let one = parse_item(br#"{"alert_name":"24999"}"#, ItemLimits::STRICT).expect("an item");
+    let parsed = 25_000 * one.size_bytes();
     assert!(reserved.len() == 1 && (parsed..parsed + 25_000 * 64 + large().len()).contains(&reserved[0]), "the body counts once: {reserved:?}");
 }
 

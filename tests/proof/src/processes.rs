@@ -1,0 +1,51 @@
+//! What proofs that stop processes at their system calls share: the tracer, how often a run makes each call, and folders.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// `strace` of this machine: `ALERTMILL_TEST_STRACE`, else the one on the PATH, else the one that `cargo xtask test` fetches.
+/// Panics when there is none.
+pub fn strace() -> PathBuf {
+    if let Some(given) = std::env::var_os("ALERTMILL_TEST_STRACE") {
+        return given.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|dir| dir.join("strace")).find(|file| file.exists());
+    let strace = on_path.unwrap_or_else(|| "/var/cache/testservices/strace/usr/bin/strace".into());
+    assert!(strace.exists(), "strace is not there; `cargo xtask test` fetches it; or install Debian's package `strace`, or set ALERTMILL_TEST_STRACE");
+    strace
+}
+
+/// How often the busiest thread made each of `calls`, from the files in `logs` that `strace -ff` wrote, one a thread.
+pub fn counts<'a>(calls: &[&'a str], logs: &Path) -> BTreeMap<&'a str, u64> {
+    let mut most = BTreeMap::new();
+    for entry in entries(logs) {
+        let Ok(text) = std::fs::read_to_string(&entry) else { continue };
+        for call in calls {
+            let count = text.lines().filter(|line| line.starts_with(&format!("{call}("))).count() as u64;
+            let slot = most.entry(*call).or_insert(0);
+            *slot = count.max(*slot);
+        }
+    }
+    most
+}
+
+/// Copies a folder with all that is in it.
+#[track_caller]
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
+    for entry in entries(from) {
+        let target = to.join(entry.file_name().expect("a name"));
+        if entry.is_dir() {
+            copy(&entry, &target);
+        } else {
+            std::fs::copy(&entry, &target).unwrap_or_else(|error| panic!("{}: {error}", entry.display()));
+        }
+    }
+}
+
+#[track_caller]
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    listed.map(|entry| entry.expect("an entry").path()).collect()
+}
