@@ -124,8 +124,25 @@ pub struct Commit {
     pub rule_set: Option<RuleSet>,
     /// When the next time-out of an alert may be due, milliseconds.
     pub next_due_ms: Option<i64>,
+    /// How many alerts are open after it.
+    pub open_alerts: u64,
     /// What became of operators' commands, for those who wait for it; stores have no use for it.
     pub commands: Vec<Decided>,
+}
+
+impl Commit {
+    /// Rough bytes held: documents, and what is kept beside them.
+    pub fn size_bytes(&self) -> usize {
+        let alert = |alert: &AlertWrite| size_of::<AlertWrite>() + alert.document.len() + alert.state.len();
+        let list = |list: &AlertEvents| size_of::<AlertEvents>() + list.events.len() * size_of::<(u32, EventRole)>();
+        let log = |log: &LogWrite| size_of::<LogWrite>() + log.document.len();
+        self.event_heap.len()
+            + self.events.len() * size_of::<StoredEvent>()
+            + self.alerts.iter().map(alert).sum::<usize>()
+            + self.alert_events.iter().map(list).sum::<usize>()
+            + self.logs.iter().map(log).sum::<usize>()
+            + self.dead_letters.iter().map(DeadLetter::size_bytes).sum::<usize>()
+    }
 }
 
 impl DeadLetter {

@@ -3,6 +3,7 @@
 use crate::disk_image::{DiskImage, Unsynced};
 use crate::random::Random;
 use crate::server::{Server, Syncs};
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ pub struct Site {
     config: String,
     env: Vec<(String, String)>,
     data: PathBuf,
-    syncs: Option<Syncs>,
+    syncs: Cell<Option<Syncs>>,
 }
 
 impl Site {
@@ -28,7 +29,7 @@ impl Site {
         let mut dir = tempfile::Builder::new().prefix("alertmill-e2e-").tempdir().expect("a scratch folder");
         dir.disable_cleanup(std::env::var_os("ALERTMILL_KEEP").is_some());
         let data = dir.path().join("data");
-        let site = Site { disk: None, dir, port: free_port(), config: String::new(), env: Vec::new(), data, syncs: None };
+        let site = Site { disk: None, dir, port: free_port(), config: String::new(), env: Vec::new(), data, syncs: Cell::new(None) };
         std::fs::create_dir_all(site.rules_dir()).expect("rules.d");
         site
     }
@@ -61,8 +62,8 @@ impl Site {
     }
 
     /// From the next start on, does this to every sync of a file.
-    pub fn syncs(&mut self, syncs: Option<Syncs>) {
-        self.syncs = syncs;
+    pub fn syncs(&self, syncs: Option<Syncs>) {
+        self.syncs.set(syncs);
     }
 
     /// Adds lines to the config file.
@@ -124,7 +125,7 @@ impl Site {
         let mut env: Vec<(String, String)> = fixed.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         env.extend(self.env.iter().cloned());
         let env = env.into_iter().map(|(key, value)| (format!("ALERTMILL__{key}"), value));
-        Server::spawn(self.port, &config, env, &self.path().join("server.log"), self.syncs)
+        Server::spawn(self.port, &config, env, &self.path().join("server.log"), self.syncs.get())
     }
 }
 

@@ -2,7 +2,7 @@
 //! are byte for byte those of a server that read the same journal and was never killed.
 
 use alertmill_e2e::storm::{self, Senders, count, digests, never_killed};
-use alertmill_e2e::{Http, PATIENCE, Random, Server, Site, event, until};
+use alertmill_e2e::{Http, PATIENCE, Random, Server, Site, Syncs, event, until};
 use alertmill_proof::{Tier, record};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ const BACKLOG_PART: u64 = 5_000;
 const BACKLOGS: u64 = 4;
 /// Requests that the senders make in one process, about.
 const REQUESTS: u64 = 20;
+/// By how much each sync takes longer in some lives: as long as it takes for the fold not to wait for it.
+const SLOW_SYNC: Duration = Duration::from_millis(20);
 /// Kills of starts in a row, one in the recovery from the other.
 const DEEPEST: u64 = 3;
 
@@ -41,7 +43,7 @@ fn kills(wanted: u64, tier: Tier) {
     }
     tally.print();
     assert!(tally.starting > 0 && tally.replaying > 0 && tally.serving > 0, "kills fall everywhere: {tally:?}");
-    assert!(tally.deepest > 0 && tally.swaps > 0 && tally.backlogs > 0, "{tally:?}");
+    assert!(tally.deepest > 0 && tally.slow > 0 && tally.swaps > 0 && tally.backlogs > 0, "{tally:?}");
     let per_second = format!("{:.1}", tally.kills as f64 / tally.storm.as_secs_f64());
     record(
         "kills",
@@ -52,6 +54,7 @@ fn kills(wanted: u64, tier: Tier) {
             ("kills_while_replaying", &tally.replaying),
             ("kills_with_a_backlog_behind_a_generation_switch", &tally.backlogs),
             ("recoveries_killed_3_deep", &tally.deepest),
+            ("kills_on_a_slow_disk", &tally.slow),
             ("rule_swaps", &tally.swaps),
             ("events", &tally.events),
             ("alerts_equal_to_a_run_without_kills", &tally.alerts),
@@ -71,6 +74,8 @@ struct Tally {
     replaying: u64,
     serving: u64,
     deepest: u64,
+    /// Kills while every sync took longer.
+    slow: u64,
     backlogs: u64,
     swaps: u64,
     events: u64,
@@ -161,6 +166,9 @@ fn run_storm(site: &Site, random: &mut Random, wanted: u64, tally: &mut Tally) -
         if left == 0 {
             break;
         }
+        // Now and then on a disk so slow that the fold goes on while an event file is synced.
+        let slow = (round % 10 == 7).then_some(Syncs::Delayed(SLOW_SYNC));
+        site.syncs(slow);
         // Some of it before it is ready, so that there is something to replay after the next kill.
         senders.allow(REQUESTS);
         let mut server = site.spawn();
@@ -185,6 +193,8 @@ fn run_storm(site: &Site, random: &mut Random, wanted: u64, tally: &mut Tally) -
             }
         }
         tally.kill(server);
+        tally.slow += u64::from(slow.is_some());
+        site.syncs(None);
         if round % 10 == 2 {
             // Replaced while nobody looks.
             swaps.swap();

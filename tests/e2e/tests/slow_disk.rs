@@ -76,7 +76,7 @@ struct Turn {
 }
 
 fn one_turn(syncs: Syncs, window: Duration) -> Turn {
-    let mut site = Site::new().set("LIMITS__QUEUE", QUEUE);
+    let site = Site::new().set("LIMITS__QUEUE", QUEUE);
     site.syncs(Some(syncs));
     let server = site.start();
     let (done, taken, refused, longest_us) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));

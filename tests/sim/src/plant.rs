@@ -41,6 +41,7 @@ plants! {
     TrustedTail "trusted-tail" I1 "A start takes what it finds at the journal's end for durable, and does not write it again."
     DoubleCount "double-count" I2 "After a crash the store has the last commit's rows and the position before it."
     DroppedUidMemory "dropped-uid-memory" I2 "The uids that the store knows are gone after a restart."
+    UidsForgottenEarly "uids-forgotten-early" I2 "Uids are forgotten behind the last commit, synced or not."
     ForgottenAlert "forgotten-alert" I3 "The store does not give back one of the open alerts."
     UnorderedShards "unordered-shards" I4 "The fold gets a later record for an earlier one now and then."
     StaleEsVersion "stale-es-version" I5 "A document that Elasticsearch finds too old is written all the same, under a version read anew."

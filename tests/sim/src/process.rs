@@ -47,6 +47,8 @@ pub struct Life {
     pub exited: bool,
     /// It folded all of it, and synced it.
     pub stopped_clean: bool,
+    /// From where to where a commit is begun that is not in yet.
+    pub begun: Option<(u64, u64)>,
     /// Clock records since the last commit.
     pub clocks_waiting: u64,
     pub live: VecDeque<Live>,
@@ -77,6 +79,7 @@ impl Life {
             stops_by_ms: None,
             exited: false,
             stopped_clean: false,
+            begun: None,
             clocks_waiting: 0,
             live: VecDeque::new(),
             live_bytes: 0,

@@ -13,6 +13,9 @@ const FAULTS_EACH: u64 = 15;
 /// So often in 300 seeds each promise must have been looked after.
 const CHECKS_EACH: u64 = 1_000;
 
+/// So often in 300 seeds a batch must have been folded while the disk worked on the commit before it.
+const FOLDED_AHEAD: u64 = 1_000;
+
 /// What was reached.
 pub fn print(sum: &Outcome, seeds: u64) {
     println!("runs: {} seeds, each twice; {} simulated days", count(seeds), count(days(sum)));
@@ -31,7 +34,8 @@ pub fn missed(sum: &Outcome, seeds: u64) -> Vec<String> {
     }
     let faults = FaultKind::ALL.map(|kind| (kind.name(), sum.injected.of(kind), FAULTS_EACH));
     let checks = Promise::ALL.map(|promise| (promise.name(), sum.checked.of(promise), CHECKS_EACH));
-    let all = faults.into_iter().chain(checks).map(|(name, n, each)| (name, n, each * seeds / SEEDS_MIN));
+    let ahead = ("folded ahead", sum.folded_ahead, FOLDED_AHEAD);
+    let all = faults.into_iter().chain(checks).chain([ahead]).map(|(name, n, each)| (name, n, each * seeds / SEEDS_MIN));
     all.filter(|(_, n, least)| n < least).map(|(name, n, least)| format!("{name} {}, at least {}", count(n), count(least))).collect()
 }
 

@@ -4,7 +4,7 @@ use alertmill_proof::{Tier, record};
 use alertmill_sim::{Plant, Promise, Setup, simulate};
 use std::collections::BTreeSet;
 
-const SEEDS: std::ops::Range<u64> = 0..600;
+const SEEDS: std::ops::Range<u64> = 0..4_000;
 /// Found in so many seeds it is no accident.
 const ENOUGH: usize = 3;
 

@@ -36,8 +36,8 @@ pub trait Patience: Send {
 
 /// What the fold half tells the world after each commit.
 pub trait Committed: Send {
-    /// The commit is in the store. The fold may be one batch ahead of it.
-    fn committed(&mut self, commit: &Commit, fold: &Fold);
+    /// The commit is in the store.
+    fn committed(&mut self, commit: &Commit);
 }
 
 /// Rows that the rules see in one go, at most, unless one record alone has more.
@@ -116,7 +116,7 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         };
         let Some(prepared) = next else {
             match begun.take() {
-                Some(commit) => save(&commit, fold, store, watcher, patience).await?,
+                Some(commit) => save(&commit, store, watcher, patience).await?,
                 None => return Ok(()),
             }
             continue;
@@ -126,11 +126,13 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         let mut known_until_s = loop {
             match store.known_until_s(&uids) {
                 Ok(known_until_s) => break known_until_s,
-                Err(error @ PortError::Fatal(_)) => return Err(error),
                 Err(error) => {
-                    // What is begun does not wait for it.
+                    // What is begun does not wait for it, nor end with it.
                     if let Some(commit) = begun.take() {
-                        save(&commit, fold, store, watcher, patience).await?;
+                        save(&commit, store, watcher, patience).await?;
+                    }
+                    if matches!(error, PortError::Fatal(_)) {
+                        return Err(error);
                     }
                     tries += 1;
                     patience.pause(tries, &error).await;
@@ -140,22 +142,23 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         if let Some(commit) = &begun {
             also_known(&mut known_until_s, &uids, commit);
         }
-        fold.check(&prepared, &known_until_s)?;
-        let commit = fold.apply(prepared, known_until_s);
-        check_places(&commit)?;
+        let folded = fold.check(&prepared, &known_until_s).map(|()| fold.apply(prepared, known_until_s));
         if let Some(before) = begun.take() {
-            save(&before, fold, store, watcher, patience).await?;
+            save(&before, store, watcher, patience).await?;
         }
-        if store.begin(&commit) {
+        let commit = folded?;
+        check_places(&commit)?;
+        // Two commits in memory are what it costs; a large one is not doubled.
+        if commit.size_bytes() <= COMMIT_BYTES_MAX && store.begin(&commit) {
             begun = Some(commit);
         } else {
-            save(&commit, fold, store, watcher, patience).await?;
+            save(&commit, store, watcher, patience).await?;
         }
     }
 }
 
 /// The same commit until it is in: the port says that repeating it is safe, and the fold is already behind it.
-async fn save(commit: &Commit, fold: &Fold, store: &mut impl LocalStore, watcher: &mut impl Committed, patience: &mut impl Patience) -> Result<(), PortError> {
+async fn save(commit: &Commit, store: &mut impl LocalStore, watcher: &mut impl Committed, patience: &mut impl Patience) -> Result<(), PortError> {
     let mut tries = 0;
     while let Err(error) = store.commit(commit).await {
         if matches!(error, PortError::Fatal(_)) {
@@ -164,7 +167,7 @@ async fn save(commit: &Commit, fold: &Fold, store: &mut impl LocalStore, watcher
         tries += 1;
         patience.pause(tries, &error).await;
     }
-    watcher.committed(commit, fold);
+    watcher.committed(commit);
     Ok(())
 }
 
@@ -256,7 +259,7 @@ mod tests {
     struct Nothing;
 
     impl Committed for Nothing {
-        fn committed(&mut self, _: &Commit, _: &Fold) {}
+        fn committed(&mut self, _: &Commit) {}
     }
 
     impl Patience for Nothing {
@@ -272,25 +275,32 @@ mod tests {
         prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config)
     }
 
-    fn fold_three(begins: bool) -> Vec<String> {
+    fn fold(ordinals: [u64; 3], begins: bool) -> (Result<(), PortError>, Vec<String>) {
         let mut fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
-        let (mut store, mut batches) = (Store { begins, ..Store::default() }, Batches((1..=3).map(batch).collect()));
+        let (mut store, mut batches) = (Store { begins, ..Store::default() }, Batches(ordinals.map(batch).into()));
         let half = pin!(fold_half(&mut fold, &mut store, &mut batches, &mut Nothing, &mut Nothing)).poll(&mut Context::from_waker(Waker::noop()));
-        assert_eq!(half, Poll::Ready(Ok(())));
-        store.asked
+        let Poll::Ready(ended) = half else { panic!("nothing waits here") };
+        (ended, store.asked)
     }
 
     #[test]
     fn a_batch_is_folded_while_the_commit_before_it_is_begun_and_knows_what_is_in_it() {
         let one_by_one = ["known", "commit 1 with 1 events", "known", "commit 2 with 0 events", "known", "commit 3 with 0 events"];
-        assert_eq!(fold_three(false), one_by_one);
+        assert_eq!(fold([1, 2, 3], false), (Ok(()), one_by_one.map(str::to_owned).to_vec()));
         let ahead = [
             ["known", "begin 1"].as_slice(),
             &["known", "commit 1 with 1 events", "begin 2"],
             &["known", "commit 2 with 0 events", "begin 3"],
             &["commit 3 with 0 events"],
         ];
-        assert_eq!(fold_three(true), ahead.concat());
+        assert_eq!(fold([1, 2, 3], true), (Ok(()), ahead.concat().into_iter().map(str::to_owned).collect()));
+    }
+
+    #[test]
+    fn what_is_begun_is_saved_before_the_end() {
+        let (ended, asked) = fold([1, 2, 4], true);
+        assert!(matches!(ended, Err(PortError::Fatal(_))));
+        assert_eq!(asked, ["known", "begin 1", "known", "commit 1 with 1 events", "begin 2", "known", "commit 2 with 0 events"]);
     }
 
     #[test]

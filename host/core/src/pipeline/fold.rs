@@ -474,6 +474,7 @@ impl Fold {
         commit.started_at_ms = self.started_at_ms;
         commit.ledger = self.ledger.take_changed();
         commit.next_due_ms = self.next_due_ms();
+        commit.open_alerts = self.open_alerts as u64;
         commit
     }
 

@@ -50,7 +50,6 @@ async fn see_through(journal: &InFlightJournal, progress: &Progress, command: Co
 mod tests {
     use super::*;
     use alertmill_core::command::{Action, AlertRef, Decided, Verdict};
-    use alertmill_core::pipeline::fold::{Fold, FoldConfig};
     use alertmill_core::ports::{Commit, Restored};
     use alertmill_stores::journal::{JournalDir, JournalOptions};
 
@@ -66,11 +65,10 @@ mod tests {
         let progress = Arc::new(Progress::new(&Restored::default(), 0, None, 0));
         let journal = InFlightJournal::new(handle, 10_000, progress.clone());
         let mut commands = JournaledCommands::new(journal.clone(), progress.clone());
-        let fold = Fold::restore(&Restored::default(), FoldConfig::default()).unwrap();
         let decisions = vec![Decision { verdict: Verdict::NotOpen, alert: None }];
         let commit = |to: u64| {
             let commands = vec![Decided { ordinal: to, decisions: decisions.clone() }];
-            progress.committed(&Commit { to, commands, ..Commit::default() }, &fold, 0);
+            progress.committed(&Commit { to, commands, ..Commit::default() }, 0);
         };
         let waiting = commands.hand_over(close());
         while journal.handle().counts().last_ordinal < 1 {

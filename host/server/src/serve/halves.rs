@@ -90,6 +90,8 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
             progress.fail(error.to_string());
         }
         store.settle();
+        // Before the lock of its folder, which the next process takes.
+        drop(store);
     })?;
     Ok(vec![prepare, fold])
 }
@@ -198,9 +200,9 @@ impl Incoming for In {
 struct Watcher(Arc<Progress>);
 
 impl Committed for Watcher {
-    fn committed(&mut self, commit: &Commit, fold: &Fold) {
+    fn committed(&mut self, commit: &Commit) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.0.committed(commit, fold, now.as_millis() as i64);
+        self.0.committed(commit, now.as_millis() as i64);
         self.0.works(Part::Fold);
     }
 }

@@ -154,9 +154,7 @@ impl Intake for InFlightJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alertmill_core::alert::LifecycleConfig;
     use alertmill_core::decode::decode_item;
-    use alertmill_core::pipeline::fold::{Fold, FoldConfig};
     use alertmill_core::ports::{Commit, Restored};
     use alertmill_core::record::{Door, DoorCounts, ItemSpan};
     use alertmill_stores::journal::{JournalDir, JournalOptions};
@@ -194,8 +192,7 @@ mod tests {
 
     /// A commit that covers all records up to this one.
     fn commit(journal: &InFlightJournal, to: u64) {
-        let fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
-        journal.progress.committed(&Commit { to, ..Commit::default() }, &fold, 0);
+        journal.progress.committed(&Commit { to, ..Commit::default() }, 0);
     }
 
     #[tokio::test]

@@ -3,7 +3,6 @@
 use super::decisions::Decisions;
 use crate::telemetry::PipelineSnapshot;
 use crate::telemetry::histogram::{Histogram, MILLISECONDS, ROWS};
-use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::ports::{Commit, LedgerValue, Restored};
 use alertmill_core::value::Text;
 use std::collections::BTreeMap;
@@ -145,7 +144,7 @@ impl Progress {
     }
 
     /// A commit is in. `now_ms` is the wall clock.
-    pub fn committed(&self, commit: &Commit, fold: &Fold, now_ms: i64) {
+    pub fn committed(&self, commit: &Commit, now_ms: i64) {
         let mut journaled_before = 0;
         let mut journaled_after = 0;
         {
@@ -167,7 +166,7 @@ impl Progress {
         self.items_folded.fetch_add(items, Relaxed);
         self.received_at_ms.store(commit.received_at_ms, Relaxed);
         self.next_due_ms.store(commit.next_due_ms.unwrap_or(NEVER), Relaxed);
-        self.open_alerts.store(fold.open_alerts() as u64, Relaxed);
+        self.open_alerts.store(commit.open_alerts, Relaxed);
         // Before the position, which those who wait look at.
         self.decisions.committed(&commit.commands);
         self.position.send_replace(commit.to);

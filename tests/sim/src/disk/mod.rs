@@ -66,9 +66,11 @@ impl Disk {
         self.event_files.truncate(events);
     }
 
-    /// Commits up to this position are synced.
+    /// Commits up to this position are synced. Uids that were over then are forgotten for good.
     pub fn checkpoint(&mut self, position: u64) {
         self.unsynced.retain(|(undo, _)| undo.position() >= position);
+        let synced_ms = self.unsynced.first().map_or(self.tables.received_at_ms, |(undo, _)| undo.received_at_ms());
+        self.tables.forget_uids_before(synced_ms);
         if self.unsynced.is_empty() {
             self.outbox_then = self.outbox.clone();
         }

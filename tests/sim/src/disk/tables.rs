@@ -98,6 +98,11 @@ impl Undo {
     pub fn position(&self) -> u64 {
         self.position
     }
+
+    /// The time that it leads back to.
+    pub fn received_at_ms(&self) -> i64 {
+        self.received_at_ms
+    }
 }
 
 impl Tables {
@@ -159,6 +164,11 @@ impl Tables {
         self.received_at_ms = commit.received_at_ms;
         self.started_at_ms = commit.started_at_ms;
         undo
+    }
+
+    /// Forgets the uids that were known until a second before this.
+    pub fn forget_uids_before(&mut self, now_ms: i64) {
+        self.uids.retain(|_, until_s| *until_s >= now_ms.div_euclid(1_000));
     }
 
     /// Takes back the last commit that is not taken back yet.

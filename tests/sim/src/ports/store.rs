@@ -7,7 +7,6 @@ use crate::weather::Part;
 use crate::world::{Call, World};
 use alertmill_core::event::Uid;
 use alertmill_core::pipeline::conductor::Committed;
-use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
 
 pub struct FakeStore<'w>(pub &'w World);
@@ -19,13 +18,21 @@ impl LocalStore for FakeStore<'_> {
         let begins = state.rng.chance(50) && state.disk.tables.position == commit.from;
         if begins {
             state.disk.write_events(commit);
+            state.life.begun = Some((commit.from, commit.to));
         }
         begins
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
         let world = self.0;
-        self.0.state().trace.commit(commit);
+        {
+            let mut state = self.0.state();
+            state.trace.commit(commit);
+            let begun = state.life.begun.take();
+            if begun.is_some_and(|begun| begun != (commit.from, commit.to)) {
+                return Err(PortError::Fatal(format!("commit {}..{} comes where another one was begun: {begun:?}", commit.from, commit.to)));
+            }
+        }
         if world.call(Part::Store, 6).await == Call::Refused || world.draws(FaultKind::CommitBefore) {
             return Err(world.refusal("no commit"));
         }
@@ -55,6 +62,10 @@ fn save(world: &World, commit: &Commit) {
     } else {
         state.disk.commit(commit);
     }
+    if state.setup.plant == Some(Plant::UidsForgottenEarly) {
+        let now_ms = state.disk.tables.received_at_ms;
+        state.disk.tables.forget_uids_before(now_ms);
+    }
     state.commits += 1;
     state.life.clocks_waiting = 0;
     state.progress = true;
@@ -83,7 +94,7 @@ impl KnownUids for FakeStore<'_> {
 pub struct Watcher<'w>(pub &'w World);
 
 impl Committed for Watcher<'_> {
-    fn committed(&mut self, commit: &Commit, _: &Fold) {
+    fn committed(&mut self, commit: &Commit) {
         let mut state = self.0.state();
         let forgets = state.setup.plant == Some(Plant::LostTimer) && state.rng.chance(10);
         state.life.next_due_ms = commit.next_due_ms.filter(|_| !forgets);
