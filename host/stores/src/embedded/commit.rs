@@ -103,6 +103,9 @@ impl EmbeddedStore {
     fn applied(&mut self, commit: &Commit, end: EventPlace) {
         self.position = commit.to;
         self.received_at_s = commit.received_at_ms.div_euclid(1_000);
+        if !commit.events.is_empty() {
+            self.events_received_at_s = self.received_at_s;
+        }
         self.committed_events = end;
         self.open.apply(&commit.alerts);
         let mut uids = self.uids.lock();

@@ -129,6 +129,8 @@ pub struct EmbeddedStore {
     position: u64,
     /// Time of the record at the position, seconds.
     received_at_s: i64,
+    /// Time of the last commit that had events, seconds; of a state that was opened, no earlier than that.
+    events_received_at_s: i64,
     /// Where the committed event rows end.
     committed_events: EventPlace,
     open: OpenAlerts,
@@ -190,6 +192,7 @@ impl EmbeddedStore {
             checkpointer,
             position: restored.position,
             received_at_s: now_s,
+            events_received_at_s: now_s,
             committed_events: end,
             open,
             dead_letters_max: DeadLetterBounds { count: options.dead_letters_per_source_max, bytes: options.dead_letter_bytes_per_source_max },
@@ -241,7 +244,7 @@ impl EmbeddedStore {
     /// The event file that a commit whose rows end at `end` leaves behind, and when the last of its rows was received.
     fn ended_event_file(&self, end: EventPlace) -> Option<(u32, i64)> {
         let before = self.committed_events.segment;
-        (before > 0 && end.segment > before).then_some((before, self.received_at_s))
+        (before > 0 && end.segment > before).then_some((before, self.events_received_at_s))
     }
 }
 

@@ -562,8 +562,15 @@ fn event_files_go_by_the_time_of_their_events() {
     assert_eq!(store.retire_events(u64::MAX, T + 100).unwrap().by_age, 0);
     assert_eq!(store.retire_events(u64::MAX, T + 301).unwrap().by_age, 3);
     assert_eq!(store.retire_events(u64::MAX, T + 301).unwrap().by_age, 0);
+    // The time of a commit without events is none of the file's.
+    store.commit_blocking(&Commit { received_at_ms: (T + 5_000) * 1_000, ..commit(8, 9) }).unwrap();
+    let noted = |store: &EmbeddedStore, number: u32| -> i64 {
+        store.connection.query_row("SELECT received_at_s FROM event_files WHERE number = ?1", [number], |row| row.get(0)).unwrap()
+    };
+    one(&mut store, 10);
+    assert_eq!(noted(&store, 8), T + 800);
     let left: u64 = store.connection.query_row("SELECT count(*) FROM event_files", [], |row| row.get(0)).unwrap();
-    assert_eq!(left, 4, "files 4 to 7; 8 is written");
+    assert_eq!(left, 5, "files 4 to 8; 9 is written");
 }
 
 #[test]
