@@ -137,6 +137,8 @@ pub struct EmbeddedStore {
     dead_letters_max: DeadLetterBounds,
     services: Services,
     sweep: Sweep,
+    /// The state is over its bound because of alerts that wait for services.
+    held_back: bool,
     reader: EmbeddedReader,
     report: EmbeddedReport,
     _thread: CheckpointThread,
@@ -198,6 +200,7 @@ impl EmbeddedStore {
             dead_letters_max: DeadLetterBounds { count: options.dead_letters_per_source_max, bytes: options.dead_letter_bytes_per_source_max },
             services,
             sweep: Sweep::default(),
+            held_back: false,
             report,
             _thread: thread,
         };

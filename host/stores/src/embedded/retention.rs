@@ -9,6 +9,11 @@ use crate::event_segments::{self, EventPlace, RetiredFiles};
 use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use rusqlite::{Connection, OptionalExtension, params};
 
+/// Alerts that ended before a second, those that ended first before others.
+pub(super) const ENDED: &str = "SELECT seq FROM alerts INDEXED BY alerts_by_end WHERE end_time IS NOT NULL AND end_time < ?1";
+/// Whether an alert waits for one of the services: with its number first, as the key of the table has it.
+pub(super) const WAITS: &str = "EXISTS (SELECT 1 FROM outbox WHERE outbox.service IN (1, 2) AND outbox.seq = alerts.seq)";
+
 impl EmbeddedStore {
     /// Removes alerts that ended before `ended_before_s` (seconds), those that ended first before others, at most `alerts_max`
     /// in this step, with their logs and event lists. Alerts that wait in the outbox stay, and those whose end the fold goes on
@@ -18,10 +23,7 @@ impl EmbeddedStore {
         let remove = |connection: &mut Connection| -> rusqlite::Result<usize> {
             let transaction = connection.transaction()?;
             let gone: Vec<u64> = transaction
-                .prepare_cached(
-                    "SELECT seq FROM alerts INDEXED BY alerts_by_end WHERE end_time IS NOT NULL AND end_time < ?1
-                     AND seq NOT IN (SELECT seq FROM outbox) ORDER BY end_time LIMIT ?2",
-                )?
+                .prepare_cached(&format!("{ENDED} AND NOT {WAITS} ORDER BY end_time LIMIT ?2"))?
                 .query_map(params![ended_before_s, alerts_max], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             for seq in &gone {
@@ -42,7 +44,23 @@ impl EmbeddedStore {
     /// As [`retire_alerts`](Self::retire_alerts), without regard to age, when more than `bytes_max` of the database are in use.
     pub fn shrink_state(&mut self, bytes_max: u64, alerts_max: usize) -> Result<usize, StoreError> {
         let used = pages(&self.connection).map_err(sqlite_error("measure", &self.path))?.used_bytes();
-        if used > bytes_max { self.retire_alerts(i64::MAX, alerts_max) } else { Ok(0) }
+        let removed = if used > bytes_max { self.retire_alerts(i64::MAX, alerts_max)? } else { 0 };
+        let held_back = used > bytes_max && removed < alerts_max && self.has_waiting_ends().map_err(sqlite_error("look for old alerts", &self.path))?;
+        if held_back && !self.held_back {
+            tracing::warn!("{} is over its bound: alerts that ended stay until the services that they wait for have them", self.path.display());
+        }
+        self.held_back = held_back;
+        Ok(removed)
+    }
+
+    /// Whether the last [`shrink_state`](Self::shrink_state) left the state over its bound because alerts wait for services.
+    pub fn is_held_back(&self) -> bool {
+        self.held_back
+    }
+
+    fn has_waiting_ends(&self) -> rusqlite::Result<bool> {
+        let mut waits = self.connection.prepare_cached(&format!("SELECT EXISTS ({ENDED} AND {WAITS})"))?;
+        waits.query_row([self.received_at_s - REMEMBER_END_S], |row| row.get(0))
     }
 
     /// Removes dead letters received before `received_before_ms` (milliseconds), the oldest of all sources first, at most

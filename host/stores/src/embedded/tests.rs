@@ -521,6 +521,26 @@ fn a_state_over_its_bound_loses_what_ended_first() {
 }
 
 #[test]
+fn what_waits_for_a_service_stays_in_a_state_over_its_bound_and_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let long_after_ms = (T + 900 + REMEMBER_END_S) * 1_000;
+    let alerts = (1..=30).map(|seq| alert(seq, 1, Status::Closed)).collect();
+    store.commit_blocking(&Commit { received_at_ms: long_after_ms, alerts, ..commit(0, 1) }).unwrap();
+    assert_eq!((store.shrink_state(u64::MAX, 50).unwrap(), store.is_held_back()), (0, false), "within its bound");
+    assert_eq!((store.shrink_state(0, 50).unwrap(), store.is_held_back()), (0, true));
+    let settled = SettledAlerts { position: 1, done: (1..=20).map(|seq| (seq, 1)).collect(), refused: Vec::new() };
+    block_on(store.outbox().unwrap().settle_alerts(&settled)).unwrap();
+    assert_eq!((store.shrink_state(0, 15).unwrap(), store.is_held_back()), (15, false), "there is more to remove");
+    assert_eq!((store.shrink_state(0, 15).unwrap(), store.is_held_back()), (5, true));
+    // The look at each alert is a jump in the outbox, however much waits there.
+    let plan = format!("EXPLAIN QUERY PLAN {} AND NOT {}", retention::ENDED, retention::WAITS);
+    let steps: Vec<String> = store.connection.prepare(&plan).unwrap().query_map([T], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+    assert!(steps.iter().any(|step| step.starts_with("SEARCH outbox") && step.ends_with("(service=? AND seq=?)")), "{steps:?}");
+    assert!(!steps.iter().any(|step| step.starts_with("SCAN outbox")), "{steps:?}");
+}
+
+#[test]
 fn dead_letters_and_rule_sets_go_by_age_and_number() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
