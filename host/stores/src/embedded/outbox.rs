@@ -181,9 +181,15 @@ pub(super) fn events_begin(connection: &Connection) -> rusqlite::Result<Option<E
     Ok(is_on.then_some(unpack(get_or_zero(connection, name::EVENTS)?.0)))
 }
 
-/// Events that retention removed, and no service has.
-pub(super) fn count_lost_events(connection: &Connection, n: usize) -> rusqlite::Result<()> {
-    add(connection, name::LOST_EVENTS, n)
+/// Retention is about to remove what lies before `behind`, `n` events among it that no service has.
+pub(super) fn lose_events(connection: &Connection, n: usize, behind: EventPlace) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    let (packed, done) = get_or_zero(&transaction, name::EVENTS)?;
+    if unpack(packed) < behind {
+        set(&transaction, name::EVENTS, pack(behind), done)?;
+    }
+    add(&transaction, name::LOST_EVENTS, n)?;
+    transaction.commit()
 }
 
 impl EmbeddedReader {

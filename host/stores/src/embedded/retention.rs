@@ -8,6 +8,7 @@ use crate::durable::StoreError;
 use crate::event_segments::{self, EventPlace, RetiredFiles};
 use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use rusqlite::{Connection, OptionalExtension, params};
+use std::path::PathBuf;
 
 /// Alerts that ended before a second, those that ended first before others.
 pub(super) const ENDED: &str = "SELECT seq FROM alerts INDEXED BY alerts_by_end WHERE end_time IS NOT NULL AND end_time < ?1";
@@ -98,16 +99,17 @@ impl EmbeddedStore {
             one.query_row([number], |row| row.get(0)).ok()
         };
         let unshipped = outbox::events_begin(&self.connection).map_err(sqlite_error("look for unshipped events", &self.path))?;
-        let mut lost = 0;
-        let removed = self.events.retire(bytes_max, older_than_s, keep_from, received_at_s, |number, path| {
-            let Some(from) = unshipped.filter(|from| number >= from.segment) else { return Ok(()) };
-            let to = EventPlace { segment: u32::MAX, offset: 0 };
-            event_segments::scan_file(path, number, from, to, |_, _| lost += 1).map(drop)
+        let removed = self.events.retire(bytes_max, older_than_s, keep_from, received_at_s, |files| {
+            let (Some(from), Some((last, _))) = (unshipped, files.last()) else { return Ok(()) };
+            let lost = unshipped_events(files, from);
+            // Before they are gone: a file whose events are counted and that stays is not counted again, since shipping passes it by.
+            let behind = EventPlace { segment: last + 1, offset: 0 };
+            outbox::lose_events(connection, lost, behind).map_err(sqlite_error("count unshipped events", &self.path))?;
+            if lost > 0 {
+                tracing::warn!("retention removes {lost} events before they were shipped");
+            }
+            Ok(())
         })?;
-        outbox::count_lost_events(&self.connection, lost).map_err(sqlite_error("count unshipped events", &self.path))?;
-        if lost > 0 {
-            tracing::warn!("retention removed {lost} events before they were shipped");
-        }
         self.reader.event_reader().forget_removed();
         if removed != RetiredFiles::default() {
             let oldest = self.reader.event_reader().numbers()?.first().copied().unwrap_or(u32::MAX);
@@ -118,6 +120,19 @@ impl EmbeddedStore {
         self.sweep.step(&mut self.connection).map_err(sqlite_error("shorten event lists", &self.path))?;
         Ok(removed)
     }
+}
+
+/// How many events behind `from` lie in these files, as far as they can be read.
+fn unshipped_events(files: &[(u32, PathBuf)], from: EventPlace) -> usize {
+    let to = EventPlace { segment: u32::MAX, offset: 0 };
+    let mut found = 0;
+    for (number, path) in files.iter().filter(|(number, _)| *number >= from.segment) {
+        // One that nobody can read must not keep the others for ever.
+        if let Err(error) = event_segments::scan_file(path, *number, from, to, |_, _| found += 1) {
+            tracing::warn!("{error}; unshipped events in it are not counted");
+        }
+    }
+    found
 }
 
 impl EmbeddedReader {

@@ -280,14 +280,15 @@ impl EventSegments {
 
     /// Removes the oldest whole files while all together are over `bytes_max`, and those whose last row was received before
     /// `older_than_s` (seconds since 1970), as `received_at_s` says; where it does not know, by when they were last written. Never
-    /// the one being written, nor `keep_from` and newer. `removing` sees each before it goes. Rows in them read as [`EventRead::Gone`] from then on.
+    /// the one being written, nor `keep_from` and newer. `removing` sees all that go before the first of them does, and none goes
+    /// when it fails. Rows in them read as [`EventRead::Gone`] from then on.
     pub fn retire(
         &mut self,
         bytes_max: u64,
         older_than_s: i64,
         keep_from: u32,
         received_at_s: impl Fn(u32) -> Option<i64>,
-        mut removing: impl FnMut(u32, &Path) -> Result<(), StoreError>,
+        removing: impl FnOnce(&[(u32, PathBuf)]) -> Result<(), StoreError>,
     ) -> Result<RetiredFiles, StoreError> {
         let keep_from = keep_from.min(self.end.segment);
         let mut files = Vec::new();
@@ -306,10 +307,12 @@ impl EventSegments {
             }
             *(if last_s < older_than_s { &mut retired.by_age } else { &mut retired.by_size }) += 1;
             total -= bytes;
-            removing(number, &path)?;
-            gone.push(path);
+            gone.push((number, path));
         }
-        durable::remove_files(&self.dir, &gone)?;
+        if !gone.is_empty() {
+            removing(&gone)?;
+            durable::remove_files(&self.dir, &gone.into_iter().map(|(_, path)| path).collect::<Vec<_>>())?;
+        }
         Ok(retired)
     }
 }

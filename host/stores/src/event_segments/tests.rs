@@ -71,13 +71,13 @@ fn files_turn_by_size_and_day_and_the_oldest_go() {
     assert_eq!(seen, 7);
     // Age is that of the data, whenever a file was written.
     let received = |number: u32| Some(i64::from(number) * 100);
-    assert_eq!(segments.retire(u64::MAX, 100, 9, received, |_, _| Ok(())).unwrap(), RetiredFiles::default());
-    assert_eq!(segments.retire(u64::MAX, 999, 1, received, |_, _| Ok(())).unwrap(), RetiredFiles::default(), "what is still needed stays");
-    assert_eq!(segments.retire(u64::MAX, 101, 9, received, |_, _| Ok(())).unwrap(), RetiredFiles { by_age: 1, by_size: 0 });
+    assert_eq!(segments.retire(u64::MAX, 100, 9, received, |_| Ok(())).unwrap(), RetiredFiles::default());
+    assert_eq!(segments.retire(u64::MAX, 999, 1, received, |_| Ok(())).unwrap(), RetiredFiles::default(), "what is still needed stays");
+    assert_eq!(segments.retire(u64::MAX, 101, 9, received, |_| Ok(())).unwrap(), RetiredFiles { by_age: 1, by_size: 0 });
     reader.forget_removed();
     assert_eq!(reader.read(first).unwrap(), EventRead::Gone);
     assert_eq!(document(&reader, by_size), "{\"n\":0}");
-    assert_eq!(segments.retire(0, 0, 9, received, |_, _| Ok(())).unwrap(), RetiredFiles { by_age: 0, by_size: 1 });
+    assert_eq!(segments.retire(0, 0, 9, received, |_| Ok(())).unwrap(), RetiredFiles { by_age: 0, by_size: 1 });
     assert!(reader.numbers().unwrap() == [3], "the one that is written stays");
 }
 
@@ -230,7 +230,7 @@ fn the_next_file_is_made_ahead_and_when_that_fails_it_is_made_when_it_is_wanted(
         let reader = EventReader::new(dir.path());
         assert!(places.iter().enumerate().all(|(i, place)| document(&reader, *place) == format!("{{\"n\":{}}}", i % 3)));
         // One that is on its way has no rows and does not count; the one that is written to stays.
-        let retired = segments.retire(0, 0, u32::MAX, |_| Some(0), |_, _| Ok(())).unwrap();
+        let retired = segments.retire(0, 0, u32::MAX, |_| Some(0), |_| Ok(())).unwrap();
         assert_eq!(retired.by_size, u64::from(segments.end().segment) - 1);
         let end = segments.end();
         drop(segments);
