@@ -379,31 +379,52 @@ impl AlertOutbox for EmbeddedOutbox {
 
 impl StreamOutbox for EmbeddedOutbox {
     async fn next_documents(&mut self, stream: Stream, bytes_max: usize) -> Result<StreamPage, PortError> {
-        self.read(|connection, events| {
+        let mut begins = EventPlace::default();
+        let page = self.read(|connection, events| {
             let row = position::read(connection)?;
             let page = match stream {
-                Stream::Events => next_events(connection, events, row.end, bytes_max)?,
+                Stream::Events => {
+                    begins = unpack(get_or_zero(connection, name::EVENTS)?.0);
+                    next_events(connection, events, row.end, bytes_max)?
+                }
                 Stream::Logs => next_logs(connection, bytes_max)?,
             };
             Ok((row.ordinal, StreamPage { position: row.ordinal, ..page }))
-        })
+        })?;
+        // Nothing but damage or files that are gone: no page would ever be settled that passes them by.
+        if stream == Stream::Events && page.documents.is_empty() && unpack(page.end.0 as i64) > begins {
+            self.write(|connection| settle_events(connection, page.end))?;
+        }
+        Ok(page)
     }
 
     async fn settle_documents(&mut self, stream: Stream, end: StreamPlace, refused: &[Refusal]) -> Result<(), PortError> {
         let bounds = self.dead_letters_max;
-        let (cursor, counter) = match stream {
-            Stream::Events => (name::EVENTS, name::REFUSED[1]),
-            Stream::Logs => (name::LOGS, name::REFUSED[2]),
+        let counter = match stream {
+            Stream::Events => name::REFUSED[1],
+            Stream::Logs => name::REFUSED[2],
         };
         self.write(|connection| {
-            let row = position::read(connection)?;
-            set(connection, cursor, end.0 as i64, end.1 as i64)?;
-            if stream == Stream::Events && unpack(end.0 as i64) == row.end {
-                set(connection, name::EVENTS_EVEN, row.received_at_ms, 0)?;
+            match stream {
+                Stream::Events => settle_events(connection, end)?,
+                Stream::Logs => set(connection, name::LOGS, end.0 as i64, end.1 as i64)?,
             }
             refuse(connection, refused, counter, bounds)
         })
     }
+}
+
+/// All events before `end` are shipped, or cannot be. Where it is the end of all, those that are missing were damaged or gone.
+fn settle_events(connection: &Connection, end: StreamPlace) -> rusqlite::Result<()> {
+    let row = position::read(connection)?;
+    set(connection, name::EVENTS, end.0 as i64, end.1 as i64)?;
+    if unpack(end.0 as i64) != row.end {
+        return Ok(());
+    }
+    set(connection, name::EVENTS_EVEN, row.received_at_ms, 0)?;
+    let all = get_or_zero(connection, name::EVENTS_TOTAL)?.0;
+    let missing = all - end.1 as i64 - get_or_zero(connection, name::LOST_EVENTS)?.0;
+    add(connection, name::LOST_EVENTS, usize::try_from(missing).unwrap_or(0))
 }
 
 /// The place of a stream of events is its cursor's row: the place in the files, and how many events lie before it.

@@ -353,7 +353,80 @@ fn a_damaged_event_is_passed_by() {
     let mut expected = [1, 3].map(|to| uid_of(to).to_hex().to_string());
     expected.sort();
     assert_eq!(ids, expected);
-    assert_eq!(store.reader().drift().unwrap().events.waiting, 0);
+    let events = store.reader().drift().unwrap().events;
+    assert_eq!((events.waiting, events.lost), (0, 1));
+}
+
+/// A store whose commits of one event each begin a file every third time, with nine of them.
+fn nine_events(dir: &Path) -> EmbeddedStore {
+    let one = 40 + format!("{{\"id\":\"{}\"}}", uid_of(1).to_hex()).len() as u32;
+    let uids = UidOptions { table_uids_max: 1, ..UidOptions::default() };
+    let (mut store, _) = EmbeddedStore::open_with(dir, EmbeddedOptions { event_segment_bytes: 16 + 3 * one, uids, ..options() }).unwrap();
+    for to in 1..=9 {
+        store.commit_blocking(&commit(to, vec![alert(1, to, None, "")])).unwrap();
+        store.checkpoint().unwrap();
+    }
+    store.uids.lock().settle();
+    assert_eq!(store.events.end().segment, 3);
+    store
+}
+
+fn shipped_events(services: &Services) -> Vec<u64> {
+    let shipped = documents(services, Family::Event);
+    (1..=9).filter(|n| shipped.contains_key(&uid_of(*n).to_hex().to_string())).collect()
+}
+
+#[test]
+fn a_length_of_zero_in_an_older_file_costs_its_row_and_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, services) = (nine_events(dir.path()), Services::default());
+    let path = dir.path().join("events/0000000001.events");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let second = bytes.windows(16).position(|window| window == uid_of(2).0).unwrap() - 8;
+    bytes[second..second + 4].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    ship(&store, &services);
+    assert_eq!(shipped_events(&services), [1, 3, 4, 5, 6, 7, 8, 9]);
+    let events = store.reader().drift().unwrap().events;
+    assert_eq!((events.waiting, events.lost), (0, 1));
+}
+
+#[test]
+fn damage_at_the_very_end_of_the_events_does_not_wait_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, services) = (nine_events(dir.path()), Services::default());
+    let path = dir.path().join("events/0000000003.events");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[16..].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    ship(&store, &services);
+    ship(&store, &services);
+    assert_eq!(shipped_events(&services), [1, 2, 3, 4, 5, 6]);
+    let events = store.reader().drift().unwrap().events;
+    assert_eq!((events.waiting, events.lost), (0, 3));
+}
+
+#[test]
+fn an_event_file_that_nobody_can_read_does_not_stop_retention() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, services) = (nine_events(dir.path()), Services::default());
+    let lost = |store: &EmbeddedStore| store.reader().drift().unwrap().events.lost;
+    let path = dir.path().join("events/0000000001.events");
+    std::fs::remove_file(&path).unwrap();
+    // What is no file cannot be read, nor removed as one.
+    std::fs::create_dir(&path).unwrap();
+    for _ in 0..2 {
+        store.retire_events(0, 0).unwrap_err();
+        assert_eq!(lost(&store), 3, "what the second file has, once");
+    }
+    std::fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink(dir.path(), &path).unwrap();
+    assert_eq!(store.retire_events(0, 0).unwrap().by_size, 2, "one that can be removed");
+    assert_eq!(lost(&store), 3);
+    ship(&store, &services);
+    assert_eq!(shipped_events(&services), [7, 8, 9]);
+    assert_even(&store);
+    assert_eq!(lost(&store), 6, "those that could not be read are missing at the end");
 }
 
 fn copy_folder(from: &Path, to: &Path) {

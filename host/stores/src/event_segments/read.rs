@@ -123,13 +123,14 @@ impl EventReader {
         let Some(file) = self.file(at.segment, &path)? else { return elsewhere() };
         let length = file.metadata().map_err(StoreError::io("look at", &path))?.len();
         let end = if at.segment == to.segment { length.min(to.offset.into()) } else { length };
-        let mut documents_bytes = [0; 4];
-        if u64::from(at.offset) + ROW_HEAD_BYTES as u64 > end || file.read_exact_at(&mut documents_bytes, at.offset.into()).is_err() {
+        if u64::from(at.offset) + ROW_HEAD_BYTES as u64 > end {
             return elsewhere();
         }
-        // Zeros are the blocks behind the last row.
-        if at.segment != to.segment && documents_bytes == [0; 4] {
-            return elsewhere();
+        let mut documents_bytes = [0; 4];
+        let is_read = file.read_exact_at(&mut documents_bytes, at.offset.into()).is_ok();
+        // Zeros are the blocks behind the last row, or damage where rows follow.
+        if !is_read || (at.segment != to.segment && documents_bytes == [0; 4]) {
+            return self.behind_damage(&path, at, to, end)?.map_or_else(elsewhere, Ok);
         }
         match self.read(at)? {
             EventRead::Found(row) => {
@@ -137,12 +138,16 @@ impl EventReader {
                 Ok(NextRow::Row(row, EventPlace { offset: next, ..at }))
             }
             EventRead::Gone => elsewhere(),
-            EventRead::Damaged => {
-                let damaged = scan_file(&path, at.segment, at, to, |_, _| {})?;
-                let behind = damaged.first().map(|(_, behind)| *behind as u32).filter(|behind| *behind > at.offset && u64::from(*behind) < end);
-                behind.map_or_else(elsewhere, |offset| Ok(NextRow::Elsewhere(EventPlace { offset, ..at })))
-            }
+            EventRead::Damaged => self.behind_damage(&path, at, to, end)?.map_or_else(elsewhere, Ok),
         }
+    }
+
+    /// Where the next whole row of a file is whose bytes at `at` are none; `None` when there is no other in it.
+    fn behind_damage(&self, path: &Path, at: EventPlace, to: EventPlace, end: u64) -> Result<Option<NextRow>, StoreError> {
+        let Some((from, behind)) = scan_file(path, at.segment, at, to, |_, _| {})?.first().copied() else { return Ok(None) };
+        tracing::error!("{} is damaged from byte {from} to {behind}; events there are not shipped", path.display());
+        let next = EventPlace { offset: behind as u32, ..at };
+        Ok((next > at && (behind as u64) < end).then_some(NextRow::Elsewhere(next)))
     }
 
     /// Lets go of open files of segments that retention removed, so that their blocks come free.
@@ -197,43 +202,81 @@ pub(crate) fn scan_file(
     number: u32,
     from: EventPlace,
     to: EventPlace,
-    mut take: impl FnMut(RowHead, EventPlace),
+    take: impl FnMut(RowHead, EventPlace),
 ) -> Result<Vec<(usize, usize)>, StoreError> {
     let base = if number == from.segment { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES } as usize;
     let until = (number == to.segment).then_some(to.offset as usize);
-    let bytes = read_part(path, base, until).map_err(StoreError::io("read", path))?;
+    let part = read_part(path, base, until).map_err(StoreError::io("read", path))?;
+    Ok(scan_part(&part, base, until, number, take))
+}
+
+/// Gives every whole row of a part of a file to `take`, and the stretches that are no rows. The part begins at `base`, and rows
+/// end at `until` if that is known.
+fn scan_part(part: &Part, base: usize, until: Option<usize>, number: u32, mut take: impl FnMut(RowHead, EventPlace)) -> Vec<(usize, usize)> {
+    let bytes = &part.bytes;
     let end = until.unwrap_or(base + bytes.len());
     let mut damaged: Vec<(usize, usize)> = Vec::new();
     let (mut at, mut budget) = (base, SEARCH_BYTES_MAX);
     while at < end {
-        if let Some((head, next)) = row_at(&bytes, base, number, at, &mut budget) {
+        if let Some((head, next)) = row_at(bytes, base, number, at, &mut budget) {
             at = next;
             take(head, EventPlace { segment: number, offset: at as u32 });
             continue;
         }
         // Zeros are the blocks behind the last row. Only a file that ends at a committed place has none.
         let rest = bytes.get(at - base..).unwrap_or_default();
-        let is_end = until.is_none() && rest.iter().all(|byte| *byte == 0);
+        let is_end = until.is_none() && at - base >= part.unread_before && rest.iter().all(|byte| *byte == 0);
         if is_end {
             break;
         }
         budget = SEARCH_BYTES_MAX;
-        let next = (at + 1..base + bytes.len()).find(|next| budget == 0 || row_at(&bytes, base, number, *next, &mut budget).is_some());
+        let next = (at + 1..base + bytes.len()).find(|next| budget == 0 || row_at(bytes, base, number, *next, &mut budget).is_some());
         let next = next.filter(|_| budget > 0).unwrap_or(end);
         damaged.push((at, next));
         at = next;
     }
-    Ok(damaged)
+    damaged
+}
+
+/// A part of a file.
+struct Part {
+    bytes: Vec<u8>,
+    /// Behind this byte of it everything could be read; before it, blocks that could not are zeros.
+    unread_before: usize,
 }
 
 /// The bytes of a file from `from` to `until`, or to its end, as far as there are any. The file that is being written is as long
 /// as it may ever get, so a start must not read all of it.
-fn read_part(path: &Path, from: usize, until: Option<usize>) -> io::Result<Vec<u8>> {
+fn read_part(path: &Path, from: usize, until: Option<usize>) -> io::Result<Part> {
     let file = File::open(path)?;
     let length = file.metadata()?.len() as usize;
-    let mut bytes = vec![0; until.map_or(length, |until| until.min(length)).saturating_sub(from)];
-    file.read_exact_at(&mut bytes, from as u64)?;
-    Ok(bytes)
+    let until = until.map_or(length, |until| until.min(length)).max(from);
+    let mut bytes = vec![0; until - from];
+    match file.read_exact_at(&mut bytes, from as u64) {
+        Ok(()) => Ok(Part { bytes, unread_before: 0 }),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            tracing::error!("{}: {error}; what can be read of it is read", path.display());
+            Ok(read_blocks(from, until, |block, at| file.read_exact_at(block, at as u64)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A sector that the disk cannot read costs its block and not the file.
+fn read_blocks(from: usize, until: usize, mut read_at: impl FnMut(&mut [u8], usize) -> io::Result<()>) -> Part {
+    const BLOCK_BYTES: usize = 4096;
+    let mut part = Part { bytes: vec![0; until - from], unread_before: 0 };
+    let mut at = from;
+    while at < until {
+        let next = until.min((at / BLOCK_BYTES + 1) * BLOCK_BYTES);
+        let block = &mut part.bytes[at - from..next - from];
+        if read_at(block, at).is_err() {
+            block.fill(0);
+            part.unread_before = next - from;
+        }
+        at = next;
+    }
+    part
 }
 
 /// The row at a place of a file of which `bytes` begin at `base`, and where it ends; bytes whose checksum was made in vain are taken from `budget`.
@@ -260,4 +303,47 @@ fn decode_head(place: EventPlace, row: &[u8]) -> Option<(Uid, i64, i64)> {
 fn decode(place: EventPlace, row: &[u8]) -> Option<EventRow> {
     let (uid, known_until_s, index_time_s) = decode_head(place, row)?;
     Some(EventRow { uid, known_until_s, index_time_s, document: row[ROW_HEAD_BYTES..].to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_segments::EventSegments;
+    use alertmill_core::ports::StoredEvent;
+
+    /// A file with rows of 1,000 bytes each, and where they end.
+    fn file(dir: &Path, rows: u8) -> EventPlace {
+        let (mut segments, _) = EventSegments::open(dir, EventPlace::default(), 64 << 10).unwrap();
+        let event = |n| StoredEvent { uid: Uid([n; 16]), known_until_s: 1, index_time_s: 1, document: 0..(1_000 - ROW_HEAD_BYTES as u32) };
+        segments.append(&(1..=rows).map(event).collect::<Vec<_>>(), &[b'x'; 1_000], 0).unwrap();
+        segments.end()
+    }
+
+    #[test]
+    fn a_sector_that_cannot_be_read_costs_the_rows_on_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let end = file(dir.path(), 20);
+        let bytes = std::fs::read(path_of(dir.path(), 1)).unwrap();
+        for (bad, until, kept, stretch) in [
+            // Rows begin at byte 16, so those from 5 to 9 touch the second block.
+            (1, Some(end.offset as usize), 15, (4_016, 9_016)),
+            (1, None, 15, (4_016, 9_016)),
+            // The last of them: zeros that nobody wrote are not the room behind the rows.
+            (4, Some(end.offset as usize), 16, (16_016, end.offset as usize)),
+            (4, None, 16, (16_016, bytes.len())),
+        ] {
+            let read = |block: &mut [u8], at: usize| {
+                assert!(block.len() <= 4096 && at / 4096 == (at + block.len() - 1) / 4096, "blocks of the disk");
+                if at / 4096 == bad {
+                    return Err(io::Error::from_raw_os_error(5));
+                }
+                block.copy_from_slice(&bytes[at..at + block.len()]);
+                Ok(())
+            };
+            let part = read_blocks(HEADER_BYTES as usize, until.unwrap_or(bytes.len()), read);
+            let mut seen = 0;
+            let damaged = scan_part(&part, HEADER_BYTES as usize, until, 1, |_, _| seen += 1);
+            assert_eq!((seen, &damaged[..]), (kept, &[stretch][..]), "block {bad}, until {until:?}");
+        }
+    }
 }
