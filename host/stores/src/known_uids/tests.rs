@@ -151,6 +151,67 @@ fn a_damaged_file_or_manifest_is_built_again() {
     }
 }
 
+/// Writes nonsense into the file that holds these.
+fn spoil_file_of(store: &Store, n: u64) {
+    let key = u128::from_be_bytes(uid_of(n).0);
+    let runs = store.index.files.hours.values().flatten();
+    let holding: Vec<_> = runs.filter(|run| run.holds(key).unwrap()).collect();
+    assert_eq!(holding.len(), 1);
+    std::fs::write(&holding[0].path, b"spoilt").unwrap();
+}
+
+/// Uids of two hours and two event files, of which retention removed the first.
+fn two_hours() -> Store {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    store.store(0..100, NOW_S + DAY_S, true);
+    store.index.settle();
+    store.day += 1;
+    store.store(100..350, NOW_S + 2 * DAY_S, true);
+    store.index.settle();
+    std::fs::remove_file(store.dir.path().join("events/0000000001.events")).unwrap();
+    store
+}
+
+#[test]
+fn a_damaged_file_costs_no_uids_of_the_others() {
+    let store = two_hours();
+    spoil_file_of(&store, 200);
+    let mut store = store.reopen();
+    assert_eq!(store.report.read_again, 250);
+    assert!(store.all_known(0..350, true), "those whose event file is gone, too");
+    assert!(store.all_known(350..700, false));
+    // What is not in files again yet is read again by the next start as well.
+    let mut store = store.reopen();
+    assert!(store.all_known(0..350, true));
+    store.store(350..500, NOW_S + 2 * DAY_S, true);
+    store.index.settle();
+    assert_eq!((store.index.flushed(), store.index.counts().in_memory), (store.events.end(), 0));
+    let mut store = store.reopen();
+    assert_eq!(store.report, UidReport { read_again: 0, in_files: 500, damaged_event_files: 0, forgotten: false });
+    assert!(store.all_known(0..500, true));
+}
+
+#[test]
+fn files_that_a_lost_one_left_are_not_known_to_an_older_state() {
+    let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+    store.store(0..150, NOW_S + DAY_S, true);
+    store.index.settle();
+    let older = store.events.end();
+    store.store(150..180, NOW_S + 2 * DAY_S, true);
+    let end = store.events.end();
+    store.index.freeze(end);
+    store.index.give(end);
+    store.index.settle();
+    spoil_file_of(&store, 3);
+    // The first table of the rebuilt ones is written, the second is not full.
+    let store = store.reopen();
+    assert!(store.index.flushed() > EventPlace::default() && store.index.flushed() < older);
+    let Store { dir, index, events, .. } = store;
+    drop((index, events));
+    let mut store = Store::open(dir, older);
+    assert!(store.all_known(0..150, true) && store.all_known(150..180, false), "their records will be replayed");
+}
+
 #[test]
 fn tables_that_no_disk_takes_refuse_commits() {
     let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());

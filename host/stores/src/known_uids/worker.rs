@@ -19,6 +19,8 @@ pub(super) struct Files {
     pub hours: BTreeMap<i64, Vec<Arc<Run>>>,
     /// All event rows before this place are in them.
     pub mark: EventPlace,
+    /// None from behind this place are in them. It is behind the mark while uids of a file that was lost are read again.
+    pub reach: EventPlace,
 }
 
 /// A full table, with the uids of all event rows in `from..end`.
@@ -39,6 +41,9 @@ pub(super) struct Job {
 pub(crate) struct Manifest {
     pub segment: u32,
     pub offset: u32,
+    /// As `segment` and `offset`, of the reach, where it is behind them.
+    #[serde(default)]
+    pub reach: (u32, u32),
     /// Name, end of its hour in seconds, CRC of its keys.
     pub files: Vec<(String, i64, u32)>,
 }
@@ -146,15 +151,20 @@ fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Fi
         tracing::warn!("{} is damaged; uids are read again from the event files", path.display());
         return Ok(None);
     };
-    let mut files = Files { mark: EventPlace { segment: manifest.segment, offset: manifest.offset }, ..Files::default() };
-    if files.mark > committed {
+    let mark = EventPlace { segment: manifest.segment, offset: manifest.offset };
+    let reach = mark.max(EventPlace { segment: manifest.reach.0, offset: manifest.reach.1 });
+    let mut files = Files { mark, reach, ..Files::default() };
+    // Its uids are of records that will be replayed.
+    if files.reach > committed {
         tracing::warn!("{} is ahead of the state; uids are read again from the event files", path.display());
         return Ok(None);
     }
     for (name, end_s, crc) in manifest.files.into_iter().filter(|(_, end_s, _)| *end_s >= now_s) {
         let Some(run) = Run::open(&dir.join(&name), end_s, crc)? else {
             tracing::warn!("{} is damaged or missing; uids are read again from the event files", dir.join(name).display());
-            return Ok(None);
+            // The other files may hold uids whose event files are gone.
+            files.mark = EventPlace::default();
+            continue;
         };
         files.hours.entry(end_s).or_default().push(Arc::new(run));
     }
@@ -199,6 +209,7 @@ impl Writer {
                 return Ok(files);
             }
             files.mark = full.end;
+            files.reach = files.reach.max(full.end);
             for (key, end_s) in full.table.iter().filter(|(_, end_s)| **end_s >= job.synced_s) {
                 by_hour.entry(*end_s).or_default().push(*key);
             }
@@ -239,7 +250,8 @@ impl Writer {
         let paths = |files: &Files| files.hours.values().flatten().map(|run| run.path.clone()).collect::<Vec<_>>();
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let named = files.hours.iter().flat_map(|(end_s, runs)| runs.iter().map(move |run| (name(&run.path), *end_s, run.crc)));
-        let manifest = Manifest { segment: files.mark.segment, offset: files.mark.offset, files: named.collect() };
+        let (mark, reach) = (files.mark, files.reach);
+        let manifest = Manifest { segment: mark.segment, offset: mark.offset, reach: (reach.segment, reach.offset), files: named.collect() };
         durable::write_atomically(&self.dir.join(MANIFEST), &manifest.to_bytes())?;
         let kept = paths(files);
         let mut gone: Vec<PathBuf> = paths(before).into_iter().filter(|path| !kept.contains(path)).collect();
