@@ -4,7 +4,7 @@
 //! Syncing the log alone is enough: after power loss SQLite replays every whole transaction of it. Moving its pages into
 //! the database is done here too, in passing, so that the log stays short.
 
-use super::sqlite_error;
+use super::{open_as_it_is, sqlite_error};
 use crate::durable::{self, StoreError};
 use crate::event_segments::EventPlace;
 use rusqlite::Connection;
@@ -100,7 +100,7 @@ impl Checkpointer {
             syncs: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
         });
-        let connection = Connection::open(path).map_err(sqlite_error("open", path))?;
+        let connection = open_as_it_is(path).map_err(sqlite_error("open", path))?;
         let own = shared.clone();
         let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || own.run(&connection));
         let thread = Some(thread.map_err(StoreError::io("start the checkpoint thread of", path))?);

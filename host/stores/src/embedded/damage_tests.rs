@@ -3,9 +3,11 @@
 use super::tests::{T, add_event, alert, commit};
 use super::*;
 use crate::folder::{DataFolder, FolderOptions};
+use crate::journal;
 use crate::port_suite::block_on;
-use alertmill_core::ports::{Commit, Journal, LedgerValue};
+use alertmill_core::ports::{Commit, Journal, LedgerValue, LogWrite};
 use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
+use alertmill_core::services::{AlertOutbox, QueuePlace};
 use std::fs;
 
 /// Commit `n` opens alert `n` and changes alert 1.
@@ -83,6 +85,118 @@ fn stopped(dir: &Path) {
 
 fn change(dir: &Path, sql: &str) {
     Connection::open(dir.join("state.sqlite")).unwrap().execute_batch(sql).unwrap();
+}
+
+#[test]
+fn only_a_state_that_is_not_suspected_moves_its_log_when_it_is_closed() {
+    for is_suspected in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, log) = (dir.path().join("state.sqlite"), dir.path().join("state.sqlite-wal"));
+        let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+        (1..=20).for_each(|n| store.commit_blocking(&numbered(n)).unwrap());
+        let before = fs::read(&state).unwrap();
+        drop(store.outbox().unwrap());
+        assert!(fs::read(&state).unwrap() == before);
+        if is_suspected {
+            store.suspect("a test");
+        }
+        drop(store);
+        assert_eq!((fs::read(&state).unwrap() == before, log.exists()), (is_suspected, is_suspected));
+        let (mut store, restored) = EmbeddedStore::open(dir.path()).unwrap();
+        assert_eq!(restored.position, 20);
+        store.commit_blocking(&numbered(21)).unwrap();
+        // One that is closed behind it leaves all to the next start.
+        let outbox = store.outbox().unwrap();
+        drop(store);
+        let before = fs::read(&state).unwrap();
+        drop(outbox);
+        assert!(fs::read(&state).unwrap() == before);
+    }
+}
+
+#[test]
+fn a_commit_or_shipping_that_meets_damage_makes_the_next_start_look_at_everything() {
+    for by_shipping in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        stopped(dir.path());
+        let (mut store, _) = EmbeddedStore::open_with(dir.path(), unchecked()).unwrap();
+        let log = LogWrite { seq: 1, op_type: "CREATE", create_time: T, document: b"{}".to_vec() };
+        store.commit_blocking(&Commit { logs: vec![log], ..numbered(21) }).unwrap();
+        let log = "UPDATE logs SET create_time = 1";
+        if by_shipping {
+            change(dir.path(), &format!("{log}; UPDATE alerts SET event_count = 77 WHERE seq = 1"));
+            let waiting = block_on(store.outbox().unwrap().waiting_alerts(QueuePlace::default(), 1 << 20));
+            assert!(matches!(&waiting, Err(PortError::Unavailable(why)) if why.contains("alert")), "{waiting:?}");
+        } else {
+            change(dir.path(), &format!("{log}; UPDATE shipping SET b = 77"));
+            let mut one = numbered(22);
+            add_event(&mut one, 22, "{}");
+            let refused = store.commit_blocking(&one);
+            assert!(matches!(&refused, Err(PortError::Fatal(why)) if why.contains("shipping")), "{refused:?}");
+        }
+        drop(store);
+        let error = EmbeddedStore::open_with(dir.path(), unchecked()).err().unwrap();
+        assert!(matches!(&error, StoreError::Damaged { what, .. } if what.contains("log ")), "all of it: {error}");
+        let folder = DataFolder::open(dir.path(), FolderOptions { embedded: unchecked(), ..FolderOptions::default() }).unwrap();
+        assert!(folder.fenced.len() == 1 && !dir.path().join("state.suspect").exists());
+    }
+}
+
+#[test]
+fn the_position_without_a_log_is_that_of_the_database_in_any_folder() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("100% of a#b?immutable=0&c%3f");
+    fs::create_dir(&dir).unwrap();
+    let state = dir.join("state.sqlite");
+    assert_eq!(fence::position_without_log(&state), None, "nothing is there, and nothing is made");
+    assert!(!state.exists());
+    let (mut store, _) = EmbeddedStore::open(&dir).unwrap();
+    (1..=7).for_each(|n| store.commit_blocking(&numbered(n)).unwrap());
+    assert_eq!(fence::position_without_log(&state), Some(0), "all of it is in the log");
+    let busy: bool = store.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+    assert!(!busy);
+    store.commit_blocking(&numbered(8)).unwrap();
+    let before = fs::read(&state).unwrap();
+    assert_eq!(fence::position_without_log(&state), Some(7));
+    assert!(fs::read(&state).unwrap() == before);
+    // One of its two copies is enough, and none says nothing.
+    store.connection.execute_batch("UPDATE position SET sum = 1; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    assert_eq!(fence::position_without_log(&state), Some(8));
+    store.connection.execute_batch("UPDATE position_copy SET sum = 1; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    assert_eq!(fence::position_without_log(&state), None);
+}
+
+#[test]
+fn a_journal_that_nothing_can_be_read_of_still_says_where_it_goes_on() {
+    /// What is left of the journal, the last record that the new state covers, and those that are missing behind it.
+    struct Left(&'static str, u64, Option<u64>);
+    for Left(left, position, missing) in [Left("zeros", 0, Some(5)), Left("an empty segment", 5, None), Left("a watermark", 5, None)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = open_folder(dir.path());
+        for n in 1..=5 {
+            block_on(folder.journal.append(RecordBody::RuleSet(RuleSet::default()), None)).unwrap();
+            folder.store.commit_blocking(&numbered(n)).unwrap();
+        }
+        drop(folder);
+        if left == "an empty segment" {
+            let folder = open_folder(dir.path());
+            assert!(folder.journal.release(SyncedPosition::vouched(5)).unwrap() > 0);
+        }
+        for name in journal::copy::names(&dir.path().join("journal")).unwrap() {
+            let path = dir.path().join("journal").join(name);
+            match left {
+                "zeros" => fs::write(&path, vec![0; 9_000]).unwrap(),
+                "a watermark" => fs::remove_file(&path).unwrap(),
+                _ => {}
+            }
+        }
+        fs::remove_file(dir.path().join("state.sqlite")).unwrap();
+        let folder = open_folder(dir.path());
+        assert_eq!((folder.fenced[0].rebuilt.as_str(), folder.restored.position), ("anew", position), "{left}");
+        assert!(folder.fenced[0].lost_rows.iter().any(|row| row.starts_with("rule_sets")));
+        let gaps: Vec<(u64, u64)> = folder.journal_report.gaps.iter().map(|gap| (gap.first, gap.last)).collect();
+        assert_eq!(gaps, missing.map(|last| (position + 1, last)).into_iter().collect::<Vec<_>>(), "{left}");
+    }
 }
 
 /// Options with which nothing but what the fold goes on from is looked at.

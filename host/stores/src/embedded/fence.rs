@@ -139,11 +139,14 @@ pub(crate) fn is_missing(dir: &Path) -> Result<Option<String>, StoreError> {
         return Ok(None);
     }
     let events = event_segments::files(&dir.join("events"))?.len();
-    let oldest = journal::copy::oldest(&dir.join("journal"))?.map_or(1, |oldest| oldest.0);
+    let journal = dir.join(DataFolder::JOURNAL);
+    let oldest = journal::copy::oldest(&journal)?.map(|oldest| oldest.0);
+    let acknowledged = journal::copy::acknowledged(&journal)?.unwrap_or(0);
     let is_there = |what: &str| format!("{STATE} is {}, but {what}", if dir.join(STATE).exists() { "empty" } else { "not there" });
     Ok(match (events, oldest) {
         (1.., _) => Some(is_there(&format!("there are {events} event files"))),
-        (_, 2..) => Some(is_there(&format!("the journal begins with record {oldest}"))),
+        (_, Some(oldest @ 2..)) => Some(is_there(&format!("the journal begins with record {oldest}"))),
+        (_, None) if acknowledged > 0 => Some(is_there(&format!("the journal, of which nothing can be read, has had {acknowledged} records"))),
         // What its log alone holds is of no use.
         _ if bytes("state.sqlite-wal") > 0 => Some(is_there("there is a log of it")),
         _ => None,
@@ -203,12 +206,23 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
         let from = received_at_ms.div_euclid(1_000);
         report.lost_rows.push(format!("all alerts opened before record {ordinal}; retries of events received in second {from} before it may count again"));
     } else {
-        // No record is left that could be replayed: all events stay known.
+        // No record is left that could be replayed: all events stay known. Where the journal goes on it still says, by the names
+        // of its files or by its watermark: records before that are not missing from it.
+        row.ordinal = gone_before(&dir.join(DataFolder::JOURNAL))?;
         row.received_at_ms = report.at_ms;
         row.end = events_before(dir, i64::MAX)?;
         report.lost_rows.push("all alerts: neither the state nor the journal has a record of them".to_owned());
     }
+    report.lost_rows.push("rule_sets: records up to the next change of the rules are judged without any".to_owned());
     create(rebuilt, &row, report, |_, _| Ok(OpenAlerts::default()))
+}
+
+/// The last record before those that a journal without any readable one has, or had.
+fn gone_before(journal: &Path) -> Result<u64, StoreError> {
+    match journal::copy::first_named(journal)? {
+        Some(first) => Ok(first.saturating_sub(1)),
+        None => Ok(journal::copy::acknowledged(journal)?.unwrap_or(0)),
+    }
 }
 
 /// Whether the journal has all records from the first on, and the modules folder all that they name.

@@ -121,7 +121,6 @@ struct Begun {
 /// The writer of the state. One per process.
 pub struct EmbeddedStore {
     path: PathBuf,
-    connection: Connection,
     events: EventSegments,
     begun: Option<Begun>,
     uids: KnownUidsHandle,
@@ -142,6 +141,8 @@ pub struct EmbeddedStore {
     reader: EmbeddedReader,
     report: EmbeddedReport,
     _thread: CheckpointThread,
+    /// Closed behind the others: only the last one moves the log into the database, and only this one may.
+    connection: Connection,
 }
 
 impl EmbeddedStore {
@@ -187,7 +188,6 @@ impl EmbeddedStore {
         let store = EmbeddedStore {
             reader: EmbeddedReader::new(&path, event_reader),
             path,
-            connection,
             events,
             begun: None,
             uids: KnownUidsHandle::new(uids),
@@ -203,6 +203,7 @@ impl EmbeddedStore {
             held_back: false,
             report,
             _thread: thread,
+            connection,
         };
         Ok((store, restored))
     }
@@ -248,6 +249,17 @@ impl EmbeddedStore {
     fn ended_event_file(&self, end: EventPlace) -> Option<(u32, i64)> {
         let before = self.committed_events.segment;
         (before > 0 && end.segment > before).then_some((before, self.events_received_at_s))
+    }
+}
+
+/// A log that is suspected, or that could not be synced, stays as it is: the next start looks at both before it moves anything.
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        if (self.checkpointer.failure().is_some() || suspect_path(&self.path).exists())
+            && let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::warn!("{}: {error}; its log is moved into it although it is suspected", self.path.display());
+        }
     }
 }
 
@@ -326,7 +338,7 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
 }
 
 /// Opens a database without moving its log into it when it is closed, as SQLite does: until both are known to be whole, each
-/// stays as it is.
+/// stays as it is. Nobody but the writer of the state ever changes that.
 fn open_as_it_is(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

@@ -8,7 +8,7 @@
 use super::checksum::{self, ALERT_COLUMNS, Sum, checked};
 use super::dead_letters::{self, DeadLetterBounds};
 use super::read::{EmbeddedReader, storable};
-use super::{Checkpointer, EmbeddedStore, position, sqlite_error, status_number};
+use super::{Checkpointer, EmbeddedStore, note_suspicion, open_as_it_is, position, sqlite_error, status_number};
 use crate::durable::StoreError;
 use crate::event_segments::{EventPlace, EventReader, NextRow};
 use alertmill_core::event::Status;
@@ -230,7 +230,7 @@ impl EmbeddedStore {
     /// The outbox, on a connection of its own; each loop of shipping takes one.
     pub fn outbox(&self) -> Result<EmbeddedOutbox, StoreError> {
         let open = || -> rusqlite::Result<Connection> {
-            let mut connection = Connection::open(&self.path)?;
+            let mut connection = open_as_it_is(&self.path)?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -285,6 +285,11 @@ impl EmbeddedOutbox {
     }
 
     fn unavailable(&self, error: &StoreErrorOrSqlite) -> PortError {
+        if let StoreErrorOrSqlite::Sqlite(damage) = error
+            && checksum::is_damage(damage)
+        {
+            note_suspicion(&self.path, &damage.to_string());
+        }
         PortError::Unavailable(format!("{}: what waits for services: {error}", self.path.display()))
     }
 

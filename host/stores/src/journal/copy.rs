@@ -45,6 +45,11 @@ pub(crate) fn oldest(dir: &Path) -> Result<Option<(u64, i64)>, StoreError> {
     Ok(None)
 }
 
+/// The first record that a segment file has by its name, if there is one.
+pub(crate) fn first_named(dir: &Path) -> Result<Option<u64>, StoreError> {
+    Ok(recovery::list(dir)?.first().map(|segment| segment.first))
+}
+
 /// When the last record of a sealed segment was received, milliseconds.
 pub(crate) fn last_record_ms(path: &Path) -> Option<i64> {
     let file = File::open(path).ok()?;
