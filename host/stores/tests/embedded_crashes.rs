@@ -1,6 +1,8 @@
 //! The state is killed at every call that changes a file, copied while it works, and its log cut at any length: it opens by
 //! itself, at one of the states that it had, with every event that this state names and every uid that it counted.
 
+mod folder_copy;
+
 use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, EventRole, KnownUids, LogWrite, StoredEvent};
 use alertmill_proof::Tier;
@@ -9,6 +11,7 @@ use alertmill_stores::embedded::{AlertFilter, EmbeddedOptions};
 use alertmill_stores::event_segments::EventRead;
 use alertmill_stores::known_uids::UidOptions;
 use alertmill_stores::modules::ModuleFiles;
+use folder_copy::copy;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -267,18 +270,6 @@ fn killed(most_of_a_kind: u64, tier: Tier) {
     assert!(positions.len() > COMMITS as usize / 2, "kills fall everywhere: {positions:?}");
     let calls: u64 = most.values().sum();
     alertmill_proof::record("embedded-crashes", tier, &[("calls", &calls), ("kills", &kills), ("lost", &0), ("doubled", &0), ("half_states", &0)]);
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }
 
 /// A folder copied while a store works in it, with a log that holds everything.

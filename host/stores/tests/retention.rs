@@ -1,6 +1,8 @@
 //! Every kind of data stays within its bounds, by size and by age, and nothing goes that a start still needs: after each step
 //! a copy of the folder, as a kill would leave it, opens with all that its state names.
 
+mod folder_copy;
+
 use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, Journal, KnownUids, StoredEvent};
 use alertmill_core::record::{RecordBody, RuleSet};
@@ -9,6 +11,7 @@ use alertmill_stores::embedded::EmbeddedOptions;
 use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::journal::{Clock, JournalOptions};
 use alertmill_stores::known_uids::UidOptions;
+use folder_copy::copy;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
@@ -96,18 +99,6 @@ fn commit(n: u64) -> Commit {
 fn bytes_of(dir: &Path) -> u64 {
     // A thread of the store may just remove one.
     std::fs::read_dir(dir).unwrap().filter_map(|entry| Some(entry.unwrap().metadata().ok()?.len())).sum()
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }
 
 #[test]
