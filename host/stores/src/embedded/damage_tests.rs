@@ -8,7 +8,7 @@ use crate::port_suite::block_on;
 use alertmill_core::ports::{Commit, Journal, LedgerValue, LogWrite};
 use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
 use alertmill_core::services::{AlertOutbox, QueuePlace};
-use std::fs;
+use std::fs::{self, File};
 
 /// Commit `n` opens alert `n` and changes alert 1.
 fn numbered(n: u64) -> Commit {
@@ -344,6 +344,18 @@ fn a_copy_that_fails_is_an_error_and_costs_no_candidate() {
     assert!(matches!(fence::open_salvage(dir.path(), None), Err(StoreError::Io { .. })));
     fs::remove_dir(dir.path().join("head.sqlite")).unwrap();
     assert_eq!(fence::open_salvage(dir.path(), None).unwrap().unwrap().row.unwrap().ordinal, 20);
+}
+
+#[test]
+fn a_state_without_a_whole_head_heals_too() {
+    for bytes in [0, 1, 99, 100, 4095] {
+        let dir = tempfile::tempdir().unwrap();
+        stopped(dir.path());
+        let state = File::options().write(true).open(dir.path().join("state.sqlite")).unwrap();
+        state.set_len(bytes).unwrap();
+        let folder = open_folder(dir.path());
+        assert_eq!((folder.fenced.len(), folder.fenced[0].rebuilt.as_str()), (1, "anew"), "cut to {bytes}");
+    }
 }
 
 #[test]

@@ -78,6 +78,8 @@ impl FenceReport {
     }
 }
 
+/// Bytes of the head of SQLite's first page.
+const HEAD_BYTES: usize = 100;
 const REPORT_SUFFIX: &str = "-state.json";
 
 /// While it is there, the state is being made again from what is in the quarantine.
@@ -286,7 +288,9 @@ pub(super) fn open_salvage(work: &Path, oldest: Option<u64>) -> Result<Option<Ca
     let mut best = None;
     judge(&mut best, open_as_it_is(&state), oldest);
     judge(&mut best, open_alone(&state), oldest);
-    if best.as_ref().is_some_and(|best: &Candidate| best.row.is_some()) {
+    let bytes = state.metadata().map_err(StoreError::io("look at", &state))?.len();
+    // A file that has not even a head is none with another one.
+    if bytes < HEAD_BYTES as u64 || best.as_ref().is_some_and(|best: &Candidate| best.row.is_some()) {
         return Ok(best);
     }
     let with_head = work.join("head.sqlite");
@@ -341,7 +345,7 @@ pub(super) fn copy_blocks(length: u64, to: &Path, mut read_at: impl FnMut(&mut [
 /// Whether the first 100 bytes of a state are what they are in all of them; SQLite itself takes some that are not for a
 /// database that may only be read.
 pub(super) fn has_damaged_head(path: &Path) -> bool {
-    let mut head = [0; 100];
+    let mut head = [0; HEAD_BYTES];
     let read = File::open(path).and_then(|file| file.read_exact_at(&mut head, 0));
     // An empty file is a new state.
     if read.is_err() {
@@ -363,7 +367,7 @@ pub(super) fn has_damaged_head(path: &Path) -> bool {
 /// Writes what the first 100 bytes of every state are, but for its counters.
 fn write_head(path: &Path) -> std::io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
-    let mut head = [0; 100];
+    let mut head = [0; HEAD_BYTES];
     file.read_exact_at(&mut head, 0)?;
     head[..16].copy_from_slice(b"SQLite format 3\0");
     head[16..18].copy_from_slice(&(PAGE_BYTES as u16).to_be_bytes());
