@@ -215,6 +215,8 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
         row.end = events_before(dir, i64::MAX)?;
         report.lost_rows.push("all alerts: neither the state nor the journal has a record of them".to_owned());
     }
+    report.lost_rows.push("dead_letters: all of those records".to_owned());
+    report.lost_rows.push("ledger: what was counted in those records".to_owned());
     report.lost_rows.push("rule_sets: records up to the next change of the rules are judged without any".to_owned());
     create(rebuilt, &row, report, |_, _| Ok(OpenAlerts::default()))
 }
@@ -478,10 +480,12 @@ pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, r
         let lost = if status == Some(status_number(Status::Abnormal)) { &mut report.lost_open_alerts } else { &mut report.lost_alerts };
         lost.push(seq);
     }
-    if report.findings.iter().any(|finding| !finding.contains("wrong checksum")) {
-        note(&mut report.lost_rows, "pages are damaged: rows may be gone that nothing else names".to_owned());
+    let damaged_tables = tables_with_damaged_pages(old, &report.findings);
+    for table in &damaged_tables {
+        note(&mut report.lost_rows, format!("{table}: pages are damaged: rows may be gone that nothing else names"));
     }
-    if report.lost_open_alerts.is_empty()
+    // The sums of open alerts that are lost would be missing; behind a damaged page others may be older as well.
+    if (report.lost_open_alerts.is_empty() || damaged_tables.contains(ALERTS))
         && let Some(older) = open.differs_from(row)
     {
         note(&mut report.lost_rows, older);
@@ -494,6 +498,48 @@ pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, r
     report.lost_parts_of = lost_parts.into_iter().collect();
     take_the_rest(old, new, report)?;
     Ok(open)
+}
+
+/// The tables that may have lost rows without a trace, as the findings of SQLite's own check say; all where they do not tell.
+/// Damage of nothing but an index costs no row.
+fn tables_with_damaged_pages(old: &Connection, findings: &[String]) -> BTreeSet<&'static str> {
+    let all = || check::TABLES.iter().filter(|table| table.is_taken).map(|table| table.name);
+    let schema = (|| -> rusqlite::Result<Vec<(String, String, String, i64)>> {
+        let mut rows = old.prepare("SELECT type, name, tbl_name, rootpage FROM sqlite_master WHERE rootpage > 0")?;
+        rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
+    })();
+    let lines: Vec<&str> = findings.iter().flat_map(|finding| finding.split("; ")).filter(|line| !line.contains("wrong checksum")).collect();
+    let (Ok(schema), true) = (schema, lines.len() < check::FINDINGS_MAX) else { return all().collect() };
+    let mut found = BTreeSet::new();
+    for line in lines {
+        let mut words = line.split(' ');
+        let first = words.next().unwrap_or_default();
+        let owner = match first {
+            // The head of a list of findings, and the end of a shortened one, whose rest stands in other findings.
+            "***" | "and" => continue,
+            // Of two positions that differ the later one is taken; that costs no row.
+            "position" => continue,
+            "Tree" if !line.contains("2nd reference") => {
+                let root = words.next().and_then(|root| root.trim_end_matches(':').parse::<i64>().ok());
+                match schema.iter().find(|one| Some(one.3) == root) {
+                    Some(one) if one.0 == "index" => continue,
+                    other => other.map(|one| one.1.as_str()),
+                }
+            }
+            _ if line.contains(" index ") => {
+                let index = line.rsplit(' ').next().unwrap_or_default();
+                schema.iter().find(|one| one.0 == "index" && one.1 == index).map(|one| one.2.as_str())
+            }
+            _ => first.strip_suffix(':'),
+        };
+        match all().find(|name| Some(*name) == owner) {
+            Some(table) => drop(found.insert(table)),
+            // Of a table that is made anew, or has checksums of its own elsewhere.
+            None if owner.is_some_and(|owner| schema.iter().any(|one| one.1 == owner)) => {}
+            None => return all().collect(),
+        }
+    }
+    found
 }
 
 /// Tables whose rows have no checksums: times of event files, counts of dead letters.
