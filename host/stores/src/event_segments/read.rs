@@ -324,13 +324,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let end = file(dir.path(), 20);
         let bytes = std::fs::read(path_of(dir.path(), 1)).unwrap();
-        for (bad, until, kept, stretch) in [
+        let first = HEADER_BYTES as usize;
+        for (from, bad, until, kept, stretch) in [
             // Rows begin at byte 16, so those from 5 to 9 touch the second block.
-            (1, Some(end.offset as usize), 15, (4_016, 9_016)),
-            (1, None, 15, (4_016, 9_016)),
+            (first, 1, Some(end.offset as usize), 15, (4_016, 9_016)),
+            (first, 1, None, 15, (4_016, 9_016)),
             // The last of them: zeros that nobody wrote are not the room behind the rows.
-            (4, Some(end.offset as usize), 16, (16_016, end.offset as usize)),
-            (4, None, 16, (16_016, bytes.len())),
+            (first, 4, Some(end.offset as usize), 16, (16_016, end.offset as usize)),
+            (first, 4, None, 16, (16_016, bytes.len())),
+            (17_016, 4, None, 0, (17_016, bytes.len())),
         ] {
             let read = |block: &mut [u8], at: usize| {
                 assert!(block.len() <= 4096 && at / 4096 == (at + block.len() - 1) / 4096, "blocks of the disk");
@@ -340,10 +342,10 @@ mod tests {
                 block.copy_from_slice(&bytes[at..at + block.len()]);
                 Ok(())
             };
-            let part = read_blocks(HEADER_BYTES as usize, until.unwrap_or(bytes.len()), read);
+            let part = read_blocks(from, until.unwrap_or(bytes.len()), read);
             let mut seen = 0;
-            let damaged = scan_part(&part, HEADER_BYTES as usize, until, 1, |_, _| seen += 1);
-            assert_eq!((seen, &damaged[..]), (kept, &[stretch][..]), "block {bad}, until {until:?}");
+            let damaged = scan_part(&part, from, until, 1, |_, _| seen += 1);
+            assert_eq!((seen, &damaged[..]), (kept, &[stretch][..]), "block {bad}, {from} to {until:?}");
         }
     }
 }
