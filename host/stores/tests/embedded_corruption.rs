@@ -1,19 +1,17 @@
 //! A data folder in which bits were turned, files cut, zeroed, swapped or lost: it opens by itself, and shows what was stored or
 //! says what is lost; never anything else.
 
-mod folder_copy;
-
 use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, Journal, KnownUids, LedgerValue, LogWrite, StoredEvent};
 use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, RecordBody, RuleEntry, RuleSet};
 use alertmill_proof::Tier;
+use alertmill_proof::processes::copy;
 use alertmill_stores::SyncedPosition;
 use alertmill_stores::embedded::{AlertFilter, EmbeddedOptions, FenceReport};
 use alertmill_stores::event_segments::EventRead;
 use alertmill_stores::folder::{DataFolder, FolderOptions, OpenFolder};
 use alertmill_stores::journal::{Clock, JournalOptions};
 use alertmill_stores::known_uids::UidOptions;
-use folder_copy::copy;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,17 +1,15 @@
 //! The state is killed at every call that changes a file, copied while it works, and its log cut at any length: it opens by
 //! itself, at one of the states that it had, with every event that this state names and every uid that it counted.
 
-mod folder_copy;
-
 use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, EventRole, KnownUids, LogWrite, StoredEvent};
 use alertmill_proof::Tier;
+use alertmill_proof::processes::{copy, counts, strace};
 use alertmill_stores::EmbeddedStore;
 use alertmill_stores::embedded::{AlertFilter, EmbeddedOptions};
 use alertmill_stores::event_segments::EventRead;
 use alertmill_stores::known_uids::UidOptions;
 use alertmill_stores::modules::ModuleFiles;
-use folder_copy::copy;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -194,16 +192,6 @@ fn script_that_is_killed() {
     }
 }
 
-fn strace() -> PathBuf {
-    if let Some(path) = std::env::var_os("ALERTMILL_TEST_STRACE") {
-        return path.into();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let fetched = PathBuf::from("/var/cache/testservices/strace/usr/bin/strace");
-    let found = std::env::split_paths(&path).map(|dir| dir.join("strace")).chain([fetched]).find(|path| path.exists());
-    found.expect("strace is there: `cargo xtask test` fetches it, or set ALERTMILL_TEST_STRACE")
-}
-
 const CALLS: [&str; 10] = ["openat", "write", "pwrite64", "fdatasync", "fsync", "rename", "unlink", "mkdir", "ftruncate", "fallocate"];
 
 /// Runs the script under strace with these options, in `dir`.
@@ -243,15 +231,7 @@ fn killed(most_of_a_kind: u64, tier: Tier) {
     let log = dir.path().join("calls");
     let trace = format!("trace={}", CALLS.join(","));
     assert!(traced(dir.path(), &["-ff", "-qq", "-o", log.to_str().unwrap(), "-e", &trace]));
-    let mut most: BTreeMap<&str, u64> = BTreeMap::new();
-    for entry in std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()) {
-        let Ok(text) = std::fs::read_to_string(&entry) else { continue };
-        for call in CALLS {
-            let count = text.lines().filter(|line| line.starts_with(&format!("{call}("))).count() as u64;
-            let slot = most.entry(call).or_insert(0);
-            *slot = count.max(*slot);
-        }
-    }
+    let most = counts(&CALLS, dir.path());
     let (mut kills, mut positions) = (0u64, BTreeMap::new());
     for (call, count) in &most {
         let step = (count / most_of_a_kind).max(1);

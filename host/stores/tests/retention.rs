@@ -1,17 +1,15 @@
 //! Every kind of data stays within its bounds, by size and by age, and nothing goes that a start still needs: after each step
 //! a copy of the folder, as a kill would leave it, opens with all that its state names.
 
-mod folder_copy;
-
 use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, Journal, KnownUids, StoredEvent};
 use alertmill_core::record::{RecordBody, RuleSet};
 use alertmill_proof::Tier;
+use alertmill_proof::processes::copy;
 use alertmill_stores::embedded::EmbeddedOptions;
 use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::journal::{Clock, JournalOptions};
 use alertmill_stores::known_uids::UidOptions;
-use folder_copy::copy;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
