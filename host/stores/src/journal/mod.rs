@@ -12,6 +12,7 @@ mod gather;
 mod live;
 mod reader;
 mod recovery;
+mod sealed;
 mod segment;
 #[cfg(test)]
 mod small_worlds;

@@ -3,13 +3,14 @@
 //! finds the same things again after a crash at any point of its own work.
 
 use super::Segment;
+use super::sealed::SealedSegment;
 use super::segment::{self, Frame, Gap, Header, Scan};
 use super::watermark;
 use super::writer::Again;
 use crate::disk::UNFINISHED;
 use crate::durable::{self, StoreError};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -68,21 +69,13 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
     let unfinished: Vec<PathBuf> = durable::names_with_suffix(dir, UNFINISHED)?.iter().map(|name| dir.join(name)).collect();
     durable::remove_files(dir, &unfinished)?;
     let misnamed = put_misnamed_right(dir)?;
-    let mut found = list(dir)?;
+    let (found, superseded) = list_current(dir)?;
     let acked = watermark::read(dir)?;
-    let next_id = match found.iter().map(|segment| segment.id).max() {
+    let next_id = match found.iter().chain(&superseded).map(|segment| segment.id).max() {
         Some(id) => id + 1,
         None => u64::from_le_bytes(durable::random_bytes()?) >> 16,
     };
-    // A segment whose successor begins at the same ordinal was written again there as a whole.
-    let superseded: Vec<PathBuf> = found.windows(2).filter(|w| w[1].first <= w[0].first).map(|w| dir.join(w[0].name())).collect();
-    let firsts: Vec<u64> = found.iter().map(|segment| segment.first).collect();
-    let mut i = 0;
-    found.retain(|_| {
-        i += 1;
-        firsts.get(i).is_none_or(|next| *next > firsts[i - 1])
-    });
-    durable::remove_files(dir, &superseded)?;
+    durable::remove_files(dir, &superseded.iter().map(|segment| dir.join(segment.name())).collect::<Vec<_>>())?;
     let is_new = found.is_empty() && acked.is_none();
     let mut recovered = Recovered {
         segments: Vec::new(),
@@ -163,6 +156,18 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
     Ok(found)
 }
 
+/// The segments that count, and those whose successor begins at the same ordinal: they were written again there as a whole.
+pub(super) fn list_current(dir: &Path) -> Result<(Vec<Segment>, Vec<Segment>), StoreError> {
+    let found = list(dir)?;
+    let firsts: Vec<u64> = found.iter().map(|segment| segment.first).collect();
+    let (mut current, mut superseded) = (Vec::new(), Vec::new());
+    for (i, segment) in found.into_iter().enumerate() {
+        let is_current = firsts.get(i + 1).is_none_or(|next| *next > segment.first);
+        if is_current { &mut current } else { &mut superseded }.push(segment);
+    }
+    Ok((current, superseded))
+}
+
 /// Whether a file must be set aside, and what can be read of it; or the newer format that it has.
 pub(super) fn judge(bytes: &[u8], segment: &Segment, limit: Option<u64>, acked: u64) -> Result<(bool, Scan), u32> {
     let header_good = match segment::decode_header(bytes) {
@@ -226,26 +231,12 @@ impl Recovered {
     }
 
     fn write_part(&mut self, dir: &Path, bytes: &[u8], part: &[&Frame]) -> Result<Segment, StoreError> {
-        let (first, last) = (part[0].head, part[part.len() - 1].head);
-        let id = self.next_id;
+        let mut sealed = SealedSegment::new(self.next_id, part[0].head.ordinal);
         self.next_id += 1;
-        let mut content = segment::encode_header(id, first.ordinal).to_vec();
         for frame in part {
-            segment::encode_frame(&mut content, id, frame.head, &bytes[frame.payload.clone()]);
+            sealed.take(frame.head, &bytes[frame.payload.clone()]);
         }
-        content.extend(segment::encode_footer(id, last.ordinal, last.received_at_ms));
-        let segment = Segment { first: first.ordinal, id, bytes: content.len() as u64 };
-        let path = dir.join(segment.name());
-        let unfinished = path.with_extension(UNFINISHED);
-        let write = || -> io::Result<()> {
-            let mut file = durable::create_new(&unfinished)?;
-            file.write_all(&content)?;
-            file.sync_all()?;
-            std::fs::rename(&unfinished, &path)
-        };
-        write().map_err(StoreError::io("write", &path))?;
-        durable::sync_dir(dir)?;
-        Ok(segment)
+        sealed.write(dir)
     }
 
     fn finish(&mut self, position: u64, covered: &[Gap]) {
