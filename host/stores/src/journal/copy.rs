@@ -37,7 +37,7 @@ pub(crate) fn next_id(dir: &Path) -> Result<u64, StoreError> {
 /// The oldest record in a journal's files as (ordinal, milliseconds), if any can be read.
 pub(crate) fn oldest(dir: &Path) -> Result<Option<(u64, i64)>, StoreError> {
     for segment in recovery::list(dir)? {
-        let bytes = std::fs::read(dir.join(segment.name())).map_err(StoreError::io("read", &dir.join(segment.name())))?;
+        let bytes = recovery::read_what_is_readable(&dir.join(segment.name()))?;
         if let Some(frame) = segment::scan(&bytes, segment.id, segment.first, None, 0).frames.first() {
             return Ok(Some((frame.head.ordinal, frame.head.received_at_ms)));
         }
@@ -90,7 +90,7 @@ pub(crate) fn read(
             return Ok(Some(Gap { first: next, last: segment.first - 1 }));
         }
         let path = dir.join(segment.name());
-        let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let bytes = recovery::read_what_is_readable(&path)?;
         match segment::decode_header(&bytes) {
             Header::Newer(found) => return Err(StoreError::Newer { path, found, known: segment::FORMAT }),
             // The records of a damaged one are checked one by one.

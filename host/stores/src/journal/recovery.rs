@@ -261,7 +261,7 @@ impl Recovered {
 }
 
 /// The file's bytes; blocks that the disk cannot read are zeros.
-fn read_what_is_readable(path: &Path) -> Result<Vec<u8>, StoreError> {
+pub(super) fn read_what_is_readable(path: &Path) -> Result<Vec<u8>, StoreError> {
     const BLOCK: usize = 4096;
     if let Ok(bytes) = std::fs::read(path) {
         return Ok(bytes);

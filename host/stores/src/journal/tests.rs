@@ -191,6 +191,31 @@ fn a_lost_header_and_a_lost_file_are_survived() {
 }
 
 #[test]
+fn a_file_that_the_disk_cannot_read_is_a_gap_to_a_copy_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=150);
+    drop((journal, reader));
+    let files = segment_files(dir.path());
+    let second = Segment::parse_name(files[1].file_name().unwrap().to_str().unwrap()).unwrap().0;
+    // A file that is there and whose first byte cannot be read, as of a bad sector.
+    std::fs::remove_file(&files[0]).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &files[0]).unwrap();
+    assert_eq!(std::fs::read(&files[0]).unwrap_err().raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
+    assert_eq!(super::copy::oldest(dir.path()).unwrap().map(|(ordinal, _)| ordinal), Some(second));
+    let read = |position| {
+        let mut found = Vec::new();
+        let missing = super::copy::read(dir.path(), position, None, |head, _| {
+            found.push(head.ordinal);
+            Ok(())
+        });
+        (missing.unwrap(), found)
+    };
+    assert_eq!(read(0), (Some(Gap { first: 1, last: second - 1 }), Vec::new()));
+    assert_eq!(read(second - 1), (None, (second..=150).collect()));
+}
+
+#[test]
 fn segments_go_only_behind_a_synced_position() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { keep_bytes: 8192, ..small(0) }).unwrap();
