@@ -104,32 +104,76 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
 }
 
 /// A file under the name of another one, as after a rename that went astray, would stand in its place; its header knows
-/// better. It gets its own name back, or is set aside when a file of that name is there.
+/// better. It gets its own name back, or is set aside when the file of that name is there.
 fn put_misnamed_right(dir: &Path) -> Result<Vec<Fenced>, StoreError> {
-    let mut fenced = Vec::new();
-    for named in list(dir)? {
-        let path = dir.join(named.name());
-        let mut header = [0; segment::HEADER_BYTES];
-        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut header, 0));
-        let Header::Good { id, first } = segment::decode_header(&header) else { continue };
-        if read.is_err() || (id, first) == (named.id, named.first) {
-            continue;
-        }
-        // Only its first block may be another file's; then its frames are where they belong.
-        if !segment::scan(&read_what_is_readable(&path)?, named.id, named.first, None, 0).frames.is_empty() {
-            continue;
-        }
-        let own = dir.join(Segment { id, first, bytes: named.bytes }.name());
-        if own.exists() {
-            let quarantined = set_aside(dir, &named)?;
-            durable::remove_files(dir, &[path])?;
-            fenced.push(Fenced { quarantined, missing: Vec::new() });
-        } else {
-            std::fs::rename(&path, &own).map_err(StoreError::io("rename", &path))?;
-            durable::sync_dir(dir)?;
+    let all = list(dir)?;
+    let mut misnamed = Vec::new();
+    for named in &all {
+        if let Some(own) = own_name(dir, named)? {
+            misnamed.push((named.clone(), own));
         }
     }
+    if misnamed.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Who stands under a name whose file is misnamed as well gives it up first: two may have changed places. Until then its
+    // name is one that no file has, and which its header contradicts too: a kill in between changes nothing.
+    let owns: Vec<Segment> = misnamed.iter().map(|(_, own)| own.clone()).collect();
+    let mut free_id = all.iter().chain(&owns).map(|segment| segment.id).max().unwrap_or(0);
+    let is_same = |a: &Segment, b: &Segment| (a.id, a.first) == (b.id, b.first);
+    for (named, own) in misnamed.iter_mut().filter(|(named, _)| owns.iter().any(|own| is_same(own, named))) {
+        free_id += 1;
+        let free = Segment { id: free_id, ..own.clone() };
+        let path = dir.join(named.name());
+        std::fs::rename(&path, dir.join(free.name())).map_err(StoreError::io("rename", &path))?;
+        *named = free;
+    }
+    // The other way round a name would be given away twice.
+    durable::sync_dir(dir)?;
+    let mut fenced = Vec::new();
+    for (named, own) in misnamed {
+        let is_there = dir.join(own.name()).exists();
+        if is_there && is_itself(dir, &own)? {
+            let quarantined = set_aside(dir, &named)?;
+            durable::remove_files(dir, &[dir.join(named.name())])?;
+            fenced.push(Fenced { quarantined, missing: Vec::new() });
+            continue;
+        }
+        if is_there {
+            // Nothing in it says that it is the one of that name.
+            fenced.push(Fenced { quarantined: set_aside(dir, &own)?, missing: Vec::new() });
+        }
+        let path = dir.join(named.name());
+        std::fs::rename(&path, dir.join(own.name())).map_err(StoreError::io("rename", &path))?;
+        durable::sync_dir(dir)?;
+    }
     Ok(fenced)
+}
+
+/// The segment that a file's header says it is, when that is another one than its name says.
+fn own_name(dir: &Path, named: &Segment) -> Result<Option<Segment>, StoreError> {
+    match header_of(&dir.join(named.name())) {
+        Header::Good { id, first } if !is_itself(dir, named)? => Ok(Some(Segment { id, first, bytes: named.bytes })),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a file is the one that its name says, by its header or by any of its frames: only its first block may be another
+/// file's, or damaged.
+fn is_itself(dir: &Path, named: &Segment) -> Result<bool, StoreError> {
+    let path = dir.join(named.name());
+    if header_of(&path) == (Header::Good { id: named.id, first: named.first }) {
+        return Ok(true);
+    }
+    Ok(!segment::scan(&read_what_is_readable(&path)?, named.id, named.first, None, 0).frames.is_empty())
+}
+
+fn header_of(path: &Path) -> Header {
+    let mut header = [0; segment::HEADER_BYTES];
+    match File::open(path).and_then(|file| file.read_exact_at(&mut header, 0)) {
+        Ok(()) => segment::decode_header(&header),
+        Err(_) => Header::Damaged,
+    }
 }
 
 /// Gives a file a second name in quarantine; the first one is the caller's to remove.
