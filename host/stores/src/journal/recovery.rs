@@ -294,6 +294,10 @@ impl Recovered {
         }
         let found = covered.last().map_or(0, |run| run.last).max(self.report.last_ordinal);
         self.report.behind_state = found < position;
+        if self.report.behind_state {
+            // The state covers them, and in a segment that goes on behind the state they would be the edge of a hole.
+            self.again.clear();
+        }
         let promised = found.max(self.acked);
         if promised >= next {
             self.report.gaps.push(Gap { first: next, last: promised });

@@ -317,6 +317,24 @@ fn a_state_ahead_of_the_journal_moves_the_ordinals_on() {
 }
 
 #[test]
+fn an_older_journal_that_a_kill_left_goes_on_behind_the_state_without_a_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=6);
+    let killed = copy(dir.path());
+    let (journal, mut reader, report) = JournalDir::open(killed.path(), small(20)).unwrap();
+    assert!(report.behind_state && report.written_again == 0 && report.last_ordinal == 20, "{report:?}");
+    append(&journal, [21]);
+    check(&drain(&mut reader, 21));
+    drop((journal, reader));
+    let (journal, mut reader, report) = JournalDir::open(killed.path(), small(20)).unwrap();
+    let found = (report.last_ordinal, report.replay, report.fenced.len(), report.gaps.len(), report.behind_state);
+    assert_eq!(found, (21, 1, 0, 0, false), "{report:?}");
+    append(&journal, [22]);
+    check(&drain(&mut reader, 22));
+}
+
+#[test]
 fn a_reader_that_falls_behind_takes_the_rest_from_files() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { live_bytes_max: 2_000, ..small(0) }).unwrap();
