@@ -178,13 +178,34 @@ fn header_of(path: &Path) -> Header {
 
 /// Gives a file a second name in quarantine; the first one is the caller's to remove.
 fn set_aside(dir: &Path, segment: &Segment) -> Result<PathBuf, StoreError> {
+    set_aside_with(dir, segment, |from, to| std::fs::hard_link(from, to))
+}
+
+/// Where the file system has no links the second one is a copy.
+pub(super) fn set_aside_with(dir: &Path, segment: &Segment, link: impl Fn(&Path, &Path) -> io::Result<()>) -> Result<PathBuf, StoreError> {
     let quarantine = dir.join("quarantine");
     durable::make_dir(&quarantine)?;
-    let (original, quarantined) = (dir.join(segment.name()), quarantine.join(segment.name()));
-    match std::fs::hard_link(&original, &quarantined) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("set aside", &original)(error)),
-        _ => durable::sync_dir(&quarantine).map(|()| quarantined),
+    let original = dir.join(segment.name());
+    let mut aside = quarantine.join(segment.name());
+    for number in 2.. {
+        match link(&original, &aside) {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // A start set it aside that was killed before it took the first name away; or it is another file of that name.
+                if read_what_is_readable(&original)? == read_what_is_readable(&aside)? {
+                    break;
+                }
+                aside = quarantine.join(format!("{}.{number}", segment.name()));
+            }
+            Err(error) if durable::has_no_links(&error) => {
+                durable::write_atomically(&aside, &read_what_is_readable(&original)?)?;
+                break;
+            }
+            Err(error) => return Err(StoreError::io("set aside", &original)(error)),
+        }
     }
+    durable::sync_dir(&quarantine)?;
+    Ok(aside)
 }
 
 pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {

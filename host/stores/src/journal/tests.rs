@@ -142,6 +142,30 @@ fn damage_in_the_middle_is_fenced_with_the_exact_gap() {
 }
 
 #[test]
+fn a_file_is_set_aside_without_hard_links_and_never_in_the_place_of_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = Segment { first: 1, id: 7, bytes: 0 };
+    let original = dir.path().join(segment.name());
+    let without_links = |_: &Path, to: &Path| Err(if to.exists() { std::io::ErrorKind::AlreadyExists } else { std::io::ErrorKind::PermissionDenied }.into());
+    let set_aside = |content: &str, has_links: bool| {
+        std::fs::write(&original, content).unwrap();
+        let link = |from: &Path, to: &Path| if has_links { std::fs::hard_link(from, to) } else { without_links(from, to) };
+        let aside = recovery::set_aside_with(dir.path(), &segment, link).unwrap();
+        assert_eq!(std::fs::read_to_string(&aside).unwrap(), content);
+        std::fs::remove_file(&original).unwrap();
+        aside
+    };
+    let first = set_aside("damaged", false);
+    assert_eq!(set_aside("damaged", false), first, "after a kill it is the same one");
+    assert_eq!(set_aside("damaged", true), first);
+    let (second, third) = (set_aside("damaged too", false), set_aside("damaged as well", true));
+    assert_eq!(set_aside("damaged too", true), second);
+    assert!(first != second && second != third && first != third, "{first:?} {second:?} {third:?}");
+    assert_eq!([first, second, third].map(|aside| std::fs::read_to_string(aside).unwrap()), ["damaged", "damaged too", "damaged as well"]);
+    assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 3);
+}
+
+#[test]
 fn a_crash_in_the_middle_of_fencing_is_finished_by_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
