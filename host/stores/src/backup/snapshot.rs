@@ -80,12 +80,22 @@ impl Snapshot {
     /// Copies the data folder. `durable_last` is the last record that is known to be synced; without it, as of a folder where
     /// no process works, all that the journal holds. Refuses a folder with damage, and says all of it.
     pub fn take(data_dir: &Path, durable_last: impl Fn() -> Option<u64>) -> Result<Snapshot, BackupError> {
+        Snapshot::take_linking(data_dir, durable_last, |from, to| std::fs::hard_link(from, to))
+    }
+
+    /// As [`take`](Snapshot::take) on a file system whose links `hard_link` makes.
+    pub(super) fn take_linking(
+        data_dir: &Path,
+        durable_last: impl Fn() -> Option<u64>,
+        hard_link: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> Result<Snapshot, BackupError> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         refuse_without_room(data_dir)?;
         let mut tries = 1;
         loop {
             let name = format!("{PREFIX}{}-{}{SUFFIX}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
-            let mut taking = Taking { data: data_dir, to: Removed(data_dir.join(name)), findings: Vec::new(), events: 0 };
+            let to = Removed(data_dir.join(name));
+            let mut taking = Taking { data: data_dir, to, hard_link: &hard_link, findings: Vec::new(), events: 0 };
             match taking.take(&durable_last) {
                 Err(BackupError::Moved) if tries < TRIES => tries += 1,
                 Ok(manifest) => {
@@ -141,6 +151,7 @@ impl Drop for Removed {
 struct Taking<'a> {
     data: &'a Path,
     to: Removed,
+    hard_link: &'a dyn Fn(&Path, &Path) -> io::Result<()>,
     findings: Vec<String>,
     events: u64,
 }
@@ -175,21 +186,21 @@ impl Taking<'_> {
         self.manifest(&state, journal_last)
     }
 
-    /// Links a file, or says that it is gone.
+    /// Links a file, or says that it is gone. Where the file system has no links it is copied, and copied again when it is asked
+    /// for again: it may have grown.
     fn link(&self, from: &Path, to: &Path) -> Result<bool, StoreError> {
-        match std::fs::hard_link(from, to) {
+        match (self.hard_link)(from, to) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_one_file(from, to) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists || durable::has_no_links(&error) => {}
+            Err(error) => return Err(StoreError::io("link", from)(error)),
+        }
+        let again = to.with_extension("again");
+        match std::fs::copy(from, &again).and_then(|_| std::fs::rename(&again, to)) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            // A file system without links.
-            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks) => {
-                match std::fs::copy(from, to) {
-                    Ok(_) => Ok(true),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-                    Err(error) => Err(StoreError::io("copy", from)(error)),
-                }
-            }
-            Err(error) => Err(StoreError::io("link", from)(error)),
+            Err(error) => Err(StoreError::io("copy", from)(error)),
         }
     }
 
@@ -329,6 +340,12 @@ impl Taking<'_> {
         }
         Ok(manifest)
     }
+}
+
+/// Whether these are two names of one file.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let of = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino()));
+    matches!((of(one), of(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn copy_beginning(from: &Path, to: &Path, bytes: u64) -> io::Result<()> {

@@ -9,6 +9,7 @@ use alertmill_core::ports::Journal;
 use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
 use alertmill_core::rules::NoRules;
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -142,4 +143,22 @@ fn records_that_are_taken_over_bring_the_modules_they_name_or_are_refused() {
         assert!(!target.exists());
     }
     assert_eq!(modules::digest(b"a module"), module);
+}
+
+#[test]
+fn a_backup_without_hard_links_has_what_came_while_it_was_taken() {
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
+    let folder = DataFolder::open(&data, FolderOptions::default()).unwrap();
+    append(&folder.journal, start());
+    let last = Cell::new(0);
+    let durable_last = || {
+        last.set(append(&folder.journal, start()));
+        Some(last.get())
+    };
+    // As the kernel says it of such a file system.
+    let no_links = |_: &Path, to: &Path| Err(if to.exists() { ErrorKind::AlreadyExists } else { ErrorKind::PermissionDenied }.into());
+    let snapshot = Snapshot::take_linking(&data, durable_last, no_links).unwrap();
+    assert_eq!((snapshot.manifest.journal_last, last.get()), (2, 2));
+    assert!(snapshot.manifest.files.iter().all(|file| !file.name.ends_with(".again")), "{:?}", snapshot.manifest.files);
 }
