@@ -297,8 +297,8 @@ impl Taking<'_> {
             self.findings.push(format!("{}: records {} to {acked} were acknowledged and are not there", DataFolder::JOURNAL, copied.last + 1));
         }
         if let Some(gap) = copied.missing {
-            // While a process works here, the hole is of files that went between two looks.
-            let is_moved = durable_last.is_some() && journal_tail::names(&from)? != journal_tail::names(held)?;
+            // While a process works here, the records may be in a file that was made and released between two looks.
+            let is_moved = durable_last.is_some() && journal_tail::holder_of(&from, gap.first)? != journal_tail::holder_of(held, gap.first)?;
             if is_moved {
                 return Err(BackupError::Moved);
             }

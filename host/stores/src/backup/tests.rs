@@ -1,5 +1,6 @@
 use super::{BackupError, Snapshot, restore};
 use crate::folder::{DataFolder, FolderOptions};
+use crate::journal::JournalOptions;
 use crate::modules::{self, ModuleFiles};
 use alertmill_core::identity::Algorithm;
 use alertmill_core::pipeline::fold::{Fold, FoldConfig};
@@ -32,7 +33,11 @@ fn generation(number: u64, digest: &str, table: &str) -> RecordBody {
 
 /// Folds what is journaled now.
 fn fold_all(dir: &Path) {
-    let mut folder = DataFolder::open(dir, FolderOptions::default()).unwrap();
+    fold_all_with(dir, FolderOptions::default());
+}
+
+fn fold_all_with(dir: &Path, options: FolderOptions) {
+    let mut folder = DataFolder::open(dir, options).unwrap();
     let mut fold = Fold::restore(&folder.restored, FoldConfig::default()).unwrap();
     let understand = UnderstandConfig { uid_key: folder.journal.uid_key(), algorithm: Algorithm::Keyed };
     let last = folder.journal.counts().last_ordinal;
@@ -161,4 +166,71 @@ fn a_backup_without_hard_links_has_what_came_while_it_was_taken() {
     let snapshot = Snapshot::take_linking(&data, durable_last, no_links).unwrap();
     assert_eq!((snapshot.manifest.journal_last, last.get()), (2, 2));
     assert!(snapshot.manifest.files.iter().all(|file| !file.name.ends_with(".again")), "{:?}", snapshot.manifest.files);
+}
+
+/// Small journal segments, all of which stay.
+fn small_segments() -> FolderOptions {
+    FolderOptions { journal: JournalOptions { segment_bytes: 4096, keep_bytes: 1 << 30, ..JournalOptions::default() }, ..FolderOptions::default() }
+}
+
+#[test]
+fn damage_is_told_although_the_journal_goes_on_and_old_files_of_it_go() {
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
+    {
+        let folder = DataFolder::open(&data, small_segments()).unwrap();
+        (0..600).for_each(|_| _ = append(&folder.journal, start()));
+    }
+    fold_all_with(&data, small_segments());
+    let folder = DataFolder::open(&data, small_segments()).unwrap();
+    let journal = data.join(DataFolder::JOURNAL);
+    let files = || crate::durable::names_with_suffix(&journal, ".journal").unwrap();
+    let (first, last) = (append(&folder.journal, start()), append(&folder.journal, start()));
+    assert!(first > folder.restored.position && last == first + 1 && files().len() > 6);
+    let holder = journal.join(files().pop().unwrap());
+    let mut bytes = std::fs::read(&holder).unwrap();
+    // Behind the heads of the file and of its first frame.
+    bytes[97] ^= 1;
+    std::fs::write(&holder, bytes).unwrap();
+    let tries = Cell::new(0);
+    let refused = Snapshot::take(&data, || {
+        tries.set(tries.get() + 1);
+        // As retention does it.
+        std::fs::remove_file(journal.join(&files()[0])).unwrap();
+        let before = files().len();
+        while files().len() == before {
+            append(&folder.journal, start());
+        }
+        Some(append(&folder.journal, start()))
+    });
+    let refused = refused.err().expect("a record cannot be read");
+    let expected = format!("journal: records {first} to {first} cannot be read");
+    assert!(matches!(&refused, BackupError::Damaged(findings) if *findings == [expected.clone()]), "{refused:?}, not {expected}");
+    assert_eq!(tries.get(), 1);
+}
+
+#[test]
+fn a_file_that_came_and_went_while_a_backup_was_taken_is_no_damage() {
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
+    let folder = DataFolder::open(&data, small_segments()).unwrap();
+    append(&folder.journal, start());
+    let journal = data.join(DataFolder::JOURNAL);
+    let files = || crate::durable::names_with_suffix(&journal, ".journal").unwrap();
+    let tries = Cell::new(0);
+    let snapshot = Snapshot::take(&data, || {
+        tries.set(tries.get() + 1);
+        if tries.get() == 1 {
+            while files().len() < 3 {
+                append(&folder.journal, start());
+            }
+            files()[..2].iter().for_each(|name| std::fs::rename(journal.join(name), scratch.path().join(name)).unwrap());
+        } else {
+            for name in crate::durable::names_with_suffix(scratch.path(), ".journal").unwrap() {
+                std::fs::rename(scratch.path().join(&name), journal.join(&name)).unwrap();
+            }
+        }
+        Some(append(&folder.journal, start()))
+    });
+    assert_eq!((snapshot.unwrap().manifest.journal_last, tries.get()), (folder.journal.counts().last_ordinal, 2));
 }

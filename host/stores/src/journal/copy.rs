@@ -29,6 +29,12 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
     durable::names_with_suffix(dir, Segment::SUFFIX)
 }
 
+/// The segment file in which a record belongs, by name.
+pub(crate) fn holder_of(dir: &Path, ordinal: u64) -> Result<Option<String>, StoreError> {
+    let (found, _) = recovery::list_current(dir)?;
+    Ok(found.iter().rev().find(|segment| segment.first <= ordinal).map(Segment::name))
+}
+
 /// An id above all that are in use.
 pub(crate) fn next_id(dir: &Path) -> Result<u64, StoreError> {
     Ok(recovery::list(dir)?.iter().map(|segment| segment.id).max().unwrap_or(0) + 1)
