@@ -1,12 +1,15 @@
+use super::snapshot::Taking;
 use super::{BackupError, Snapshot, restore};
+use crate::embedded::EmbeddedOptions;
 use crate::folder::{DataFolder, FolderOptions};
 use crate::journal::JournalOptions;
 use crate::modules::{self, ModuleFiles};
+use alertmill_core::event::Uid;
 use alertmill_core::identity::Algorithm;
 use alertmill_core::pipeline::fold::{Fold, FoldConfig};
 use alertmill_core::pipeline::prepare::prepare;
 use alertmill_core::pipeline::understand::UnderstandConfig;
-use alertmill_core::ports::Journal;
+use alertmill_core::ports::{Commit, Journal, StoredEvent};
 use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
 use alertmill_core::rules::NoRules;
 use std::cell::Cell;
@@ -14,6 +17,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+
+const NOW_S: i64 = 1_790_000_000;
 
 /// Writes one record of this body and waits until it is durable; gives its ordinal.
 fn append(journal: &crate::JournalHandle, body: RecordBody) -> u64 {
@@ -233,4 +238,36 @@ fn a_file_that_came_and_went_while_a_backup_was_taken_is_no_damage() {
         Some(append(&folder.journal, start()))
     });
     assert_eq!((snapshot.unwrap().manifest.journal_last, tries.get()), (folder.journal.counts().last_ordinal, 2));
+}
+
+#[test]
+fn an_event_file_that_goes_while_a_backup_is_taken_is_in_it_as_long_as_its_uids_need_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, backup) = (scratch.path().join("data"), scratch.path().join("backup"));
+    let embedded = EmbeddedOptions { event_segment_bytes: 100, ..EmbeddedOptions::default() };
+    let mut folder = DataFolder::open(&data, FolderOptions { embedded, ..FolderOptions::default() }).unwrap();
+    let mut place = 0;
+    for n in 1..=3u8 {
+        let ordinal = append(&folder.journal, start());
+        let mut commit = Commit { from: ordinal - 1, to: ordinal, received_at_ms: NOW_S * 1_000, event_heap: vec![b' '; 100], ..Commit::default() };
+        commit.events.push(StoredEvent { uid: Uid([n; 16]), known_until_s: NOW_S + 86_400, index_time_s: NOW_S, document: 0..100 });
+        folder.store.commit_blocking(&commit).unwrap();
+        place = ordinal;
+    }
+    let name = |number: u32| format!("{}/{}", DataFolder::EVENTS, crate::event_segments::file_name(number));
+    assert!((1..=3).all(|number| data.join(name(number)).exists()));
+    let hard_link = |from: &Path, to: &Path| std::fs::hard_link(from, to);
+    let mut taking = Taking::new(&data, backup.clone(), &hard_link);
+    taking.begin().unwrap();
+    // As retention does once its uids are in files, which these are not.
+    std::fs::remove_file(data.join(name(1))).unwrap();
+    let manifest = taking.finish(&|| Some(place)).unwrap();
+    for number in 1..=3 {
+        assert!(manifest.files.iter().any(|file| file.name == name(number)), "{number}: {:?}", manifest.files);
+    }
+    assert_eq!(std::fs::read_dir(&backup).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("held")).count(), 0);
+    let restored = scratch.path().join("restored");
+    restore(&backup, &restored, None).unwrap();
+    let report = DataFolder::open(&restored, FolderOptions::default()).unwrap().store_report;
+    assert_eq!((report.uids_read_again, report.uids_forgotten), (3, false));
 }
