@@ -341,7 +341,9 @@ impl JournalHandle {
     /// As [`release`](Self::release); of those kept, the ones whose last record was received before `before_ms` go too.
     pub fn release_older(&self, covered: SyncedPosition, before_ms: i64) -> Released {
         let shared = &self.inner.shared;
-        let segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        // The writer waits for this lock when it begins a segment, so it is not held while files are looked at. Those that are
+        // here now stay until they are released here.
+        let segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let behind = segments.windows(2).take_while(|pair| pair[1].first <= covered.ordinal() + 1).count();
         let mut kept = 0;
         let unneeded = segments[..behind]
@@ -359,8 +361,7 @@ impl JournalHandle {
         };
         // Only what is behind has a next one.
         let older = segments.windows(2).take(behind).skip(unneeded).take_while(too_old).count();
-        let released: Vec<Segment> = segments[..unneeded + older].to_vec();
-        drop(segments);
+        let released = &segments[..unneeded + older];
         let paths: Vec<PathBuf> = released.iter().map(path).collect();
         let (gone, failed) = durable::remove_in_order(&shared.dir, &paths);
         // What could not be removed still takes its bytes, and is tried again.

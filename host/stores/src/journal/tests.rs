@@ -332,6 +332,35 @@ fn a_segment_that_a_kill_left_unsealed_goes_when_it_is_too_old() {
 }
 
 #[test]
+fn nobody_waits_for_the_files_that_retention_looks_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), JournalOptions { keep_bytes: 1 << 30, ..small(0) }).unwrap();
+    append(&journal, 1..=300);
+    sealed(&journal, dir.path());
+    // Who opens one of these for reading waits until somebody opens it for writing.
+    let slow: Vec<PathBuf> = segment_files(dir.path()).into_iter().take(2).collect();
+    for path in &slow {
+        std::fs::remove_file(path).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+    let let_go = |path: &Path| {
+        let writing = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+        yield_until("retention to open it", || rustix::fs::open(path, writing, rustix::fs::Mode::empty()).is_ok());
+    };
+    std::thread::scope(|scope| {
+        let retention = scope.spawn(|| journal.release_older(SyncedPosition::vouched(300), 0));
+        // It has looked at the first and waits for the second, or will.
+        let_go(&slow[0]);
+        let is_held = journal.inner.shared.segments.try_lock().is_err();
+        let_go(&slow[1]);
+        let released = retention.join().unwrap();
+        assert_eq!((released.unneeded, released.too_old), (0, 0));
+        assert!(!is_held, "who begins a segment or reads one would wait for the disk");
+    });
+}
+
+#[test]
 fn a_state_ahead_of_the_journal_moves_the_ordinals_on() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, report) = JournalDir::open(dir.path(), JournalOptions { position_ms: 77, ..small(500) }).unwrap();
