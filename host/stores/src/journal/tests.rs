@@ -1,4 +1,5 @@
 use super::*;
+use crate::disk::SegmentFile;
 use crate::disk::faulty::{Failing, FaultyDisk, yield_until};
 use crate::port_suite::block_on as wait;
 use alertmill_core::ports::Records;
@@ -596,6 +597,45 @@ fn a_writer_that_panics_is_said_and_nobody_waits_for_it() {
     yield_until("health to know it", || journal.failure().is_some_and(|why| why.contains("bug")));
     check(&drain(&mut reader, 2));
     assert!(matches!(reader.next_blocking(1), Err(PortError::Fatal(_))));
+}
+
+/// Keeps a copy of the folder as a kill behind each file that is made would leave it.
+struct Killing(Arc<std::sync::Mutex<Vec<tempfile::TempDir>>>);
+
+impl Killing {
+    fn behind<T>(&self, path: &Path, made: std::io::Result<T>) -> std::io::Result<T> {
+        self.0.lock().unwrap().push(copy(path.parent().unwrap()));
+        made
+    }
+}
+
+impl Disk for Killing {
+    fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> std::io::Result<Box<dyn SegmentFile>> {
+        self.behind(path, RealDisk.create(path, bytes, content))
+    }
+    fn replace(&self, path: &Path, bytes: u64, content: &[u8]) -> std::io::Result<Box<dyn SegmentFile>> {
+        self.behind(path, RealDisk.replace(path, bytes, content))
+    }
+    fn prepare(&self, unfinished: &Path, bytes: u64) -> std::io::Result<Box<dyn SegmentFile>> {
+        RealDisk.prepare(unfinished, bytes)
+    }
+    fn finish(&self, prepared: &dyn SegmentFile, unfinished: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+        self.behind(path, RealDisk.finish(prepared, unfinished, path, content))
+    }
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_first_start_is_nothing_to_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let killed = Arc::new(std::sync::Mutex::new(Vec::new()));
+    drop(open_on(dir.path(), small(0), Arc::new(Killing(killed.clone()))).unwrap());
+    let killed = std::mem::take(&mut *killed.lock().unwrap());
+    assert!(killed.len() >= 2, "a segment and a watermark");
+    for (i, folder) in killed.iter().enumerate() {
+        let (journal, _reader, report) = JournalDir::open(folder.path(), small(0)).unwrap();
+        assert_eq!(report, JournalReport::default(), "killed behind file {i}");
+        append(&journal, [1]);
+    }
 }
 
 #[test]
