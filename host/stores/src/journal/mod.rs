@@ -152,7 +152,7 @@ fn open_on(dir: &Path, options: JournalOptions, disk: Arc<dyn Disk>) -> Result<(
     durable::make_dir(dir)?;
     let lock = FolderLock::take(&dir.join("lock"))?;
     let mut found = recovery::recover(dir, options.position, options.position_ms)?;
-    let (uid_key, identity_replaced) = identity(dir, found.is_new)?;
+    let (uid_key, identity_replaced) = identity(dir, found.is_new && options.position == 0)?;
     found.report.identity_replaced = identity_replaced;
     let live = LiveQueue::new(options.live_bytes_max, found.report.last_ordinal);
     let shared = Arc::new(Shared {
@@ -188,7 +188,8 @@ fn open_on(dir: &Path, options: JournalOptions, disk: Arc<dyn Disk>) -> Result<(
     Ok((JournalHandle { inner: Arc::new(inner) }, reader, found.report))
 }
 
-/// The key of the uids: made once with the journal, and never again unless it is lost.
+/// The key of the uids: made once with the journal, and never again unless it is lost. Where there is a state and no journal,
+/// it went with the journal.
 fn identity(dir: &Path, is_new: bool) -> Result<(UidKey, bool), StoreError> {
     let path = dir.join("identity");
     let content = match std::fs::read(&path) {

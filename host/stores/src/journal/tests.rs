@@ -366,6 +366,7 @@ fn a_state_ahead_of_the_journal_moves_the_ordinals_on() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, report) = JournalDir::open(dir.path(), JournalOptions { position_ms: 77, ..small(500) }).unwrap();
     assert!(report.behind_state && report.last_ordinal == 500);
+    assert!(report.identity_replaced, "the key went with the journal");
     append(&journal, [501]);
     assert_eq!(drain(&mut reader, 501).len(), 1);
 }
