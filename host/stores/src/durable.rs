@@ -239,7 +239,19 @@ impl FolderLock {
     /// Takes the lock file at `path`, or says at once that another process has it.
     pub fn take(path: &Path) -> Result<FolderLock, StoreError> {
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = open.map_err(StoreError::io("open lock", path))?;
+        FolderLock::lock(open.map_err(StoreError::io("open lock", path))?, path)
+    }
+
+    /// As [`take`](FolderLock::take), of a folder that may only be read; without a lock file nobody works there.
+    pub(crate) fn take_if_there(path: &Path) -> Result<Option<FolderLock>, StoreError> {
+        match File::open(path) {
+            Ok(file) => FolderLock::lock(file, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("open lock", path)(error)),
+        }
+    }
+
+    fn lock(file: File, path: &Path) -> Result<FolderLock, StoreError> {
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_path_buf() }),

@@ -201,12 +201,18 @@ fn take_over(journal: &Path, target: &Path, manifest: &Manifest) -> Result<u64, 
     if read(journal)? != read(&own)? {
         return Err(refused("it is another journal: its identity is not the backup's".to_owned()));
     }
+    // What a process appends there meanwhile would be in no copy.
+    let _lock = journal_tail::hold(journal)?;
     let taken = target.join("journal-taken");
     durable::make_dir(&taken)?;
     let (position, last) = (manifest.position, manifest.journal_last);
     let theirs = journal_tail::copy_comparing(journal, position, None, &taken, last)?;
     if let Some(gap) = theirs.missing {
         return Err(refused(format!("records {} to {} cannot be read", gap.first, gap.last)));
+    }
+    // Nothing later tells of its end; a new watermark would say that it is whole.
+    if let Some(acked) = journal_tail::acknowledged(journal)?.filter(|acked| *acked > theirs.last) {
+        return Err(refused(format!("records {} to {acked} were acknowledged and are not there", theirs.last + 1)));
     }
     if theirs.last < last {
         return Err(refused(format!("it ends with record {}, and the backup with {last}", theirs.last)));

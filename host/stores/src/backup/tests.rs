@@ -271,3 +271,38 @@ fn an_event_file_that_goes_while_a_backup_is_taken_is_in_it_as_long_as_its_uids_
     let report = DataFolder::open(&restored, FolderOptions::default()).unwrap().store_report;
     assert_eq!((report.uids_read_again, report.uids_forgotten), (3, false));
 }
+
+#[test]
+fn a_journal_that_lost_its_end_or_is_worked_in_is_not_taken_over() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, kept, target) = (scratch.path().join("data"), scratch.path().join("kept"), scratch.path().join("target"));
+    drop(DataFolder::open(&data, small_segments()).unwrap());
+    super::keep(&Snapshot::take(&data, || None).unwrap(), &kept).unwrap();
+    let journal = data.join(DataFolder::JOURNAL);
+    let folder = DataFolder::open(&data, small_segments()).unwrap();
+    (0..300).for_each(|_| _ = append(&folder.journal, start()));
+    let last = folder.journal.counts().last_ordinal;
+    let locked = restore(&kept, &target, Some(&journal)).unwrap_err();
+    assert!(matches!(&locked, BackupError::Store(crate::StoreError::Locked { path }) if path.starts_with(&journal)), "{locked:?}");
+    drop(folder);
+    let name = crate::durable::names_with_suffix(&journal, ".journal").unwrap().pop().unwrap();
+    let (file, watermark) = (journal.join(&name), journal.join("watermark"));
+    let (whole, says) = (std::fs::read(&file).unwrap(), std::fs::read(&watermark).unwrap());
+    // The last record, before the footer; then all of its file.
+    let mut damaged = whole.clone();
+    damaged[whole.len() - 32 - 8] ^= 1;
+    let refused = |missing: &str| match restore(&kept, &target, Some(&journal)) {
+        Err(BackupError::Refused(why)) => assert!(why.contains(missing) && !target.exists(), "{why}, not {missing}"),
+        other => panic!("{other:?}, although it misses {missing}"),
+    };
+    std::fs::write(&file, damaged).unwrap();
+    refused(&format!("records {last} to {last}"));
+    std::fs::remove_file(&watermark).unwrap();
+    refused(&format!("records {last} to {last}"));
+    std::fs::write(&watermark, says).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let first: u64 = name.split('-').next().unwrap().parse().unwrap();
+    refused(&format!("records {first} to {last} were acknowledged"));
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(restore(&kept, &target, Some(&journal)).unwrap().journal_last, last);
+}

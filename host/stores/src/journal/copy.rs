@@ -3,7 +3,7 @@
 use super::sealed::SealedSegment;
 use super::segment::{self, FrameHead, Gap, Header};
 use super::{Segment, recovery, watermark};
-use crate::durable::{self, StoreError};
+use crate::durable::{self, FolderLock, StoreError};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,11 @@ pub(crate) fn is_identity(content: &[u8]) -> bool {
 /// The last ordinal that was acknowledged for certain, if the journal's watermark can be read.
 pub(crate) fn acknowledged(dir: &Path) -> Result<Option<u64>, StoreError> {
     watermark::read(dir)
+}
+
+/// Keeps processes out of a journal while it is read.
+pub(crate) fn hold(dir: &Path) -> Result<Option<FolderLock>, StoreError> {
+    FolderLock::take_if_there(&dir.join(super::LOCK))
 }
 
 /// Names of the segment files, sorted.
@@ -102,7 +107,8 @@ pub(crate) fn read(
             // The records of a damaged one are checked one by one.
             Header::Good { .. } | Header::Damaged => {}
         }
-        for frame in segment::scan(&bytes, segment.id, segment.first, limit, 0).frames {
+        let scan = segment::scan(&bytes, segment.id, segment.first, limit, 0);
+        for frame in scan.frames {
             let ordinal = frame.head.ordinal;
             if ordinal < next {
                 continue;
@@ -116,7 +122,14 @@ pub(crate) fn read(
             take(frame.head, &bytes[frame.payload.clone()])?;
             next = ordinal + 1;
         }
-        // It says by its name what was given before it, and a sealed one by its footer what was in it.
+        // Behind the last file's end only its footer and the heads of its groups tell.
+        if limit.is_none()
+            && until.is_none()
+            && let Some(gap) = scan.gaps.last().filter(|gap| gap.last >= next)
+        {
+            return Ok(Some(Gap { first: next, last: gap.last }));
+        }
+        // The next one says by its name what was given before it.
         if let Some(limit) = limit.filter(|limit| *limit > next && until.is_none_or(|until| until >= next)) {
             return Ok(Some(Gap { first: next, last: limit - 1 }));
         }

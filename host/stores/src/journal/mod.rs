@@ -49,6 +49,9 @@ use writer::{AppendQueue, Request, Writer};
 /// Bytes of one record at most; its length is written in 32 bits and it must fit in memory several times.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
 
+/// Held by the process that works in the folder.
+const LOCK: &str = "lock";
+
 /// How a journal is opened.
 pub struct JournalOptions {
     /// Bytes of a segment file, preallocated.
@@ -150,7 +153,7 @@ impl JournalDir {
 
 fn open_on(dir: &Path, options: JournalOptions, disk: Arc<dyn Disk>) -> Result<(JournalHandle, JournalReader, JournalReport), StoreError> {
     durable::make_dir(dir)?;
-    let lock = FolderLock::take(&dir.join("lock"))?;
+    let lock = FolderLock::take(&dir.join(LOCK))?;
     let mut found = recovery::recover(dir, options.position, options.position_ms)?;
     let (uid_key, identity_replaced) = identity(dir, found.is_new && options.position == 0)?;
     found.report.identity_replaced = identity_replaced;
