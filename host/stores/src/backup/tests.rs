@@ -306,3 +306,40 @@ fn a_journal_that_lost_its_end_or_is_worked_in_is_not_taken_over() {
     std::fs::write(&file, whole).unwrap();
     assert_eq!(restore(&kept, &target, Some(&journal)).unwrap().journal_last, last);
 }
+
+#[test]
+fn an_empty_folder_is_filled_where_it_is_as_a_mounted_volume_must_be() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, kept, target) = (scratch.path().join("data"), scratch.path().join("kept"), scratch.path().join("target"));
+    {
+        let folder = DataFolder::open(&data, FolderOptions::default()).unwrap();
+        append(&folder.journal, start());
+    }
+    super::keep(&Snapshot::take(&data, || None).unwrap(), &kept).unwrap();
+    // As a new volume with a file system of its own has it.
+    std::fs::create_dir_all(target.join("lost+found")).unwrap();
+    let folder = target.metadata().unwrap().ino();
+    let names = || crate::durable::names_with_suffix(&target, "").unwrap();
+
+    // One that fails leaves it as it was.
+    let another = scratch.path().join("another");
+    drop(DataFolder::open(&another, FolderOptions::default()).unwrap());
+    let refused = restore(&kept, &target, Some(&another.join(DataFolder::JOURNAL))).unwrap_err();
+    assert!(refused.to_string().contains("another journal"), "{refused}");
+    assert_eq!((names(), target.metadata().unwrap().ino()), (vec!["lost+found".to_owned()], folder));
+
+    // What one left that was killed is no data folder, and in nobody's way.
+    std::fs::write(target.join("restore-unfinished"), b"").unwrap();
+    std::fs::create_dir(target.join("journal")).unwrap();
+    std::fs::write(target.join("journal/half"), b"half").unwrap();
+    let cut_off = DataFolder::open(&target, FolderOptions::default()).err().unwrap();
+    assert!(cut_off.to_string().contains("cut off"), "{cut_off}");
+
+    assert_eq!(restore(&kept, &target, None).unwrap().journal_last, 1);
+    assert_eq!(target.metadata().unwrap().ino(), folder);
+    assert!(!target.join("journal/half").exists() && target.join("lost+found").is_dir());
+    assert_eq!(DataFolder::open(&target, FolderOptions::default()).unwrap().journal_report.last_ordinal, 1);
+    let refused = restore(&kept, &target, None).unwrap_err();
+    assert!(refused.to_string().contains("not an empty folder"), "{refused}");
+}
