@@ -147,6 +147,11 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Whether a hard link was refused because the file system has none, or no more of that file.
+pub(crate) fn has_no_links(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks)
+}
+
 /// Replaces a file as a whole: after a crash it holds the old or the new content, never a mixture.
 pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
@@ -234,7 +239,19 @@ impl FolderLock {
     /// Takes the lock file at `path`, or says at once that another process has it.
     pub fn take(path: &Path) -> Result<FolderLock, StoreError> {
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = open.map_err(StoreError::io("open lock", path))?;
+        FolderLock::lock(open.map_err(StoreError::io("open lock", path))?, path)
+    }
+
+    /// As [`take`](FolderLock::take), of a folder that may only be read; without a lock file nobody works there.
+    pub(crate) fn take_if_there(path: &Path) -> Result<Option<FolderLock>, StoreError> {
+        match File::open(path) {
+            Ok(file) => FolderLock::lock(file, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("open lock", path)(error)),
+        }
+    }
+
+    fn lock(file: File, path: &Path) -> Result<FolderLock, StoreError> {
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_path_buf() }),

@@ -21,17 +21,20 @@ pub struct SetAside {
     pub at_s: i64,
 }
 
-/// Every file, oldest first.
+/// Every file, oldest first. Folders are somebody else's: none is ever set aside.
 pub fn list(data_dir: &Path) -> Result<Vec<SetAside>, StoreError> {
     let mut found = Vec::new();
     for dir in [data_dir.join(FOLDER), data_dir.join(DataFolder::JOURNAL).join(FOLDER)] {
         for name in durable::names_with_suffix(&dir, "")? {
             let path = dir.join(name);
             let Ok(metadata) = path.symlink_metadata() else { continue };
+            if metadata.is_dir() {
+                continue;
+            }
             // The time of the last change of the file's entry: linking it here was one, and no copy keeps it.
             let changed_s = std::os::unix::fs::MetadataExt::ctime(&metadata);
             let written_s = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |at| at.as_secs() as i64);
-            found.push(SetAside { bytes: if metadata.is_dir() { 0 } else { metadata.len() }, path, at_s: changed_s.max(written_s) });
+            found.push(SetAside { bytes: metadata.len(), path, at_s: changed_s.max(written_s) });
         }
     }
     found.sort_by(|a, b| (a.at_s, &a.path).cmp(&(b.at_s, &b.path)));
@@ -39,26 +42,31 @@ pub fn list(data_dir: &Path) -> Result<Vec<SetAside>, StoreError> {
 }
 
 /// Removes files set aside before `older_than_s` (seconds), and the oldest while all have more than `bytes_max`. Gives what
-/// went, also when one of them cannot be removed.
+/// went, and why the first of those did not go that cannot be removed; the others do not wait for it.
 pub fn bound(data_dir: &Path, bytes_max: u64, older_than_s: i64) -> (RetiredFiles, Option<StoreError>) {
-    let files = match list(data_dir) {
-        Ok(files) => files,
-        Err(error) => return (RetiredFiles::default(), Some(error)),
-    };
+    let remove = |path: &Path| durable::remove_files(durable::parent_of(path), &[path.to_path_buf()]);
+    match list(data_dir) {
+        Ok(files) => bound_with(files, bytes_max, older_than_s, remove),
+        Err(error) => (RetiredFiles::default(), Some(error)),
+    }
+}
+
+fn bound_with(files: Vec<SetAside>, bytes_max: u64, older_than_s: i64, remove: impl Fn(&Path) -> Result<(), StoreError>) -> (RetiredFiles, Option<StoreError>) {
     let mut total: u64 = files.iter().map(|file| file.bytes).sum();
-    let mut gone = RetiredFiles::default();
+    let (mut gone, mut failed) = (RetiredFiles::default(), None);
     for file in files {
         let is_old = file.at_s < older_than_s;
         if !is_old && total <= bytes_max {
             break;
         }
-        if let Err(error) = durable::remove_files(durable::parent_of(&file.path), std::slice::from_ref(&file.path)) {
-            return (gone, Some(error));
+        if let Err(error) = remove(&file.path) {
+            failed = failed.or(Some(error));
+            continue;
         }
         total -= file.bytes;
         *(if is_old { &mut gone.by_age } else { &mut gone.by_size }) += 1;
     }
-    (gone, None)
+    (gone, failed)
 }
 
 #[cfg(test)]
@@ -81,15 +89,30 @@ mod tests {
     }
 
     #[test]
-    fn what_went_is_said_although_the_next_cannot_go() {
+    fn a_folder_stays_and_stops_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        // Even root cannot remove a folder as a file.
-        std::fs::create_dir_all(dir.path().join("quarantine/z")).unwrap();
-        let gone = || bound(dir.path(), 0, i64::MAX);
-        assert!(matches!(gone(), (RetiredFiles { by_age: 0, .. }, Some(_))));
-        std::fs::write(dir.path().join("quarantine/a"), [0; 100]).unwrap();
-        std::fs::File::open(dir.path().join("quarantine/z")).unwrap().set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(600)).unwrap();
-        let (gone, failed) = gone();
-        assert!(gone == RetiredFiles { by_age: 1, by_size: 0 } && failed.is_some(), "{gone:?} {failed:?}");
+        let folder = dir.path().join("quarantine/a");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(dir.path().join("quarantine/b"), [0; 100]).unwrap();
+        let (gone, failed) = bound(dir.path(), 0, i64::MAX);
+        assert!(gone == RetiredFiles { by_age: 1, by_size: 0 } && failed.is_none(), "{gone:?} {failed:?}");
+        assert!(folder.exists() && list(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_that_cannot_go_is_said_and_the_others_go() {
+        let file = |name: &str, at_s: i64| SetAside { path: name.into(), bytes: 100, at_s };
+        let removed = std::cell::RefCell::new(Vec::new());
+        let remove = |path: &Path| match path.ends_with("stuck") {
+            true => Err(StoreError::io("remove", path)(std::io::Error::other("it is stuck"))),
+            false => {
+                removed.borrow_mut().push(path.to_path_buf());
+                Ok(())
+            }
+        };
+        let files = || vec![file("stuck", 1), file("old", 2), file("middle", 3), file("new", 4)];
+        let (gone, failed) = bound_with(files(), 200, 3, remove);
+        assert_eq!((gone, removed.take()), (RetiredFiles { by_age: 1, by_size: 1 }, vec!["old".into(), "middle".into()]));
+        assert!(failed.is_some_and(|error| error.to_string().contains("stuck")));
     }
 }

@@ -5,7 +5,7 @@ use crate::durable::StoreError;
 use crate::journal::{self, Gap};
 use std::path::Path;
 
-pub(super) use crate::journal::copy::{IDENTITY, WATERMARK, acknowledged, is_identity, names};
+pub(super) use crate::journal::copy::{IDENTITY, WATERMARK, acknowledged, hold, holder_of, is_identity, names};
 
 /// What was copied.
 pub(super) struct Tail {

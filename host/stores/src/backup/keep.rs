@@ -1,6 +1,7 @@
 //! Where a backup is kept: a folder, or one file that ends in `.tar`. Under a temporary name until all of it is synced.
 
 use super::manifest::{MANIFEST, MANIFEST_DIGEST, Manifest, copy_hashing, is_data_file};
+use super::restore::LOST_AND_FOUND;
 use super::{BackupError, Snapshot, tar};
 use crate::durable::{self, StoreError};
 use std::collections::BTreeMap;
@@ -188,7 +189,7 @@ impl Drop for Place {
 pub(super) fn sync_folders(dir: &Path) -> Result<(), StoreError> {
     for name in durable::names_with_suffix(dir, "")? {
         let path = dir.join(name);
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with(LOST_AND_FOUND) {
             durable::sync_dir(&path)?;
         }
     }

@@ -22,6 +22,8 @@ pub struct Restored {
 
 /// In a folder that is not whole yet.
 const UNFINISHED: &str = "restore-unfinished";
+/// In the root of some file systems; nobody but root may look into it.
+pub(super) const LOST_AND_FOUND: &str = "lost+found";
 /// The backup's manifest, in the restored folder.
 const RESTORED: &str = "restored.json";
 
@@ -30,25 +32,19 @@ pub(crate) fn refuse_unfinished(dir: &Path) -> Result<(), StoreError> {
     if dir.join(UNFINISHED).exists() { Err(StoreError::Unfinished { path: dir.to_path_buf() }) } else { Ok(()) }
 }
 
-/// Makes `data_dir`, which must be empty or not there, of the backup at `from`, a folder or a tar archive. With `journal`, a
-/// journal's folder that goes on where the backup ends, its records are taken over and replayed by the first start.
+/// Makes `data_dir` of the backup at `from`, a folder or a tar archive. It must be not there, empty, or what a restore left that
+/// was cut off. With `journal`, a journal's folder that goes on where the backup ends, its records are taken over and replayed by
+/// the first start.
 pub fn restore(from: &Path, data_dir: &Path, journal: Option<&Path>) -> Result<Restored, BackupError> {
-    refuse_full(data_dir)?;
+    let is_there = is_to_be_filled(data_dir)?;
     let source = Source::of(from)?;
     let manifest = source.check()?;
-    let name = data_dir.file_name().ok_or_else(|| BackupError::Refused(format!("{} is no name for a data folder", data_dir.display())))?;
-    durable::make_dir(durable::parent_of(data_dir))?;
-    let unfinished = data_dir.with_file_name(format!(".{}.restoring", name.to_string_lossy()));
-    if is_empty(&unfinished) || [UNFINISHED, RESTORED].iter().any(|name| unfinished.join(name).exists()) {
-        std::fs::remove_dir_all(&unfinished).map_err(StoreError::io("remove", &unfinished))?;
-    } else if unfinished.exists() {
-        return Err(BackupError::Refused(format!("{} is in the way, and no restore made it; move it away", unfinished.display())));
-    }
-    let target = Target { dir: unfinished, is_finished: false };
-    durable::make_dir(&target.dir)?;
+    let target = if is_there { Target::in_place(data_dir)? } else { Target::beside(data_dir)? };
     let mark = target.dir.join(UNFINISHED);
-    durable::create_new(&mark).map_err(StoreError::io("create", &mark))?;
-    durable::sync_dir(&target.dir)?;
+    if !mark.exists() {
+        durable::create_new(&mark).map_err(StoreError::io("create", &mark))?;
+        durable::sync_dir(&target.dir)?;
+    }
     source.extract(&manifest, &target.dir)?;
     let mut journal_last = manifest.journal_last;
     if let Some(journal) = journal {
@@ -58,40 +54,79 @@ pub fn restore(from: &Path, data_dir: &Path, journal: Option<&Path>) -> Result<R
     durable::write_atomically(&target.dir.join(RESTORED), &note)?;
     sync_folders(&target.dir)?;
     durable::remove_files(&target.dir, &[mark])?;
-    target.name(data_dir)?;
+    target.finish(data_dir)?;
     Ok(Restored { manifest, journal_last })
 }
 
 fn is_empty(dir: &Path) -> bool {
-    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+    let is_nobodys = |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LOST_AND_FOUND);
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.all(is_nobodys))
 }
 
-fn refuse_full(data_dir: &Path) -> Result<(), BackupError> {
+/// Whether there is a folder to be filled; refuses anything else but nothing.
+fn is_to_be_filled(data_dir: &Path) -> Result<bool, BackupError> {
     match data_dir.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(found) if found.is_dir() && is_empty(data_dir) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(found) if found.is_dir() && (is_empty(data_dir) || data_dir.join(UNFINISHED).exists()) => Ok(true),
         _ => Err(BackupError::Refused(format!("{} is not an empty folder; restore into one that is empty or not there", data_dir.display()))),
     }
 }
 
+/// What is filled.
 struct Target {
     dir: PathBuf,
+    /// It is the data folder itself, as a mounted volume must be: nothing can take the name of one.
+    is_in_place: bool,
     is_finished: bool,
 }
 
 impl Target {
-    fn name(mut self, data_dir: &Path) -> Result<(), BackupError> {
-        std::fs::rename(&self.dir, data_dir).map_err(StoreError::io("name", data_dir))?;
+    /// The folder that is there, emptied of what a restore left.
+    fn in_place(data_dir: &Path) -> Result<Target, BackupError> {
+        remove_all_but_mark(data_dir)?;
+        Ok(Target { dir: data_dir.to_path_buf(), is_in_place: true, is_finished: false })
+    }
+
+    /// A folder beside the one that is not there.
+    fn beside(data_dir: &Path) -> Result<Target, BackupError> {
+        let name = data_dir.file_name().ok_or_else(|| BackupError::Refused(format!("{} is no name for a data folder", data_dir.display())))?;
+        durable::make_dir(durable::parent_of(data_dir))?;
+        let dir = data_dir.with_file_name(format!(".{}.restoring", name.to_string_lossy()));
+        if is_empty(&dir) || [UNFINISHED, RESTORED].iter().any(|name| dir.join(name).exists()) {
+            std::fs::remove_dir_all(&dir).map_err(StoreError::io("remove", &dir))?;
+        } else if dir.exists() {
+            return Err(BackupError::Refused(format!("{} is in the way, and no restore made it; move it away", dir.display())));
+        }
+        durable::make_dir(&dir)?;
+        Ok(Target { dir, is_in_place: false, is_finished: false })
+    }
+
+    fn finish(mut self, data_dir: &Path) -> Result<(), BackupError> {
+        if !self.is_in_place {
+            std::fs::rename(&self.dir, data_dir).map_err(StoreError::io("name", data_dir))?;
+            durable::sync_dir(durable::parent_of(data_dir))?;
+        }
         self.is_finished = true;
-        durable::sync_dir(durable::parent_of(data_dir))?;
         Ok(())
     }
 }
 
+/// The mark goes last: what is cut off again is still known for half a folder.
+fn remove_all_but_mark(dir: &Path) -> Result<(), StoreError> {
+    for name in durable::names_with_suffix(dir, "")?.iter().filter(|name| ![UNFINISHED, LOST_AND_FOUND].contains(&name.as_str())) {
+        let path = dir.join(name);
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.map_err(StoreError::io("remove", &path))?;
+    }
+    Ok(())
+}
+
 impl Drop for Target {
     fn drop(&mut self) {
-        if !self.is_finished {
+        if !self.is_finished && !self.is_in_place {
             let _ = std::fs::remove_dir_all(&self.dir);
+        } else if !self.is_finished && remove_all_but_mark(&self.dir).is_ok() {
+            let _ = std::fs::remove_file(self.dir.join(UNFINISHED));
         }
     }
 }
@@ -201,12 +236,18 @@ fn take_over(journal: &Path, target: &Path, manifest: &Manifest) -> Result<u64, 
     if read(journal)? != read(&own)? {
         return Err(refused("it is another journal: its identity is not the backup's".to_owned()));
     }
+    // What a process appends there meanwhile would be in no copy.
+    let _lock = journal_tail::hold(journal)?;
     let taken = target.join("journal-taken");
     durable::make_dir(&taken)?;
     let (position, last) = (manifest.position, manifest.journal_last);
     let theirs = journal_tail::copy_comparing(journal, position, None, &taken, last)?;
     if let Some(gap) = theirs.missing {
         return Err(refused(format!("records {} to {} cannot be read", gap.first, gap.last)));
+    }
+    // Nothing later tells of its end; a new watermark would say that it is whole.
+    if let Some(acked) = journal_tail::acknowledged(journal)?.filter(|acked| *acked > theirs.last) {
+        return Err(refused(format!("records {} to {acked} were acknowledged and are not there", theirs.last + 1)));
     }
     if theirs.last < last {
         return Err(refused(format!("it ends with record {}, and the backup with {last}", theirs.last)));

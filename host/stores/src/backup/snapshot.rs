@@ -1,9 +1,10 @@
 //! Taking a backup: a consistent copy of a data folder under a temporary name in it, checked file by file, with its manifest.
 //! Files that never change again are linked, so it costs the space of the state and of the newest event file.
 //!
-//! In this order: uids as their manifest names them; the journal's files; the state at a position P; event files up to where
-//! P says; the last durable record L; modules; records from P to L. Uids are never ahead of P, events and records never
-//! behind it, and modules never behind L.
+//! In this order: links to the event files that are there; uids as their manifest names them; the journal's files; the state at
+//! a position P; event files up to where P says; the last durable record L; modules; records from P to L. Uids are never ahead
+//! of P, and the events behind them are there although retention goes on; events and records are never behind P, and modules
+//! never behind L.
 
 use super::manifest::{FORMAT, FileEntry, MANIFEST, MANIFEST_DIGEST, Manifest, SHIPPED_VERSIONS, copy_hashing};
 use super::{BackupError, journal_tail};
@@ -12,6 +13,7 @@ use crate::embedded::copy::{self, StateCopy};
 use crate::event_segments;
 use crate::folder::DataFolder;
 use crate::{known_uids, modules};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +31,9 @@ pub struct Snapshot {
 
 const PREFIX: &str = "backup-";
 const SUFFIX: &str = ".unfinished";
+/// Files as they were when the backup began, in its folder: what goes meanwhile is still there.
+const HELD_EVENTS: &str = "held-events";
+const HELD_JOURNAL: &str = "held-journal";
 /// Files of uids and of the journal that went between two steps; then it is tried again.
 const TRIES: usize = 5;
 
@@ -80,12 +85,21 @@ impl Snapshot {
     /// Copies the data folder. `durable_last` is the last record that is known to be synced; without it, as of a folder where
     /// no process works, all that the journal holds. Refuses a folder with damage, and says all of it.
     pub fn take(data_dir: &Path, durable_last: impl Fn() -> Option<u64>) -> Result<Snapshot, BackupError> {
+        Snapshot::take_linking(data_dir, durable_last, |from, to| std::fs::hard_link(from, to))
+    }
+
+    /// As [`take`](Snapshot::take) on a file system whose links `hard_link` makes.
+    pub(super) fn take_linking(
+        data_dir: &Path,
+        durable_last: impl Fn() -> Option<u64>,
+        hard_link: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> Result<Snapshot, BackupError> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         refuse_without_room(data_dir)?;
         let mut tries = 1;
         loop {
             let name = format!("{PREFIX}{}-{}{SUFFIX}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
-            let mut taking = Taking { data: data_dir, to: Removed(data_dir.join(name)), findings: Vec::new(), events: 0 };
+            let mut taking = Taking::new(data_dir, data_dir.join(name), &hard_link);
             match taking.take(&durable_last) {
                 Err(BackupError::Moved) if tries < TRIES => tries += 1,
                 Ok(manifest) => {
@@ -138,24 +152,37 @@ impl Drop for Removed {
     }
 }
 
-struct Taking<'a> {
+pub(super) struct Taking<'a> {
     data: &'a Path,
     to: Removed,
+    hard_link: &'a dyn Fn(&Path, &Path) -> io::Result<()>,
     findings: Vec<String>,
     events: u64,
 }
 
-impl Taking<'_> {
+impl<'a> Taking<'a> {
+    pub(super) fn new(data: &'a Path, to: PathBuf, hard_link: &'a dyn Fn(&Path, &Path) -> io::Result<()>) -> Taking<'a> {
+        Taking { data, to: Removed(to), hard_link, findings: Vec::new(), events: 0 }
+    }
+
     fn take(&mut self, durable_last: &dyn Fn() -> Option<u64>) -> Result<Manifest, BackupError> {
-        let to = self.to.0.clone();
-        for folder in [DataFolder::EVENTS, DataFolder::UIDS, DataFolder::MODULES, DataFolder::JOURNAL] {
-            durable::make_dir(&to.join(folder))?;
+        self.begin()?;
+        self.finish(durable_last)
+    }
+
+    /// What goes first when a process works here.
+    pub(super) fn begin(&mut self) -> Result<(), BackupError> {
+        let folders = [DataFolder::EVENTS, DataFolder::UIDS, DataFolder::MODULES, DataFolder::JOURNAL, HELD_EVENTS, HELD_JOURNAL];
+        for folder in folders {
+            durable::make_dir(&self.to.0.join(folder))?;
         }
+        self.hold_events()?;
         self.uids()?;
-        // They may be released as soon as the state has gone on.
-        let held = to.join("held");
-        durable::make_dir(&held)?;
-        self.hold_journal(&held)?;
+        self.hold_journal()
+    }
+
+    pub(super) fn finish(&mut self, durable_last: &dyn Fn() -> Option<u64>) -> Result<Manifest, BackupError> {
+        let to = self.to.0.clone();
         let state = match copy::copy(&self.data.join(DataFolder::STATE), &to.join(DataFolder::STATE)) {
             Ok(state) => state,
             Err(StoreError::Damaged { path, what, .. }) => return Err(BackupError::Damaged(vec![format!("{}: {what}", path.display())])),
@@ -166,30 +193,32 @@ impl Taking<'_> {
         // Modules are there before the record that names them: so the records first, then the modules.
         let last = durable_last();
         self.modules()?;
-        self.hold_journal(&held)?;
-        let journal_last = self.journal(&held, &state, last)?;
-        std::fs::remove_dir_all(&held).map_err(StoreError::io("remove", &held))?;
+        self.hold_journal()?;
+        let journal_last = self.journal(&state, last)?;
+        for held in [to.join(HELD_EVENTS), to.join(HELD_JOURNAL)] {
+            std::fs::remove_dir_all(&held).map_err(StoreError::io("remove", &held))?;
+        }
         if !self.findings.is_empty() {
             return Err(BackupError::Damaged(std::mem::take(&mut self.findings)));
         }
         self.manifest(&state, journal_last)
     }
 
-    /// Links a file, or says that it is gone.
+    /// Links a file, or says that it is gone. Where the file system has no links it is copied, and copied again when it is asked
+    /// for again: it may have grown.
     fn link(&self, from: &Path, to: &Path) -> Result<bool, StoreError> {
-        match std::fs::hard_link(from, to) {
+        match (self.hard_link)(from, to) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_one_file(from, to) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists || durable::has_no_links(&error) => {}
+            Err(error) => return Err(StoreError::io("link", from)(error)),
+        }
+        let again = to.with_extension("again");
+        match std::fs::copy(from, &again).and_then(|_| std::fs::rename(&again, to)) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            // A file system without links.
-            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks) => {
-                match std::fs::copy(from, to) {
-                    Ok(_) => Ok(true),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-                    Err(error) => Err(StoreError::io("copy", from)(error)),
-                }
-            }
-            Err(error) => Err(StoreError::io("link", from)(error)),
+            Err(error) => Err(StoreError::io("copy", from)(error)),
         }
     }
 
@@ -215,25 +244,38 @@ impl Taking<'_> {
         Ok(())
     }
 
-    fn hold_journal(&self, held: &Path) -> Result<(), BackupError> {
-        let from = self.data.join(DataFolder::JOURNAL);
+    /// The uids of an event file are read from it until they are in files of their own; then it may go, and the uids that are
+    /// copied may be those of before. Where the file system has no links nothing is held.
+    fn hold_events(&self) -> Result<(), BackupError> {
+        let (from, to) = (self.data.join(DataFolder::EVENTS), self.to.0.join(HELD_EVENTS));
+        for (_, name) in event_segments::files(&from)? {
+            match (self.hard_link)(&from.join(&name), &to.join(&name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound || durable::has_no_links(&error) => {}
+                linked => linked.map_err(StoreError::io("link", &from.join(&name)))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// They may be released as soon as the state has gone on.
+    fn hold_journal(&self) -> Result<(), BackupError> {
+        let (from, to) = (self.data.join(DataFolder::JOURNAL), self.to.0.join(HELD_JOURNAL));
         for name in journal_tail::names(&from)? {
             // One that was released meanwhile is not needed.
-            self.link(&from.join(&name), &held.join(&name))?;
+            self.link(&from.join(&name), &to.join(&name))?;
         }
         Ok(())
     }
 
     fn events(&mut self, state: &StateCopy) -> Result<(), BackupError> {
-        let (from, to) = (self.data.join(DataFolder::EVENTS), self.to.0.join(DataFolder::EVENTS));
+        let (from, to, held) = (self.data.join(DataFolder::EVENTS), self.to.0.join(DataFolder::EVENTS), self.to.0.join(HELD_EVENTS));
         let end = state.events_end;
-        for (number, name) in event_segments::files(&from)? {
-            if number > end.segment {
-                continue;
-            }
-            let (source, target) = (from.join(&name), to.join(&name));
+        let there: BTreeMap<u32, String> = event_segments::files(&from)?.into_iter().chain(event_segments::files(&held)?).collect();
+        for (number, name) in there.into_iter().filter(|(number, _)| *number <= end.segment) {
+            let source = if from.join(&name).exists() { from.join(&name) } else { held.join(&name) };
+            let target = to.join(&name);
             if number < end.segment {
-                if !self.link(&source, &target)? {
+                if !self.link(&source, &target)? && !self.link(&held.join(&name), &target)? {
                     continue;
                 }
             } else if let Err(error) = copy_beginning(&source, &target, end.offset.into()) {
@@ -269,8 +311,9 @@ impl Taking<'_> {
         Ok(())
     }
 
-    fn journal(&mut self, held: &Path, state: &StateCopy, durable_last: Option<u64>) -> Result<u64, BackupError> {
+    fn journal(&mut self, state: &StateCopy, durable_last: Option<u64>) -> Result<u64, BackupError> {
         let (from, to) = (self.data.join(DataFolder::JOURNAL), self.to.0.join(DataFolder::JOURNAL));
+        let held = &self.to.0.join(HELD_JOURNAL);
         let identity = from.join(journal_tail::IDENTITY);
         match std::fs::read(&identity) {
             Ok(content) if journal_tail::is_identity(&content) => durable::write_atomically(&to.join(journal_tail::IDENTITY), &content)?,
@@ -286,8 +329,8 @@ impl Taking<'_> {
             self.findings.push(format!("{}: records {} to {acked} were acknowledged and are not there", DataFolder::JOURNAL, copied.last + 1));
         }
         if let Some(gap) = copied.missing {
-            // While a process works here, the hole is of files that went between two looks.
-            let is_moved = durable_last.is_some() && journal_tail::names(&from)? != journal_tail::names(held)?;
+            // While a process works here, the records may be in a file that was made and released between two looks.
+            let is_moved = durable_last.is_some() && journal_tail::holder_of(&from, gap.first)? != journal_tail::holder_of(held, gap.first)?;
             if is_moved {
                 return Err(BackupError::Moved);
             }
@@ -329,6 +372,12 @@ impl Taking<'_> {
         }
         Ok(manifest)
     }
+}
+
+/// Whether these are two names of one file.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let of = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino()));
+    matches!((of(one), of(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn copy_beginning(from: &Path, to: &Path, bytes: u64) -> io::Result<()> {

@@ -58,14 +58,15 @@ pub(crate) fn yield_until(what: &str, is_over: impl Fn() -> bool) {
 
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
-        if path.ends_with("watermark") {
-            refuse(&self.watermark_fails)?;
-            return Ok(Box::new(FaultyWatermark { file: RealDisk.create(path, bytes, content)?, disk: self.clone() }));
-        }
         if self.creates.is_next() {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         Ok(self.faulty(RealDisk.create(path, bytes, content)?))
+    }
+
+    fn replace(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
+        refuse(&self.watermark_fails)?;
+        Ok(Box::new(FaultyWatermark { file: RealDisk.replace(path, bytes, content)?, disk: self.clone() }))
     }
 
     fn prepare(&self, unfinished: &Path, bytes: u64) -> io::Result<Box<dyn SegmentFile>> {

@@ -20,6 +20,9 @@ pub(crate) trait Disk: Send + Sync {
     /// must never be seen without its records.
     fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>>;
 
+    /// As [`create`](Disk::create), for a file whose old content is true as well: when it fails, the old or the new one is there.
+    fn replace(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>>;
+
     /// Makes a preallocated file of zeros under a name that does not count, ahead of the time when it is wanted.
     fn prepare(&self, unfinished: &Path, bytes: u64) -> io::Result<Box<dyn SegmentFile>>;
 
@@ -42,18 +45,11 @@ pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
-        let unfinished = path.with_extension(UNFINISHED);
-        let file = create_anew(&unfinished)?;
-        let fill = || {
-            durable::preallocate(&file, bytes)?;
-            FileExt::write_all_at(&file, content, 0)?;
-            file.sync_all()?;
-            name(&unfinished, path)
-        };
-        match fill() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(error) => Err(forget(error, &unfinished, path)),
-        }
+        make(path, bytes, content, &sync_folder_of).map_err(|error| forget(error, &path.with_extension(UNFINISHED), path))
+    }
+
+    fn replace(&self, path: &Path, bytes: u64, content: &[u8]) -> io::Result<Box<dyn SegmentFile>> {
+        replace_with(path, bytes, content, &sync_folder_of)
     }
 
     fn prepare(&self, unfinished: &Path, bytes: u64) -> io::Result<Box<dyn SegmentFile>> {
@@ -67,7 +63,7 @@ impl Disk for RealDisk {
 
     fn finish(&self, prepared: &dyn SegmentFile, unfinished: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
         let written = prepared.write_all_at(content, 0).and_then(|()| prepared.sync_data());
-        written.and_then(|()| name(unfinished, path)).map_err(|error| forget(error, unfinished, path))
+        written.and_then(|()| name(unfinished, path, &sync_folder_of)).map_err(|error| forget(error, unfinished, path))
     }
 }
 
@@ -79,9 +75,28 @@ fn create_anew(unfinished: &Path) -> io::Result<File> {
     }
 }
 
-fn name(unfinished: &Path, path: &Path) -> io::Result<()> {
+fn make(path: &Path, bytes: u64, content: &[u8], sync_folder_of: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<Box<dyn SegmentFile>> {
+    let unfinished = path.with_extension(UNFINISHED);
+    let file = create_anew(&unfinished)?;
+    durable::preallocate(&file, bytes)?;
+    FileExt::write_all_at(&file, content, 0)?;
+    file.sync_all()?;
+    name(&unfinished, path, sync_folder_of)?;
+    Ok(Box::new(file))
+}
+
+fn replace_with(path: &Path, bytes: u64, content: &[u8], sync_folder_of: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<Box<dyn SegmentFile>> {
+    let unfinished = path.with_extension(UNFINISHED);
+    make(path, bytes, content, sync_folder_of).map_err(|error| forget(error, &unfinished, &unfinished))
+}
+
+fn name(unfinished: &Path, path: &Path, sync_folder_of: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     std::fs::rename(unfinished, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    sync_folder_of(path)
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(durable::parent_of(path))?.sync_all()
 }
 
 /// Its records are with whoever asked, who says that they were not taken: neither name may stay.
@@ -100,5 +115,24 @@ impl SegmentFile for File {
     }
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         File::set_len(self, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_is_never_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mark");
+        RealDisk.replace(&path, 3, b"one").unwrap();
+        let refused = || Err(io::Error::other("the folder cannot be synced"));
+        assert!(replace_with(&path, 3, b"two", &|_| refused()).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        // Before it has its name: its temporary one is taken by a folder.
+        std::fs::create_dir(path.with_extension(UNFINISHED)).unwrap();
+        assert!(RealDisk.replace(&path, 5, b"three").is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
     }
 }

@@ -1,10 +1,10 @@
 //! Records read from segment files without opening the journal, and written into sealed segments of their own: for backups.
 
+use super::sealed::SealedSegment;
 use super::segment::{self, FrameHead, Gap, Header};
 use super::{Segment, recovery, watermark};
-use crate::durable::{self, StoreError};
+use crate::durable::{self, FolderLock, StoreError};
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The key of the uids.
@@ -24,9 +24,20 @@ pub(crate) fn acknowledged(dir: &Path) -> Result<Option<u64>, StoreError> {
     watermark::read(dir)
 }
 
+/// Keeps processes out of a journal while it is read.
+pub(crate) fn hold(dir: &Path) -> Result<Option<FolderLock>, StoreError> {
+    FolderLock::take_if_there(&dir.join(super::LOCK))
+}
+
 /// Names of the segment files, sorted.
 pub(crate) fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
     durable::names_with_suffix(dir, Segment::SUFFIX)
+}
+
+/// The segment file in which a record belongs, by name.
+pub(crate) fn holder_of(dir: &Path, ordinal: u64) -> Result<Option<String>, StoreError> {
+    let (found, _) = recovery::list_current(dir)?;
+    Ok(found.iter().rev().find(|segment| segment.first <= ordinal).map(Segment::name))
 }
 
 /// An id above all that are in use.
@@ -37,7 +48,7 @@ pub(crate) fn next_id(dir: &Path) -> Result<u64, StoreError> {
 /// The oldest record in a journal's files as (ordinal, milliseconds), if any can be read.
 pub(crate) fn oldest(dir: &Path) -> Result<Option<(u64, i64)>, StoreError> {
     for segment in recovery::list(dir)? {
-        let bytes = std::fs::read(dir.join(segment.name())).map_err(StoreError::io("read", &dir.join(segment.name())))?;
+        let bytes = recovery::read_what_is_readable(&dir.join(segment.name()))?;
         if let Some(frame) = segment::scan(&bytes, segment.id, segment.first, None, 0).frames.first() {
             return Ok(Some((frame.head.ordinal, frame.head.received_at_ms)));
         }
@@ -84,14 +95,7 @@ pub(crate) fn read(
     until: Option<u64>,
     mut take: impl FnMut(FrameHead, &[u8]) -> Result<(), StoreError>,
 ) -> Result<Option<Gap>, StoreError> {
-    let mut found = recovery::list(dir)?;
-    // One that begins where the next begins was written again there.
-    let firsts: Vec<u64> = found.iter().map(|segment| segment.first).collect();
-    let mut i = 0;
-    found.retain(|_| {
-        i += 1;
-        firsts.get(i).is_none_or(|next| *next > firsts[i - 1])
-    });
+    let (found, _) = recovery::list_current(dir)?;
     let mut next = position + 1;
     for (i, segment) in found.iter().enumerate() {
         let limit = found.get(i + 1).map(|next| next.first);
@@ -102,13 +106,14 @@ pub(crate) fn read(
             return Ok(Some(Gap { first: next, last: segment.first - 1 }));
         }
         let path = dir.join(segment.name());
-        let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let bytes = recovery::read_what_is_readable(&path)?;
         match segment::decode_header(&bytes) {
             Header::Newer(found) => return Err(StoreError::Newer { path, found, known: segment::FORMAT }),
             // The records of a damaged one are checked one by one.
             Header::Good { .. } | Header::Damaged => {}
         }
-        for frame in segment::scan(&bytes, segment.id, segment.first, limit, 0).frames {
+        let scan = segment::scan(&bytes, segment.id, segment.first, limit, 0);
+        for frame in scan.frames {
             let ordinal = frame.head.ordinal;
             if ordinal < next {
                 continue;
@@ -122,7 +127,14 @@ pub(crate) fn read(
             take(frame.head, &bytes[frame.payload.clone()])?;
             next = ordinal + 1;
         }
-        // It says by its name what was given before it, and a sealed one by its footer what was in it.
+        // Behind the last file's end only its footer and the heads of its groups tell.
+        if limit.is_none()
+            && until.is_none()
+            && let Some(gap) = scan.gaps.last().filter(|gap| gap.last >= next)
+        {
+            return Ok(Some(Gap { first: next, last: gap.last }));
+        }
+        // The next one says by its name what was given before it.
         if let Some(limit) = limit.filter(|limit| *limit > next && until.is_none_or(|until| until >= next)) {
             return Ok(Some(Gap { first: next, last: limit - 1 }));
         }
@@ -133,53 +145,32 @@ pub(crate) fn read(
 /// Writes records into sealed segments.
 pub(crate) struct TailWriter {
     dir: PathBuf,
-    id: u64,
-    first: u64,
-    last: FrameHead,
-    content: Vec<u8>,
-    written: usize,
+    segment: SealedSegment,
 }
 
 impl TailWriter {
     /// Into `dir`, for records behind `position`.
     pub fn new(dir: &Path, position: u64, id: u64) -> TailWriter {
-        let last = FrameHead { ordinal: position, received_at_ms: 0, group_first: position };
-        TailWriter { dir: dir.to_path_buf(), id, first: position + 1, last, content: segment::encode_header(id, position + 1).to_vec(), written: 0 }
+        TailWriter { dir: dir.to_path_buf(), segment: SealedSegment::new(id, position + 1) }
     }
 
     /// The next record.
     pub fn take(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), StoreError> {
-        if self.content.len() > SEGMENT_BYTES {
-            self.end_segment()?;
-            (self.id, self.first) = (self.id + 1, head.ordinal);
-            self.content = segment::encode_header(self.id, self.first).to_vec();
+        if self.segment.bytes() > SEGMENT_BYTES {
+            let next = SealedSegment::new(self.segment.id() + 1, head.ordinal);
+            std::mem::replace(&mut self.segment, next).write(&self.dir)?;
         }
         // Each is a group of its own: all of them are durable.
-        let head = FrameHead { group_first: head.ordinal, ..head };
-        segment::encode_frame(&mut self.content, self.id, head, payload);
-        self.last = head;
-        Ok(())
-    }
-
-    fn end_segment(&mut self) -> Result<(), StoreError> {
-        self.content.extend(segment::encode_footer(self.id, self.last.ordinal, self.last.received_at_ms));
-        let segment = Segment { first: self.first, id: self.id, bytes: self.content.len() as u64 };
-        let path = self.dir.join(segment.name());
-        let write = |path: &Path| -> std::io::Result<()> {
-            let mut file: File = durable::create_new(path)?;
-            file.write_all(&self.content)?;
-            file.sync_all()
-        };
-        write(&path).map_err(StoreError::io("write", &path))?;
-        self.written += 1;
+        self.segment.take(FrameHead { group_first: head.ordinal, ..head }, payload);
         Ok(())
     }
 
     /// Writes the last segment, which there always is: without records it says with which ordinal the journal goes on; and the
     /// watermark. Gives the last ordinal.
-    pub fn finish(mut self) -> Result<u64, StoreError> {
-        self.end_segment()?;
-        durable::write_atomically(&self.dir.join(watermark::NAME), &watermark::content(self.last.ordinal))?;
-        Ok(self.last.ordinal)
+    pub fn finish(self) -> Result<u64, StoreError> {
+        let last = self.segment.last();
+        self.segment.write(&self.dir)?;
+        durable::write_atomically(&self.dir.join(watermark::NAME), &watermark::content(last))?;
+        Ok(last)
     }
 }

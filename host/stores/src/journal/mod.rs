@@ -12,6 +12,7 @@ mod gather;
 mod live;
 mod reader;
 mod recovery;
+mod sealed;
 mod segment;
 #[cfg(test)]
 mod small_worlds;
@@ -47,6 +48,9 @@ use writer::{AppendQueue, Request, Writer};
 
 /// Bytes of one record at most; its length is written in 32 bits and it must fit in memory several times.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
+
+/// Held by the process that works in the folder.
+const LOCK: &str = "lock";
 
 /// How a journal is opened.
 pub struct JournalOptions {
@@ -149,9 +153,9 @@ impl JournalDir {
 
 fn open_on(dir: &Path, options: JournalOptions, disk: Arc<dyn Disk>) -> Result<(JournalHandle, JournalReader, JournalReport), StoreError> {
     durable::make_dir(dir)?;
-    let lock = FolderLock::take(&dir.join("lock"))?;
+    let lock = FolderLock::take(&dir.join(LOCK))?;
     let mut found = recovery::recover(dir, options.position, options.position_ms)?;
-    let (uid_key, identity_replaced) = identity(dir, found.is_new)?;
+    let (uid_key, identity_replaced) = identity(dir, found.is_new && options.position == 0)?;
     found.report.identity_replaced = identity_replaced;
     let live = LiveQueue::new(options.live_bytes_max, found.report.last_ordinal);
     let shared = Arc::new(Shared {
@@ -187,7 +191,8 @@ fn open_on(dir: &Path, options: JournalOptions, disk: Arc<dyn Disk>) -> Result<(
     Ok((JournalHandle { inner: Arc::new(inner) }, reader, found.report))
 }
 
-/// The key of the uids: made once with the journal, and never again unless it is lost.
+/// The key of the uids: made once with the journal, and never again unless it is lost. Where there is a state and no journal,
+/// it went with the journal.
 fn identity(dir: &Path, is_new: bool) -> Result<(UidKey, bool), StoreError> {
     let path = dir.join("identity");
     let content = match std::fs::read(&path) {
@@ -340,7 +345,9 @@ impl JournalHandle {
     /// As [`release`](Self::release); of those kept, the ones whose last record was received before `before_ms` go too.
     pub fn release_older(&self, covered: SyncedPosition, before_ms: i64) -> Released {
         let shared = &self.inner.shared;
-        let segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        // The writer waits for this lock when it begins a segment, so it is not held while files are looked at. Those that are
+        // here now stay until they are released here.
+        let segments = shared.segments.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let behind = segments.windows(2).take_while(|pair| pair[1].first <= covered.ordinal() + 1).count();
         let mut kept = 0;
         let unneeded = segments[..behind]
@@ -358,8 +365,7 @@ impl JournalHandle {
         };
         // Only what is behind has a next one.
         let older = segments.windows(2).take(behind).skip(unneeded).take_while(too_old).count();
-        let released: Vec<Segment> = segments[..unneeded + older].to_vec();
-        drop(segments);
+        let released = &segments[..unneeded + older];
         let paths: Vec<PathBuf> = released.iter().map(path).collect();
         let (gone, failed) = durable::remove_in_order(&shared.dir, &paths);
         // What could not be removed still takes its bytes, and is tried again.

@@ -3,13 +3,14 @@
 //! finds the same things again after a crash at any point of its own work.
 
 use super::Segment;
+use super::sealed::SealedSegment;
 use super::segment::{self, Frame, Gap, Header, Scan};
 use super::watermark;
 use super::writer::Again;
 use crate::disk::UNFINISHED;
 use crate::durable::{self, StoreError};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -68,21 +69,13 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
     let unfinished: Vec<PathBuf> = durable::names_with_suffix(dir, UNFINISHED)?.iter().map(|name| dir.join(name)).collect();
     durable::remove_files(dir, &unfinished)?;
     let misnamed = put_misnamed_right(dir)?;
-    let mut found = list(dir)?;
+    let (found, superseded) = list_current(dir)?;
     let acked = watermark::read(dir)?;
-    let next_id = match found.iter().map(|segment| segment.id).max() {
+    let next_id = match found.iter().chain(&superseded).map(|segment| segment.id).max() {
         Some(id) => id + 1,
         None => u64::from_le_bytes(durable::random_bytes()?) >> 16,
     };
-    // A segment whose successor begins at the same ordinal was written again there as a whole.
-    let superseded: Vec<PathBuf> = found.windows(2).filter(|w| w[1].first <= w[0].first).map(|w| dir.join(w[0].name())).collect();
-    let firsts: Vec<u64> = found.iter().map(|segment| segment.first).collect();
-    let mut i = 0;
-    found.retain(|_| {
-        i += 1;
-        firsts.get(i).is_none_or(|next| *next > firsts[i - 1])
-    });
-    durable::remove_files(dir, &superseded)?;
+    durable::remove_files(dir, &superseded.iter().map(|segment| dir.join(segment.name())).collect::<Vec<_>>())?;
     let is_new = found.is_empty() && acked.is_none();
     let mut recovered = Recovered {
         segments: Vec::new(),
@@ -111,43 +104,108 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
 }
 
 /// A file under the name of another one, as after a rename that went astray, would stand in its place; its header knows
-/// better. It gets its own name back, or is set aside when a file of that name is there.
+/// better. It gets its own name back, or is set aside when the file of that name is there.
 fn put_misnamed_right(dir: &Path) -> Result<Vec<Fenced>, StoreError> {
-    let mut fenced = Vec::new();
-    for named in list(dir)? {
+    let all = list(dir)?;
+    let mut misnamed = Vec::new();
+    for named in &all {
+        if let Some(own) = own_name(dir, named)? {
+            misnamed.push((named.clone(), own));
+        }
+    }
+    if misnamed.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Who stands under a name whose file is misnamed as well gives it up first: two may have changed places. Until then its
+    // name is one that no file has, and which its header contradicts too: a kill in between changes nothing.
+    let owns: Vec<Segment> = misnamed.iter().map(|(_, own)| own.clone()).collect();
+    let mut free_id = all.iter().chain(&owns).map(|segment| segment.id).max().unwrap_or(0);
+    let is_same = |a: &Segment, b: &Segment| (a.id, a.first) == (b.id, b.first);
+    for (named, own) in misnamed.iter_mut().filter(|(named, _)| owns.iter().any(|own| is_same(own, named))) {
+        free_id += 1;
+        let free = Segment { id: free_id, ..own.clone() };
         let path = dir.join(named.name());
-        let mut header = [0; segment::HEADER_BYTES];
-        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut header, 0));
-        let Header::Good { id, first } = segment::decode_header(&header) else { continue };
-        if read.is_err() || (id, first) == (named.id, named.first) {
-            continue;
-        }
-        // Only its first block may be another file's; then its frames are where they belong.
-        if !segment::scan(&read_what_is_readable(&path)?, named.id, named.first, None, 0).frames.is_empty() {
-            continue;
-        }
-        let own = dir.join(Segment { id, first, bytes: named.bytes }.name());
-        if own.exists() {
+        std::fs::rename(&path, dir.join(free.name())).map_err(StoreError::io("rename", &path))?;
+        *named = free;
+    }
+    // The other way round a name would be given away twice.
+    durable::sync_dir(dir)?;
+    let mut fenced = Vec::new();
+    for (named, own) in misnamed {
+        let is_there = dir.join(own.name()).exists();
+        if is_there && is_itself(dir, &own)? {
             let quarantined = set_aside(dir, &named)?;
-            durable::remove_files(dir, &[path])?;
+            durable::remove_files(dir, &[dir.join(named.name())])?;
             fenced.push(Fenced { quarantined, missing: Vec::new() });
-        } else {
-            std::fs::rename(&path, &own).map_err(StoreError::io("rename", &path))?;
-            durable::sync_dir(dir)?;
+            continue;
         }
+        if is_there {
+            // Nothing in it says that it is the one of that name.
+            fenced.push(Fenced { quarantined: set_aside(dir, &own)?, missing: Vec::new() });
+        }
+        let path = dir.join(named.name());
+        std::fs::rename(&path, dir.join(own.name())).map_err(StoreError::io("rename", &path))?;
+        durable::sync_dir(dir)?;
     }
     Ok(fenced)
 }
 
+/// The segment that a file's header says it is, when that is another one than its name says.
+fn own_name(dir: &Path, named: &Segment) -> Result<Option<Segment>, StoreError> {
+    match header_of(&dir.join(named.name())) {
+        Header::Good { id, first } if !is_itself(dir, named)? => Ok(Some(Segment { id, first, bytes: named.bytes })),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a file is the one that its name says, by its header or by any of its frames: only its first block may be another
+/// file's, or damaged.
+fn is_itself(dir: &Path, named: &Segment) -> Result<bool, StoreError> {
+    let path = dir.join(named.name());
+    if header_of(&path) == (Header::Good { id: named.id, first: named.first }) {
+        return Ok(true);
+    }
+    Ok(!segment::scan(&read_what_is_readable(&path)?, named.id, named.first, None, 0).frames.is_empty())
+}
+
+fn header_of(path: &Path) -> Header {
+    let mut header = [0; segment::HEADER_BYTES];
+    match File::open(path).and_then(|file| file.read_exact_at(&mut header, 0)) {
+        Ok(()) => segment::decode_header(&header),
+        Err(_) => Header::Damaged,
+    }
+}
+
 /// Gives a file a second name in quarantine; the first one is the caller's to remove.
 fn set_aside(dir: &Path, segment: &Segment) -> Result<PathBuf, StoreError> {
+    set_aside_with(dir, segment, |from, to| std::fs::hard_link(from, to))
+}
+
+/// Where the file system has no links the second one is a copy.
+pub(super) fn set_aside_with(dir: &Path, segment: &Segment, link: impl Fn(&Path, &Path) -> io::Result<()>) -> Result<PathBuf, StoreError> {
     let quarantine = dir.join("quarantine");
     durable::make_dir(&quarantine)?;
-    let (original, quarantined) = (dir.join(segment.name()), quarantine.join(segment.name()));
-    match std::fs::hard_link(&original, &quarantined) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("set aside", &original)(error)),
-        _ => durable::sync_dir(&quarantine).map(|()| quarantined),
+    let original = dir.join(segment.name());
+    let mut aside = quarantine.join(segment.name());
+    for number in 2.. {
+        match link(&original, &aside) {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // A start set it aside that was killed before it took the first name away; or it is another file of that name.
+                if read_what_is_readable(&original)? == read_what_is_readable(&aside)? {
+                    break;
+                }
+                aside = quarantine.join(format!("{}.{number}", segment.name()));
+            }
+            Err(error) if durable::has_no_links(&error) => {
+                durable::write_atomically(&aside, &read_what_is_readable(&original)?)?;
+                break;
+            }
+            Err(error) => return Err(StoreError::io("set aside", &original)(error)),
+        }
     }
+    durable::sync_dir(&quarantine)?;
+    Ok(aside)
 }
 
 pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
@@ -161,6 +219,18 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, StoreError> {
     }
     found.sort_by_key(|segment| (segment.first, segment.id));
     Ok(found)
+}
+
+/// The segments that count, and those whose successor begins at the same ordinal: they were written again there as a whole.
+pub(super) fn list_current(dir: &Path) -> Result<(Vec<Segment>, Vec<Segment>), StoreError> {
+    let found = list(dir)?;
+    let firsts: Vec<u64> = found.iter().map(|segment| segment.first).collect();
+    let (mut current, mut superseded) = (Vec::new(), Vec::new());
+    for (i, segment) in found.into_iter().enumerate() {
+        let is_current = firsts.get(i + 1).is_none_or(|next| *next > segment.first);
+        if is_current { &mut current } else { &mut superseded }.push(segment);
+    }
+    Ok((current, superseded))
 }
 
 /// Whether a file must be set aside, and what can be read of it; or the newer format that it has.
@@ -226,26 +296,12 @@ impl Recovered {
     }
 
     fn write_part(&mut self, dir: &Path, bytes: &[u8], part: &[&Frame]) -> Result<Segment, StoreError> {
-        let (first, last) = (part[0].head, part[part.len() - 1].head);
-        let id = self.next_id;
+        let mut sealed = SealedSegment::new(self.next_id, part[0].head.ordinal);
         self.next_id += 1;
-        let mut content = segment::encode_header(id, first.ordinal).to_vec();
         for frame in part {
-            segment::encode_frame(&mut content, id, frame.head, &bytes[frame.payload.clone()]);
+            sealed.take(frame.head, &bytes[frame.payload.clone()]);
         }
-        content.extend(segment::encode_footer(id, last.ordinal, last.received_at_ms));
-        let segment = Segment { first: first.ordinal, id, bytes: content.len() as u64 };
-        let path = dir.join(segment.name());
-        let unfinished = path.with_extension(UNFINISHED);
-        let write = || -> io::Result<()> {
-            let mut file = durable::create_new(&unfinished)?;
-            file.write_all(&content)?;
-            file.sync_all()?;
-            std::fs::rename(&unfinished, &path)
-        };
-        write().map_err(StoreError::io("write", &path))?;
-        durable::sync_dir(dir)?;
-        Ok(segment)
+        sealed.write(dir)
     }
 
     fn finish(&mut self, position: u64, covered: &[Gap]) {
@@ -259,6 +315,10 @@ impl Recovered {
         }
         let found = covered.last().map_or(0, |run| run.last).max(self.report.last_ordinal);
         self.report.behind_state = found < position;
+        if self.report.behind_state {
+            // The state covers them, and in a segment that goes on behind the state they would be the edge of a hole.
+            self.again.clear();
+        }
         let promised = found.max(self.acked);
         if promised >= next {
             self.report.gaps.push(Gap { first: next, last: promised });
@@ -270,7 +330,7 @@ impl Recovered {
 }
 
 /// The file's bytes; blocks that the disk cannot read are zeros.
-fn read_what_is_readable(path: &Path) -> Result<Vec<u8>, StoreError> {
+pub(super) fn read_what_is_readable(path: &Path) -> Result<Vec<u8>, StoreError> {
     const BLOCK: usize = 4096;
     if let Ok(bytes) = std::fs::read(path) {
         return Ok(bytes);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::disk::SegmentFile;
 use crate::disk::faulty::{Failing, FaultyDisk, yield_until};
 use crate::port_suite::block_on as wait;
 use alertmill_core::ports::Records;
@@ -142,6 +143,30 @@ fn damage_in_the_middle_is_fenced_with_the_exact_gap() {
 }
 
 #[test]
+fn a_file_is_set_aside_without_hard_links_and_never_in_the_place_of_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = Segment { first: 1, id: 7, bytes: 0 };
+    let original = dir.path().join(segment.name());
+    let without_links = |_: &Path, to: &Path| Err(if to.exists() { std::io::ErrorKind::AlreadyExists } else { std::io::ErrorKind::PermissionDenied }.into());
+    let set_aside = |content: &str, has_links: bool| {
+        std::fs::write(&original, content).unwrap();
+        let link = |from: &Path, to: &Path| if has_links { std::fs::hard_link(from, to) } else { without_links(from, to) };
+        let aside = recovery::set_aside_with(dir.path(), &segment, link).unwrap();
+        assert_eq!(std::fs::read_to_string(&aside).unwrap(), content);
+        std::fs::remove_file(&original).unwrap();
+        aside
+    };
+    let first = set_aside("damaged", false);
+    assert_eq!(set_aside("damaged", false), first, "after a kill it is the same one");
+    assert_eq!(set_aside("damaged", true), first);
+    let (second, third) = (set_aside("damaged too", false), set_aside("damaged as well", true));
+    assert_eq!(set_aside("damaged too", true), second);
+    assert!(first != second && second != third && first != third, "{first:?} {second:?} {third:?}");
+    assert_eq!([first, second, third].map(|aside| std::fs::read_to_string(aside).unwrap()), ["damaged", "damaged too", "damaged as well"]);
+    assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 3);
+}
+
+#[test]
 fn a_crash_in_the_middle_of_fencing_is_finished_by_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
@@ -188,6 +213,31 @@ fn a_lost_header_and_a_lost_file_are_survived() {
     let (_journal, mut reader, report) = JournalDir::open(dir.path(), small(0)).unwrap();
     assert_eq!((&report.gaps[..], report.fenced.len(), report.last_ordinal), (&[gap][..], 1, 150));
     assert_eq!(drain(&mut reader, 150).len(), 150);
+}
+
+#[test]
+fn a_file_that_the_disk_cannot_read_is_a_gap_to_a_copy_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=150);
+    drop((journal, reader));
+    let files = segment_files(dir.path());
+    let second = Segment::parse_name(files[1].file_name().unwrap().to_str().unwrap()).unwrap().0;
+    // A file that is there and whose first byte cannot be read, as of a bad sector.
+    std::fs::remove_file(&files[0]).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &files[0]).unwrap();
+    assert_eq!(std::fs::read(&files[0]).unwrap_err().raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
+    assert_eq!(super::copy::oldest(dir.path()).unwrap().map(|(ordinal, _)| ordinal), Some(second));
+    let read = |position| {
+        let mut found = Vec::new();
+        let missing = super::copy::read(dir.path(), position, None, |head, _| {
+            found.push(head.ordinal);
+            Ok(())
+        });
+        (missing.unwrap(), found)
+    };
+    assert_eq!(read(0), (Some(Gap { first: 1, last: second - 1 }), Vec::new()));
+    assert_eq!(read(second - 1), (None, (second..=150).collect()));
 }
 
 #[test]
@@ -283,12 +333,60 @@ fn a_segment_that_a_kill_left_unsealed_goes_when_it_is_too_old() {
 }
 
 #[test]
+fn nobody_waits_for_the_files_that_retention_looks_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), JournalOptions { keep_bytes: 1 << 30, ..small(0) }).unwrap();
+    append(&journal, 1..=300);
+    sealed(&journal, dir.path());
+    // Who opens one of these for reading waits until somebody opens it for writing.
+    let slow: Vec<PathBuf> = segment_files(dir.path()).into_iter().take(2).collect();
+    for path in &slow {
+        std::fs::remove_file(path).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+    let let_go = |path: &Path| {
+        let writing = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+        yield_until("retention to open it", || rustix::fs::open(path, writing, rustix::fs::Mode::empty()).is_ok());
+    };
+    std::thread::scope(|scope| {
+        let retention = scope.spawn(|| journal.release_older(SyncedPosition::vouched(300), 0));
+        // It has looked at the first and waits for the second, or will.
+        let_go(&slow[0]);
+        let is_held = journal.inner.shared.segments.try_lock().is_err();
+        let_go(&slow[1]);
+        let released = retention.join().unwrap();
+        assert_eq!((released.unneeded, released.too_old), (0, 0));
+        assert!(!is_held, "who begins a segment or reads one would wait for the disk");
+    });
+}
+
+#[test]
 fn a_state_ahead_of_the_journal_moves_the_ordinals_on() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, report) = JournalDir::open(dir.path(), JournalOptions { position_ms: 77, ..small(500) }).unwrap();
     assert!(report.behind_state && report.last_ordinal == 500);
+    assert!(report.identity_replaced, "the key went with the journal");
     append(&journal, [501]);
     assert_eq!(drain(&mut reader, 501).len(), 1);
+}
+
+#[test]
+fn an_older_journal_that_a_kill_left_goes_on_behind_the_state_without_a_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    append(&journal, 1..=6);
+    let killed = copy(dir.path());
+    let (journal, mut reader, report) = JournalDir::open(killed.path(), small(20)).unwrap();
+    assert!(report.behind_state && report.written_again == 0 && report.last_ordinal == 20, "{report:?}");
+    append(&journal, [21]);
+    check(&drain(&mut reader, 21));
+    drop((journal, reader));
+    let (journal, mut reader, report) = JournalDir::open(killed.path(), small(20)).unwrap();
+    let found = (report.last_ordinal, report.replay, report.fenced.len(), report.gaps.len(), report.behind_state);
+    assert_eq!(found, (21, 1, 0, 0, false), "{report:?}");
+    append(&journal, [22]);
+    check(&drain(&mut reader, 22));
 }
 
 #[test]
@@ -500,6 +598,45 @@ fn a_writer_that_panics_is_said_and_nobody_waits_for_it() {
     yield_until("health to know it", || journal.failure().is_some_and(|why| why.contains("bug")));
     check(&drain(&mut reader, 2));
     assert!(matches!(reader.next_blocking(1), Err(PortError::Fatal(_))));
+}
+
+/// Keeps a copy of the folder as a kill behind each file that is made would leave it.
+struct Killing(Arc<std::sync::Mutex<Vec<tempfile::TempDir>>>);
+
+impl Killing {
+    fn behind<T>(&self, path: &Path, made: std::io::Result<T>) -> std::io::Result<T> {
+        self.0.lock().unwrap().push(copy(path.parent().unwrap()));
+        made
+    }
+}
+
+impl Disk for Killing {
+    fn create(&self, path: &Path, bytes: u64, content: &[u8]) -> std::io::Result<Box<dyn SegmentFile>> {
+        self.behind(path, RealDisk.create(path, bytes, content))
+    }
+    fn replace(&self, path: &Path, bytes: u64, content: &[u8]) -> std::io::Result<Box<dyn SegmentFile>> {
+        self.behind(path, RealDisk.replace(path, bytes, content))
+    }
+    fn prepare(&self, unfinished: &Path, bytes: u64) -> std::io::Result<Box<dyn SegmentFile>> {
+        RealDisk.prepare(unfinished, bytes)
+    }
+    fn finish(&self, prepared: &dyn SegmentFile, unfinished: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+        self.behind(path, RealDisk.finish(prepared, unfinished, path, content))
+    }
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_first_start_is_nothing_to_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let killed = Arc::new(std::sync::Mutex::new(Vec::new()));
+    drop(open_on(dir.path(), small(0), Arc::new(Killing(killed.clone()))).unwrap());
+    let killed = std::mem::take(&mut *killed.lock().unwrap());
+    assert!(killed.len() >= 2, "a segment and a watermark");
+    for (i, folder) in killed.iter().enumerate() {
+        let (journal, _reader, report) = JournalDir::open(folder.path(), small(0)).unwrap();
+        assert_eq!(report, JournalReport::default(), "killed behind file {i}");
+        append(&journal, [1]);
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Watermark {
     /// Makes a new file in the place of the old one, unless there is one that works. All up to `ordinal` is durable.
     pub fn renew(&mut self, disk: &dyn Disk, dir: &Path, ordinal: u64) {
         if self.file.is_none() {
-            match disk.create(&dir.join(NAME), (2 * SLOTS_APART) as u64, &encode(ordinal)) {
+            match disk.replace(&dir.join(NAME), (2 * SLOTS_APART) as u64, &encode(ordinal)) {
                 Ok(file) => (self.file, self.slot, self.unsynced) = (Some(file), 1, None),
                 Err(error) => self.failed(&error),
             }

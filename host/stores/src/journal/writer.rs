@@ -84,6 +84,10 @@ impl Writer {
 
     /// Makes the first segment, with what the last process may not have synced.
     pub fn begin(&mut self, again: &[Again]) -> io::Result<()> {
+        // All before it is durable, so a kill leaves no segment without a watermark; else the next start could not tell.
+        if again.is_empty() {
+            self.watermark.renew(self.disk.as_ref(), &self.shared.dir, self.next_ordinal - 1);
+        }
         let heads: Vec<(FrameHead, &[u8])> = again.iter().map(|record| (record.head, record.payload.as_slice())).collect();
         self.active = Some(self.new_segment(self.next_ordinal, &heads)?);
         Ok(())

@@ -36,7 +36,7 @@ fn go_astray(dir: &Path, files: &[Written], random: &mut Random) -> (&'static st
         let at = random.below(files[i].bytes.len() / BLOCK) * BLOCK;
         at..at + BLOCK
     };
-    match (block(from), block(to), random.below(7)) {
+    match (block(from), block(to), random.below(10)) {
         (_, _, 0) => {
             std::fs::copy(path(from), path(to)).unwrap();
             ("a file is copied over another one", all_of(&files[to]))
@@ -72,6 +72,23 @@ fn go_astray(dir: &Path, files: &[Written], random: &mut Random) -> (&'static st
             bytes[other.clone()].copy_from_slice(&files[from].bytes[one.clone()]);
             std::fs::write(path(from), bytes).unwrap();
             ("two blocks of a file change places", [touched(&files[from], one), touched(&files[from], other)].concat())
+        }
+        (_, _, 6) => {
+            std::fs::rename(path(from), dir.join("between")).unwrap();
+            std::fs::rename(path(to), path(from)).unwrap();
+            std::fs::rename(dir.join("between"), path(to)).unwrap();
+            ("two files change names", Vec::new())
+        }
+        (_, _, 7) => {
+            let between = |i: usize| dir.join(format!("between-{i}"));
+            (0..FILES).for_each(|i| std::fs::rename(path(i), between(i)).unwrap());
+            (0..FILES).for_each(|i| std::fs::rename(between(i), path((i + 1) % FILES)).unwrap());
+            ("each file has the name of the next", Vec::new())
+        }
+        (_, _, 8) => {
+            std::fs::write(path(to), &files[from].bytes).unwrap();
+            std::fs::write(path(from), [&[7; segment::HEADER_BYTES][..], &files[to].bytes[segment::HEADER_BYTES..]].concat()).unwrap();
+            ("two files change names, and the head of one is lost", all_of(&files[to]))
         }
         (block, _, _) => {
             let mut bytes = files[from].bytes.clone();
@@ -117,4 +134,23 @@ fn writes_and_renames_that_went_astray_are_seen() {
             ("took_ms", &began.elapsed().as_millis()),
         ],
     );
+}
+
+/// Two files have changed names, and the start that puts them right was killed behind its first step.
+#[test]
+fn a_kill_while_names_are_given_back_changes_nothing() {
+    let files = files();
+    let acked = files[FILES - 1].last();
+    for (one, other) in [(0, 1), (2, 6), (FILES - 1, 0)] {
+        let dir = scratch();
+        files.iter().for_each(|file| file.put(dir.path()));
+        put_watermark(dir.path(), acked);
+        let path = |i: usize| dir.path().join(files[i].segment.name());
+        let free = Segment { id: 0xd0 + FILES as u64, ..files[one].segment.clone() };
+        std::fs::rename(path(one), dir.path().join(free.name())).unwrap();
+        std::fs::rename(path(other), path(one)).unwrap();
+        let what = format!("{one} and {other}");
+        let report = open_and_check(dir.path(), acked, &[], &what);
+        assert!(report.fenced.is_empty(), "{what}: {:?}", report.fenced);
+    }
 }
