@@ -7,7 +7,7 @@ use crate::journal;
 use crate::port_suite::block_on;
 use alertmill_core::ports::{Commit, Journal, LedgerValue, LogWrite};
 use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
-use alertmill_core::services::{AlertOutbox, QueuePlace};
+use alertmill_core::services::{AlertOutbox, QueuePlace, SettledAlerts};
 use std::fs::{self, File};
 
 /// Commit `n` opens alert `n` and changes alert 1.
@@ -59,6 +59,38 @@ fn a_log_that_lost_its_tail_does_not_spoil_the_database() {
     let folder = open_folder(dir.path());
     assert_eq!((folder.fenced[0].rebuilt.as_str(), folder.restored.position, folder.restored.alerts.len()), ("copy", 20, 20));
     assert_eq!(folder.restored.alerts[0].revision, 20);
+    assert!(!folder.fenced[0].has_losses(), "{:?}", folder.fenced[0]);
+    let report = &FenceReport::all(dir.path()).unwrap()[0].1;
+    assert!(!report.has_losses() && report.findings[0].contains("its log ends at position"), "{report:?}");
+}
+
+#[test]
+fn what_services_have_of_a_state_is_taken_over_with_a_whole_copy_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    (1..=20).for_each(|n| store.commit_blocking(&numbered(n)).unwrap());
+    store.commit_blocking(&Commit { alerts: vec![alert(2, 2, Status::Recovered)], ..numbered(21) }).unwrap();
+    let mut outbox = store.outbox().unwrap();
+    let done = (1..=20).map(|seq| (seq, 1_000)).collect();
+    block_on(outbox.settle_alerts(&SettledAlerts { position: 21, done, refused: Vec::new() })).unwrap();
+    block_on(outbox.raise_version_base(7_000, false)).unwrap();
+    drop((outbox, store));
+    spoil_the_head(dir.path());
+    let folder = open_folder(dir.path());
+    assert!(folder.fenced[0].rebuilt == "copy" && !folder.fenced[0].has_losses(), "{:?}", folder.fenced[0]);
+    let page = block_on(folder.store.outbox().unwrap().waiting_alerts(QueuePlace::default(), 1 << 20)).unwrap();
+    assert_eq!(page.version_base, 7_000);
+    // The one that ended is shipped; of the others nobody knows whether the services have newer ones.
+    let waiting: Vec<u64> = page.alerts.iter().map(|alert| alert.seq).collect();
+    assert!(waiting.len() == 19 && !waiting.contains(&2), "{waiting:?}");
+}
+
+/// What SQLite refuses and every state has: the rest is whole.
+fn spoil_the_head(dir: &Path) {
+    let state = dir.join("state.sqlite");
+    let mut bytes = fs::read(&state).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&state, &bytes).unwrap();
 }
 
 #[test]
@@ -406,7 +438,7 @@ fn a_new_state_that_cannot_be_written_is_no_damage_of_the_old_one() {
     let full = fence::create(&dir.path().join("new.sqlite"), &row, &mut report, |new, report| {
         let pages: u64 = new.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         new.execute_batch(&format!("PRAGMA max_page_count = {pages}; INSERT INTO ledger VALUES ('a', 'b', hex(zeroblob(1000)), 1, 1)"))?;
-        fence::take_rows(&old, &row, new, report)
+        fence::take_rows(&old, &row, &check::check(&old), new, report)
     });
     let error = full.unwrap_err();
     assert!(matches!(&error, StoreError::Sqlite { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)), "{error}");

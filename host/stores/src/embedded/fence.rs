@@ -9,6 +9,7 @@
 //!    known; alerts that were opened before it are lost.
 
 use super::check::{self, ALERTS};
+use super::outbox;
 use super::position::{self, OpenAlerts, PositionRow};
 use super::{PAGE_BYTES, SCHEMA, SCHEMA_VERSION, open_as_it_is, sqlite_error, status_number};
 use crate::durable::{self, StoreError};
@@ -197,8 +198,8 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
     }
     if let Some(Candidate { connection, row: Some(row), findings, .. }) = salvaged {
         report.rebuilt = if findings.is_empty() { "copy" } else { "rows" }.to_owned();
-        report.findings.extend(findings.into_iter().filter(|finding| !report.findings.contains(finding)).collect::<Vec<_>>());
-        return create(rebuilt, &row, report, |new, report| take_rows(&connection, &row, new, report));
+        report.findings.extend(findings.iter().filter(|finding| !report.findings.contains(finding)).cloned().collect::<Vec<_>>());
+        return create(rebuilt, &row, report, |new, report| take_rows(&connection, &row, &findings, new, report));
     }
     report.rebuilt = "anew".to_owned();
     let mut row = PositionRow::default();
@@ -408,8 +409,9 @@ pub(super) fn create(
     write().map_err(sqlite_error("write", path))
 }
 
-/// Takes over every row that is whole, and names what is not.
-pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<OpenAlerts> {
+/// Takes over every row that is whole, and names what is not. `findings` are those of `old` itself: what it was chosen before
+/// may be damaged in other places. Of one without any, what services have is taken over as well.
+pub(super) fn take_rows(old: &Connection, row: &PositionRow, findings: &[String], new: &Connection, report: &mut FenceReport) -> rusqlite::Result<OpenAlerts> {
     let mut open = OpenAlerts::default();
     let (mut taken, mut named) = (BTreeSet::new(), BTreeMap::new());
     let mut lost_parts = BTreeSet::new();
@@ -480,7 +482,7 @@ pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, r
         let lost = if status == Some(status_number(Status::Abnormal)) { &mut report.lost_open_alerts } else { &mut report.lost_alerts };
         lost.push(seq);
     }
-    let damaged_tables = tables_with_damaged_pages(old, &report.findings);
+    let damaged_tables = tables_with_damaged_pages(old, findings);
     for table in &damaged_tables {
         note(&mut report.lost_rows, format!("{table}: pages are damaged: rows may be gone that nothing else names"));
     }
@@ -490,13 +492,19 @@ pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, r
     {
         note(&mut report.lost_rows, older);
     }
-    match old.query_row("SELECT count(*) FROM shipping", [], |row| row.get::<_, u64>(0)) {
-        Ok(0) => {}
-        _ => note(&mut report.lost_rows, "shipping: its counts begin anew, and every alert waits for its services again".to_owned()),
-    }
     report.alerts = taken.len() as u64;
     report.lost_parts_of = lost_parts.into_iter().collect();
-    take_the_rest(old, new, report)?;
+    copy_tables(&[("event_files", 2)], old, new, report)?;
+    match old.query_row("SELECT count(*) FROM shipping", [], |row| row.get::<_, u64>(0)) {
+        Ok(0) => {}
+        _ if findings.is_empty() => {
+            copy_tables(&[("shipping", 4), ("outbox", 5)], old, new, report)?;
+            position::write(new, row)?;
+            outbox::wait_again(new)?;
+        }
+        _ => note(&mut report.lost_rows, "shipping: its counts begin anew, and every alert waits for its services again".to_owned()),
+    }
+    count_letters(old, new, report)?;
     Ok(open)
 }
 
@@ -508,6 +516,8 @@ fn tables_with_damaged_pages(old: &Connection, findings: &[String]) -> BTreeSet<
         let mut rows = old.prepare("SELECT type, name, tbl_name, rootpage FROM sqlite_master WHERE rootpage > 0")?;
         rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
     })();
+    // What is not in the damaged schema by its name any more.
+    let is_made = |name: &str| ["TABLE", "INDEX"].iter().any(|kind| SCHEMA.contains(&format!("CREATE {kind} {name} ")));
     let lines: Vec<&str> = findings.iter().flat_map(|finding| finding.split("; ")).filter(|line| !line.contains("wrong checksum")).collect();
     let (Ok(schema), true) = (schema, lines.len() < check::FINDINGS_MAX) else { return all().collect() };
     let mut found = BTreeSet::new();
@@ -515,8 +525,8 @@ fn tables_with_damaged_pages(old: &Connection, findings: &[String]) -> BTreeSet<
         let mut words = line.split(' ');
         let first = words.next().unwrap_or_default();
         let owner = match first {
-            // The head of a list of findings, and the end of a shortened one, whose rest stands in other findings.
-            "***" | "and" => continue,
+            // The head of a list of findings.
+            "***" => continue,
             // Of two positions that differ the later one is taken; that costs no row.
             "position" => continue,
             "Tree" if !line.contains("2nd reference") => {
@@ -535,16 +545,16 @@ fn tables_with_damaged_pages(old: &Connection, findings: &[String]) -> BTreeSet<
         match all().find(|name| Some(*name) == owner) {
             Some(table) => drop(found.insert(table)),
             // Of a table that is made anew, or has checksums of its own elsewhere.
-            None if owner.is_some_and(|owner| schema.iter().any(|one| one.1 == owner)) => {}
+            None if owner.is_some_and(|owner| is_made(owner) || schema.iter().any(|one| one.1 == owner)) => {}
             None => return all().collect(),
         }
     }
     found
 }
 
-/// Tables whose rows have no checksums: times of event files, counts of dead letters.
-fn take_the_rest(old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<()> {
-    for (table, columns) in [("event_files", 2)] {
+/// Takes all rows of tables, which have so many columns, as they are.
+fn copy_tables(tables: &[(&str, usize)], old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<()> {
+    for (table, columns) in tables.iter().copied() {
         let marks = (1..=columns).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
         let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({marks})"))?;
         let mut refused = None::<rusqlite::Error>;
@@ -572,6 +582,11 @@ fn take_the_rest(old: &Connection, new: &Connection, report: &mut FenceReport) -
             note(&mut report.lost_rows, format!("{table}: {error}"));
         }
     }
+    Ok(())
+}
+
+/// Counts the dead letters that were taken over, and what the old counts say beyond them.
+fn count_letters(old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<()> {
     new.execute_batch(
         "INSERT INTO dead_letter_counts (source, kept, dropped, bytes)
          SELECT source, count(*), 0, sum(length(item)) FROM dead_letters GROUP BY source",
