@@ -94,6 +94,40 @@ fn spoil_the_head(dir: &Path) {
 }
 
 #[test]
+fn a_whole_copy_that_the_journal_does_not_follow_is_a_loss() {
+    for has_state_of_the_gap in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let older = dir.path().join("older");
+        // Three segments: each start begins one.
+        for last in [5, 8, 10] {
+            let mut folder = open_folder(dir.path());
+            for n in folder.store.position() + 1..=last {
+                block_on(folder.journal.append(RecordBody::RuleSet(RuleSet::default()), None)).unwrap();
+                folder.store.commit_blocking(&numbered(n)).unwrap();
+            }
+            folder.store.checkpoint().unwrap();
+            if last == 10 {
+                assert!(folder.journal.release(SyncedPosition::vouched(10)).unwrap() > 0);
+            }
+            drop(folder);
+            if last == 5 || (has_state_of_the_gap && last == 8) {
+                fs::copy(dir.path().join("state.sqlite"), &older).unwrap();
+            }
+        }
+        fs::rename(&older, dir.path().join("state.sqlite")).unwrap();
+        spoil_the_head(dir.path());
+        let folder = open_folder(dir.path());
+        let report = &folder.fenced[0];
+        assert_eq!((report.rebuilt.as_str(), report.position), ("copy", if has_state_of_the_gap { 8 } else { 5 }));
+        let expected: &[&str] = if has_state_of_the_gap { &[] } else { &["records 6 to 8 are in neither the state nor the journal"] };
+        assert_eq!(
+            (&report.lost_rows[..], report.has_losses()),
+            (&expected.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>()[..], !has_state_of_the_gap)
+        );
+    }
+}
+
+#[test]
 fn a_state_that_a_kill_left_with_its_log_opens() {
     let dir = tempfile::tempdir().unwrap();
     killed_after_a_move(dir.path());

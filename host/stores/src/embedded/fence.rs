@@ -196,9 +196,12 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
         report.rebuilt = "replay".to_owned();
         return create(rebuilt, &PositionRow::default(), report, |_, _| Ok(OpenAlerts::default()));
     }
-    if let Some(Candidate { connection, row: Some(row), findings, .. }) = salvaged {
+    if let Some(Candidate { connection, row: Some(row), findings, is_followed }) = salvaged {
         report.rebuilt = if findings.is_empty() { "copy" } else { "rows" }.to_owned();
         report.findings.extend(findings.iter().filter(|finding| !report.findings.contains(finding)).cloned().collect::<Vec<_>>());
+        if let Some((oldest, _)) = oldest.filter(|_| !is_followed) {
+            note(&mut report.lost_rows, format!("records {} to {} are in neither the state nor the journal", row.ordinal + 1, oldest - 1));
+        }
         return create(rebuilt, &row, report, |new, report| take_rows(&connection, &row, &findings, new, report));
     }
     report.rebuilt = "anew".to_owned();
