@@ -128,6 +128,18 @@ fn a_whole_copy_that_the_journal_does_not_follow_is_a_loss() {
 }
 
 #[test]
+fn what_cannot_be_linked_or_read_is_set_aside_as_far_as_it_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    // A file on another file system, none of whose bytes can be read.
+    let unreadable = Path::new("/proc/self/mem");
+    assert_eq!(fs::read(unreadable).unwrap_err().raw_os_error(), Some(5));
+    fence::set_aside(unreadable, &dir.path().join("aside")).unwrap();
+    assert_eq!(dir.path().join("aside").metadata().unwrap().len(), 0);
+    fence::set_aside(&dir.path().join("no such file"), &dir.path().join("none")).unwrap();
+    assert!(!dir.path().join("none").exists());
+}
+
+#[test]
 fn a_state_that_a_kill_left_with_its_log_opens() {
     let dir = tempfile::tempdir().unwrap();
     killed_after_a_move(dir.path());

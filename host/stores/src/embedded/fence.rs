@@ -117,22 +117,24 @@ pub(crate) fn fence(dir: &Path, findings: Vec<String>) -> Result<FenceReport, St
     durable::make_dir(&folder)?;
     let mark = Mark { prefix: format!("{at_ms}-"), at_ms, findings };
     for name in FILES {
-        match std::fs::hard_link(dir.join(name), folder.join(format!("{}{name}", mark.prefix))) {
-            // A file system without links.
-            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks) => {
-                let aside = folder.join(format!("{}{name}", mark.prefix));
-                let copied = std::fs::copy(dir.join(name), &aside).and_then(|_| File::open(&aside)?.sync_all());
-                copied.map_err(StoreError::io("set aside", &dir.join(name)))?;
-            }
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
-                return Err(StoreError::io("set aside", &dir.join(name))(error));
-            }
-            _ => {}
-        }
+        set_aside(&dir.join(name), &folder.join(format!("{}{name}", mark.prefix)))?;
     }
     durable::sync_dir(&folder)?;
     durable::write_atomically(&dir.join(MARK), &serde_json::to_vec(&mark).unwrap_or_default())?;
     finish(dir, &mark)
+}
+
+/// Gives a file a second name, or, where there are no links, copies what can be read of it. One that is not there is none.
+pub(super) fn set_aside(from: &Path, aside: &Path) -> Result<(), StoreError> {
+    match std::fs::hard_link(from, aside) {
+        // A file system without links, or a quarantine on another one.
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks | ErrorKind::CrossesDevices) => {
+            copy_what_is_readable(from, aside)?;
+            File::open(aside).and_then(|file| file.sync_all()).map_err(StoreError::io("set aside", from))
+        }
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => Err(StoreError::io("set aside", from)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a state must have been here although none is: then beginning with an empty one would throw events away.
