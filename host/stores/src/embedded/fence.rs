@@ -188,8 +188,14 @@ fn finish(dir: &Path, mark: &Mark) -> Result<FenceReport, StoreError> {
 }
 
 fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) -> Result<(), StoreError> {
-    let oldest = journal::copy::oldest(&dir.join("journal"))?;
-    let salvaged = open_salvage(work, oldest.map(|oldest| oldest.0))?;
+    let journal = dir.join(DataFolder::JOURNAL);
+    let oldest = journal::copy::oldest(&journal)?;
+    // One that has no record yet begins with the next.
+    let begins = match oldest {
+        Some((ordinal, _)) => ordinal,
+        None => gone_before(&journal)? + 1,
+    };
+    let salvaged = open_salvage(work, Some(begins))?;
     if let Some(Candidate { row: Some(row), .. }) = &salvaged {
         report.open_alerts_before = Some(row.open_alerts);
     }
@@ -201,8 +207,8 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
     if let Some(Candidate { connection, row: Some(row), findings, is_followed }) = salvaged {
         report.rebuilt = if findings.is_empty() { "copy" } else { "rows" }.to_owned();
         report.findings.extend(findings.iter().filter(|finding| !report.findings.contains(finding)).cloned().collect::<Vec<_>>());
-        if let Some((oldest, _)) = oldest.filter(|_| !is_followed) {
-            note(&mut report.lost_rows, format!("records {} to {} are in neither the state nor the journal", row.ordinal + 1, oldest - 1));
+        if !is_followed {
+            note(&mut report.lost_rows, format!("records {} to {} are in neither the state nor the journal", row.ordinal + 1, begins - 1));
         }
         return create(rebuilt, &row, report, |new, report| take_rows(&connection, &row, &findings, new, report));
     }
@@ -216,7 +222,7 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
     } else {
         // No record is left that could be replayed: all events stay known. Where the journal goes on it still says, by the names
         // of its files or by its watermark: records before that are not missing from it.
-        row.ordinal = gone_before(&dir.join(DataFolder::JOURNAL))?;
+        row.ordinal = begins - 1;
         row.received_at_ms = report.at_ms;
         row.end = events_before(dir, i64::MAX)?;
         report.lost_rows.push("all alerts: neither the state nor the journal has a record of them".to_owned());
