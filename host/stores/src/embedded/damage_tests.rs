@@ -450,6 +450,43 @@ fn other_comments_in_the_schema_are_no_damage() {
 }
 
 #[test]
+fn retention_that_meets_damage_makes_the_next_start_look_at_everything() {
+    type Step = fn(&mut EmbeddedStore) -> Result<(), StoreError>;
+    let steps: [(&str, Step); 7] = [
+        ("ALTER TABLE alert_events RENAME TO alert_eventz", |store| store.retire_alerts(i64::MAX, 9).map(drop)),
+        ("ALTER TABLE alert_events RENAME TO alert_eventz", |store| store.shrink_state(0, 9).map(drop)),
+        ("ALTER TABLE dead_letters RENAME TO dead_letterz", |store| store.retire_dead_letters(i64::MAX, 9).map(drop)),
+        ("ALTER TABLE dead_letter_counts RENAME TO dead_letter_countz", |store| store.remove_dead_letters(&[1]).map(drop)),
+        ("ALTER TABLE rule_sets RENAME TO rule_setz", |store| store.retire_rule_sets(1).map(drop)),
+        ("UPDATE shipping SET a = a + 2 WHERE name = 'services'", |store| store.retire_events(0, 0).map(drop)),
+        ("ALTER TABLE event_files RENAME TO event_filez", |store| store.retire_events(0, i64::MAX).map(drop)),
+    ];
+    for (damage, step) in steps {
+        let dir = tempfile::tempdir().unwrap();
+        stopped_with_letters(dir.path());
+        let options = || EmbeddedOptions { event_segment_bytes: 64, uids: UidOptions { table_uids_max: 1, ..UidOptions::default() }, ..unchecked() };
+        let (mut store, _) = EmbeddedStore::open_with(dir.path(), options()).unwrap();
+        for n in 22..=24 {
+            let mut one = numbered(n);
+            add_event(&mut one, n as u8, "{}");
+            store.commit_blocking(&one).unwrap();
+            store.checkpoint().unwrap();
+        }
+        store.uids.lock().settle();
+        store.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        change(dir.path(), damage);
+        let met = step(&mut store);
+        assert!(matches!(met, Err(StoreError::Damaged { .. })), "{damage}: {met:?}");
+        assert!(dir.path().join("state.suspect").exists(), "{damage}");
+        drop(store);
+        let mut folder = DataFolder::open(dir.path(), FolderOptions { embedded: options(), ..FolderOptions::default() }).unwrap();
+        assert_eq!((folder.fenced.len(), folder.restored.position), (1, 24), "{damage}");
+        step(&mut folder.store).unwrap_or_else(|error| panic!("{damage}: {error}"));
+        assert!(!dir.path().join("state.suspect").exists(), "{damage}");
+    }
+}
+
+#[test]
 fn a_change_of_the_schema_is_a_version() {
     let lines = SCHEMA.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
     let statements: String = lines.flat_map(|line| [line, "\n"]).collect();

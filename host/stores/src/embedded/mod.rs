@@ -321,6 +321,18 @@ pub(crate) fn sqlite_error(what: &'static str, path: &Path) -> impl FnOnce(rusql
     }
 }
 
+/// As [`sqlite_error`], for whoever works on a state that is open: damage is noted for the next start, which looks at all of it.
+fn noted_error(what: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| {
+        let error = sqlite_error(what, &path)(source);
+        if let StoreError::Damaged { .. } = &error {
+            note_suspicion(&path, &error.to_string());
+        }
+        error
+    }
+}
+
 const DAMAGED_REMEDY: &str = "restart: the start sets it aside under quarantine/, keeps what is whole, and says what is lost";
 
 pub(crate) const STATUSES: [Status; 3] = [Status::Abnormal, Status::Recovered, Status::Closed];
