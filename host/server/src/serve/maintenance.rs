@@ -118,34 +118,38 @@ impl Retaining {
     }
 
     fn retire(&mut self, now_s: i64) {
-        match self.retire_step(now_s) {
-            // As long as there is more, the next commit goes on.
-            Ok(true) => {}
-            Ok(false) => self.last = Instant::now(),
-            Err(error) => {
-                self.last = Instant::now();
-                tracing::warn!(%error, "retention could not remove what is too old");
-            }
+        // As long as there is more, the next commit goes on. What failed waits.
+        if !self.retire_step(now_s) {
+            self.last = Instant::now();
         }
     }
 
-    /// One bounded step of each kind; whether there is more to do.
-    fn retire_step(&mut self, now_s: i64) -> Result<bool, StoreError> {
+    /// One bounded step of each kind, whatever became of the others; whether none failed and there is more to do.
+    fn retire_step(&mut self, now_s: i64) -> bool {
         let before_s = |days: u32| now_s - i64::from(days) * DAY_S;
         let (store, retention, removals) = (&mut self.store, &self.retention, &self.removals);
-        // Counted step by step: a later one may fail.
-        let old_alerts = store.retire_alerts(before_s(retention.alerts_days), RETIRE_ALERTS_MAX)?;
+        let mut failed = false;
+        let old_alerts = removed(store.retire_alerts(before_s(retention.alerts_days), RETIRE_ALERTS_MAX), &mut failed);
         removals.add(Family::Alerts, Why::Age, old_alerts as u64);
-        let alerts_over = store.shrink_state(retention.state_size.0, RETIRE_ALERTS_MAX)?;
+        let alerts_over = removed(store.shrink_state(retention.state_size.0, RETIRE_ALERTS_MAX), &mut failed);
         removals.add(Family::Alerts, Why::Size, alerts_over as u64);
-        let letters = store.retire_dead_letters(before_s(retention.dead_letters_days) * 1_000, RETIRE_LETTERS_MAX)?;
+        let letters = removed(store.retire_dead_letters(before_s(retention.dead_letters_days) * 1_000, RETIRE_LETTERS_MAX), &mut failed);
         removals.add(Family::DeadLetters, Why::Age, letters as u64);
-        store.retire_rule_sets(retention.rule_generations.into())?;
-        let events = store.retire_events(retention.events_size.0, before_s(retention.events_days))?;
+        removed(store.retire_rule_sets(retention.rule_generations.into()), &mut failed);
+        let events = removed(store.retire_events(retention.events_size.0, before_s(retention.events_days)), &mut failed);
         removals.add(Family::Events, Why::Age, events.by_age);
         removals.add(Family::Events, Why::Size, events.by_size);
-        Ok(old_alerts == RETIRE_ALERTS_MAX || alerts_over == RETIRE_ALERTS_MAX || letters == RETIRE_LETTERS_MAX)
+        !failed && (old_alerts == RETIRE_ALERTS_MAX || alerts_over == RETIRE_ALERTS_MAX || letters == RETIRE_LETTERS_MAX)
     }
+}
+
+/// What a step removed: nothing, where it failed.
+fn removed<T: Default>(step: Result<T, StoreError>, failed: &mut bool) -> T {
+    step.unwrap_or_else(|error| {
+        *failed = true;
+        tracing::warn!(%error, "retention could not remove what is too old");
+        T::default()
+    })
 }
 
 impl LocalStore for Retaining {
@@ -168,5 +172,41 @@ impl LocalStore for Retaining {
 impl KnownUids for Retaining {
     fn known_until_s(&mut self, uids: &[Uid]) -> Result<Vec<Option<i64>>, PortError> {
         self.store.known_until_s(uids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alertmill_core::record::RuleSet;
+    use alertmill_stores::embedded::EmbeddedOptions;
+
+    const NOW_S: i64 = 1_790_000_000;
+
+    #[test]
+    fn a_step_that_meets_damage_does_not_keep_the_others_from_their_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+        for n in 1..=20 {
+            let rule_set = Some(RuleSet { generation: n, ..RuleSet::default() });
+            store.commit_blocking(&Commit { from: n - 1, to: n, received_at_ms: NOW_S * 1_000, rule_set, ..Commit::default() }).unwrap();
+        }
+        drop(store);
+        // A name that no start uses, and the first step does.
+        let state = dir.path().join("state.sqlite");
+        let mut bytes = std::fs::read(&state).unwrap();
+        let name = b"alert_events";
+        let places: Vec<usize> = (0..bytes.len() - name.len()).filter(|at| bytes[*at..].starts_with(name)).collect();
+        places.iter().for_each(|at| bytes[*at] ^= 1);
+        assert!(places.len() >= 3);
+        std::fs::write(&state, bytes).unwrap();
+        let unchecked = EmbeddedOptions { check_bytes_max: 0, ..EmbeddedOptions::default() };
+        let (store, _) = EmbeddedStore::open_with(dir.path(), unchecked).unwrap();
+        let reader = store.reader();
+        let retention = Retention { rule_generations: 8, ..Retention::default() };
+        let mut retaining = Retaining::new(store, retention, Arc::default());
+        assert!(!retaining.retire_step(NOW_S), "it waits for the next time");
+        assert!(dir.path().join("state.suspect").exists(), "the first step met it");
+        assert_eq!(reader.rule_sets(99).unwrap().len(), 8);
     }
 }

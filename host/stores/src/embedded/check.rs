@@ -1,8 +1,10 @@
-//! Whether a database is what was written: its structure by SQLite's own check, every row by its checksum.
+//! Whether a database is what was written: its structure by SQLite's own check, every row by its checksum, and what has none by
+//! what has one.
 
 use super::checksum::{self, ALERT_COLUMNS, LetterParts};
 use super::outbox;
 use super::position::{self, OpenAlerts};
+use super::unsummed;
 use crate::durable::StoreError;
 use rusqlite::{Connection, Row};
 use std::path::Path;
@@ -39,6 +41,7 @@ pub(super) fn check(connection: &Connection) -> Vec<String> {
         Ok(row) if wrong_alerts == 0 => findings.extend(open.differs_from(&row)),
         Ok(_) => {}
     }
+    findings.extend(unsummed::check(connection));
     findings
 }
 

@@ -1,13 +1,13 @@
 //! Damage that a start must find, and what it makes of it.
 
-use super::tests::{T, add_event, alert, commit};
+use super::tests::{T, add_event, alert, commit, dead_letter};
 use super::*;
 use crate::folder::{DataFolder, FolderOptions};
 use crate::journal;
 use crate::port_suite::block_on;
 use alertmill_core::ports::{Commit, Journal, LedgerValue, LogWrite};
 use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
-use alertmill_core::services::{AlertOutbox, QueuePlace};
+use alertmill_core::services::{AlertOutbox, QueuePlace, SettledAlerts};
 use std::fs::{self, File};
 
 /// Commit `n` opens alert `n` and changes alert 1.
@@ -59,6 +59,85 @@ fn a_log_that_lost_its_tail_does_not_spoil_the_database() {
     let folder = open_folder(dir.path());
     assert_eq!((folder.fenced[0].rebuilt.as_str(), folder.restored.position, folder.restored.alerts.len()), ("copy", 20, 20));
     assert_eq!(folder.restored.alerts[0].revision, 20);
+    assert!(!folder.fenced[0].has_losses(), "{:?}", folder.fenced[0]);
+    let report = &FenceReport::all(dir.path()).unwrap()[0].1;
+    assert!(!report.has_losses() && report.findings[0].contains("its log ends at position"), "{report:?}");
+}
+
+#[test]
+fn what_services_have_of_a_state_is_taken_over_with_a_whole_copy_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    (1..=20).for_each(|n| store.commit_blocking(&numbered(n)).unwrap());
+    store.commit_blocking(&Commit { alerts: vec![alert(2, 2, Status::Recovered)], ..numbered(21) }).unwrap();
+    let mut outbox = store.outbox().unwrap();
+    let done = (1..=20).map(|seq| (seq, 1_000)).collect();
+    block_on(outbox.settle_alerts(&SettledAlerts { position: 21, done, refused: Vec::new() })).unwrap();
+    block_on(outbox.raise_version_base(7_000, false)).unwrap();
+    drop((outbox, store));
+    spoil_the_head(dir.path());
+    let folder = open_folder(dir.path());
+    assert!(folder.fenced[0].rebuilt == "copy" && !folder.fenced[0].has_losses(), "{:?}", folder.fenced[0]);
+    let page = block_on(folder.store.outbox().unwrap().waiting_alerts(QueuePlace::default(), 1 << 20)).unwrap();
+    assert_eq!(page.version_base, 7_000);
+    // The one that ended is shipped; of the others nobody knows whether the services have newer ones.
+    let waiting: Vec<u64> = page.alerts.iter().map(|alert| alert.seq).collect();
+    assert!(waiting.len() == 19 && !waiting.contains(&2), "{waiting:?}");
+}
+
+/// What SQLite refuses and every state has: the rest is whole.
+fn spoil_the_head(dir: &Path) {
+    let state = dir.join("state.sqlite");
+    let mut bytes = fs::read(&state).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&state, &bytes).unwrap();
+}
+
+#[test]
+fn a_whole_copy_that_the_journal_does_not_follow_is_a_loss() {
+    // The position of the state, the first record that the journal has, and what is in neither.
+    for (position, begins, lost) in [(5, 9, Some("6 to 8")), (8, 9, None), (8, 11, Some("9 to 10")), (10, 11, None)] {
+        let dir = tempfile::tempdir().unwrap();
+        let older = dir.path().join("older");
+        // Each start begins a segment.
+        for last in [5, 8, 10, 10] {
+            let mut folder = open_folder(dir.path());
+            for n in folder.store.position() + 1..=last {
+                block_on(folder.journal.append(RecordBody::RuleSet(RuleSet::default()), None)).unwrap();
+                folder.store.commit_blocking(&numbered(n)).unwrap();
+            }
+            folder.store.checkpoint().unwrap();
+            drop(folder);
+            if last == position {
+                fs::copy(dir.path().join("state.sqlite"), &older).unwrap();
+            }
+            let oldest = || journal::copy::oldest(&dir.path().join("journal")).unwrap().map_or(11, |oldest| oldest.0);
+            if last == 10 && oldest() < begins {
+                let folder = open_folder(dir.path());
+                folder.journal.release(SyncedPosition::vouched(begins - 1)).unwrap();
+                assert_eq!(oldest(), begins);
+            }
+        }
+        fs::rename(&older, dir.path().join("state.sqlite")).unwrap();
+        spoil_the_head(dir.path());
+        let folder = open_folder(dir.path());
+        let report = &folder.fenced[0];
+        assert_eq!((report.rebuilt.as_str(), report.position), ("copy", position));
+        let expected: Vec<String> = lost.iter().map(|lost| format!("records {lost} are in neither the state nor the journal")).collect();
+        assert_eq!((&report.lost_rows, report.has_losses()), (&expected, lost.is_some()));
+    }
+}
+
+#[test]
+fn what_cannot_be_linked_or_read_is_set_aside_as_far_as_it_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    // A file on another file system, none of whose bytes can be read.
+    let unreadable = Path::new("/proc/self/mem");
+    assert_eq!(fs::read(unreadable).unwrap_err().raw_os_error(), Some(5));
+    fence::set_aside(unreadable, &dir.path().join("aside")).unwrap();
+    assert_eq!(dir.path().join("aside").metadata().unwrap().len(), 0);
+    fence::set_aside(&dir.path().join("no such file"), &dir.path().join("none")).unwrap();
+    assert!(!dir.path().join("none").exists());
 }
 
 #[test]
@@ -220,7 +299,7 @@ fn a_row_that_is_whole_and_old_is_damage() {
         drop(store);
         other.execute_batch("DELETE FROM alerts WHERE seq = 1; INSERT INTO alerts SELECT * FROM kept.old").unwrap();
         let findings = check::check(&other);
-        assert!(findings.len() == 1 && findings[0].contains("older than the position"), "{findings:?}");
+        assert!(findings[0].contains("older than the position"), "{findings:?}");
         drop(other);
         let copied = copy::copy(&dir.path().join("state.sqlite"), &dir.path().join("copy.sqlite")).unwrap();
         assert_eq!(copied.findings, findings);
@@ -283,6 +362,130 @@ fn a_reader_that_meets_damage_makes_the_next_start_look_at_everything() {
     assert!(matches!(&error, StoreError::Damaged { what, .. } if what.contains("rule-set generation 1")), "not only what the fold reads: {error}");
 }
 
+/// A state at position 21, with three dead letters and one alert that waits.
+fn stopped_with_letters(dir: &Path) {
+    stopped(dir);
+    let (mut store, _) = EmbeddedStore::open(dir).unwrap();
+    store.commit_blocking(&Commit { dead_letters: ["web", "web", "mail"].map(|source| dead_letter(21, source)).to_vec(), ..numbered(21) }).unwrap();
+}
+
+/// Commit 22, with a dead letter of a source that has some.
+fn commit_with_a_letter() -> Commit {
+    Commit { dead_letters: vec![dead_letter(22, "web")], ..numbered(22) }
+}
+
+#[test]
+fn a_damaged_count_that_refuses_a_commit_is_healed_by_the_next_start() {
+    for damage in [
+        "UPDATE dead_letter_counts SET kept = -123",
+        "UPDATE dead_letter_counts SET bytes = -123",
+        "ALTER TABLE dead_letter_counts RENAME TO dead_letter_countz",
+        "ALTER TABLE outbox RENAME TO outboy",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        stopped_with_letters(dir.path());
+        let options = || FolderOptions { embedded: unchecked(), ..FolderOptions::default() };
+        let mut folder = DataFolder::open(dir.path(), options()).unwrap();
+        assert!(folder.fenced.is_empty());
+        change(dir.path(), damage);
+        let refused = folder.store.commit_blocking(&commit_with_a_letter());
+        assert!(matches!(refused, Err(PortError::Fatal(_))), "{damage}: {refused:?}");
+        drop(folder);
+        let mut folder = DataFolder::open(dir.path(), options()).unwrap();
+        assert_eq!((folder.fenced.len(), folder.restored.position), (1, 21), "{damage}");
+        folder.store.commit_blocking(&commit_with_a_letter()).unwrap_or_else(|error| panic!("{damage}: {error}"));
+        assert_eq!(folder.store.reader().dead_letter_sums().unwrap(), (4, 0, 8), "{damage}");
+        drop(folder);
+        assert!(open_folder(dir.path()).fenced.is_empty(), "{damage}");
+    }
+}
+
+#[test]
+fn damage_of_what_has_no_checksum_is_found_and_healed() {
+    let letters_are_lost = |rows: &[String]| rows.iter().any(|row| row.starts_with("dead_letters: "));
+    for (damage, table) in [
+        ("UPDATE dead_letter_counts SET dropped = -9223372036854775808", "dead_letter_counts"),
+        ("UPDATE dead_letter_counts SET kept = kept + 1024 WHERE source = 'web'", "dead_letter_counts"),
+        ("UPDATE dead_letter_counts SET kept = 0 WHERE source = 'web'", "dead_letter_counts"),
+        ("UPDATE dead_letter_counts SET bytes = bytes + 4294967296 WHERE source = 'web'", "dead_letter_counts"),
+        ("UPDATE dead_letter_counts SET source = 'wec' WHERE source = 'web'", "dead_letter_counts"),
+        ("DELETE FROM dead_letters WHERE id = 1", "dead_letter_counts"),
+        ("UPDATE outbox SET seq = seq + 1024 WHERE seq = 3", "outbox"),
+        ("UPDATE outbox SET seq = -3 WHERE seq = 3", "outbox"),
+        ("UPDATE outbox SET revision = revision + 1024 WHERE seq = 3", "outbox"),
+        ("UPDATE outbox SET since = -1 WHERE seq = 3", "outbox"),
+        ("UPDATE outbox SET service = 9 WHERE seq = 3", "outbox"),
+        ("ALTER TABLE event_files RENAME TO event_filet", "event_files"),
+        ("ALTER TABLE event_files RENAME COLUMN received_at_s TO seceived_at_s", "event_files"),
+        ("DROP INDEX outbox_by_age", "outbox_by_age"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        stopped_with_letters(dir.path());
+        change(dir.path(), damage);
+        let error = EmbeddedStore::open(dir.path()).err().unwrap_or_else(|| panic!("{damage}: not found"));
+        assert!(matches!(&error, StoreError::Damaged { what, .. } if what.starts_with(table)), "{damage}: {error}");
+        let mut folder = open_folder(dir.path());
+        assert_eq!((folder.fenced.len(), folder.restored.position, folder.restored.alerts.len()), (1, 21, 21), "{damage}");
+        let is_lost = damage.starts_with("DELETE");
+        let lost = &folder.fenced[0].lost_rows;
+        assert_eq!(letters_are_lost(lost), is_lost, "{damage}: {lost:?}");
+        assert!(!lost.iter().any(|row| row.contains("pages are damaged")), "{damage}: {lost:?}");
+        assert_eq!(folder.store.reader().dead_letter_sums().unwrap().0, if is_lost { 2 } else { 3 }, "{damage}");
+        folder.store.commit_blocking(&commit_with_a_letter()).unwrap_or_else(|error| panic!("{damage}: {error}"));
+        drop(folder);
+        assert!(open_folder(dir.path()).fenced.is_empty(), "{damage}");
+    }
+}
+
+#[test]
+fn other_comments_in_the_schema_are_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped_with_letters(dir.path());
+    let other = "UPDATE sqlite_master SET sql = replace(sql, '-- ', '-- In other words: ')";
+    change(dir.path(), &format!("PRAGMA writable_schema = ON; {other} WHERE sql LIKE '%-- %'"));
+    let connection = Connection::open(dir.path().join("state.sqlite")).unwrap();
+    let changed: u64 = connection.query_row("SELECT count(*) FROM sqlite_master WHERE sql LIKE '%In other words%'", [], |row| row.get(0)).unwrap();
+    assert!(changed > 0);
+    assert_eq!(check::check(&connection), [String::new(); 0]);
+}
+
+#[test]
+fn retention_that_meets_damage_makes_the_next_start_look_at_everything() {
+    type Step = fn(&mut EmbeddedStore) -> Result<(), StoreError>;
+    let steps: [(&str, Step); 7] = [
+        ("ALTER TABLE alert_events RENAME TO alert_eventz", |store| store.retire_alerts(i64::MAX, 9).map(drop)),
+        ("ALTER TABLE alert_events RENAME TO alert_eventz", |store| store.shrink_state(0, 9).map(drop)),
+        ("ALTER TABLE dead_letters RENAME TO dead_letterz", |store| store.retire_dead_letters(i64::MAX, 9).map(drop)),
+        ("ALTER TABLE dead_letter_counts RENAME TO dead_letter_countz", |store| store.remove_dead_letters(&[1]).map(drop)),
+        ("ALTER TABLE rule_sets RENAME TO rule_setz", |store| store.retire_rule_sets(1).map(drop)),
+        ("UPDATE shipping SET a = a + 2 WHERE name = 'services'", |store| store.retire_events(0, 0).map(drop)),
+        ("ALTER TABLE event_files RENAME TO event_filez", |store| store.retire_events(0, i64::MAX).map(drop)),
+    ];
+    for (damage, step) in steps {
+        let dir = tempfile::tempdir().unwrap();
+        stopped_with_letters(dir.path());
+        let options = || EmbeddedOptions { event_segment_bytes: 64, uids: UidOptions { table_uids_max: 1, ..UidOptions::default() }, ..unchecked() };
+        let (mut store, _) = EmbeddedStore::open_with(dir.path(), options()).unwrap();
+        for n in 22..=24 {
+            let mut one = numbered(n);
+            add_event(&mut one, n as u8, "{}");
+            store.commit_blocking(&one).unwrap();
+            store.checkpoint().unwrap();
+        }
+        store.uids.lock().settle();
+        store.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        change(dir.path(), damage);
+        let met = step(&mut store);
+        assert!(matches!(met, Err(StoreError::Damaged { .. })), "{damage}: {met:?}");
+        assert!(dir.path().join("state.suspect").exists(), "{damage}");
+        drop(store);
+        let mut folder = DataFolder::open(dir.path(), FolderOptions { embedded: options(), ..FolderOptions::default() }).unwrap();
+        assert_eq!((folder.fenced.len(), folder.restored.position), (1, 24), "{damage}");
+        step(&mut folder.store).unwrap_or_else(|error| panic!("{damage}: {error}"));
+        assert!(!dir.path().join("state.suspect").exists(), "{damage}");
+    }
+}
+
 #[test]
 fn a_change_of_the_schema_is_a_version() {
     let lines = SCHEMA.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
@@ -321,7 +524,7 @@ fn a_new_state_that_cannot_be_written_is_no_damage_of_the_old_one() {
     let full = fence::create(&dir.path().join("new.sqlite"), &row, &mut report, |new, report| {
         let pages: u64 = new.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         new.execute_batch(&format!("PRAGMA max_page_count = {pages}; INSERT INTO ledger VALUES ('a', 'b', hex(zeroblob(1000)), 1, 1)"))?;
-        fence::take_rows(&old, &row, new, report)
+        fence::take_rows(&old, &row, &check::check(&old), new, report)
     });
     let error = full.unwrap_err();
     assert!(matches!(&error, StoreError::Sqlite { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)), "{error}");

@@ -2,7 +2,7 @@
 
 use super::checksum::{LetterParts, checked};
 use super::read::{EmbeddedReader, storable};
-use super::{EmbeddedStore, sqlite_error};
+use super::{EmbeddedStore, noted_error};
 use crate::durable::StoreError;
 use alertmill_core::ports::DeadLetter;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -92,7 +92,7 @@ impl EmbeddedStore {
             transaction.commit()?;
             Ok(removed)
         };
-        remove(&mut self.connection).map_err(sqlite_error("remove dead letters", &self.path))
+        remove(&mut self.connection).map_err(noted_error("remove dead letters", &self.path))
     }
 }
 

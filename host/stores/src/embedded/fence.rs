@@ -9,6 +9,7 @@
 //!    known; alerts that were opened before it are lost.
 
 use super::check::{self, ALERTS};
+use super::outbox;
 use super::position::{self, OpenAlerts, PositionRow};
 use super::{PAGE_BYTES, SCHEMA, SCHEMA_VERSION, open_as_it_is, sqlite_error, status_number};
 use crate::durable::{self, StoreError};
@@ -116,22 +117,24 @@ pub(crate) fn fence(dir: &Path, findings: Vec<String>) -> Result<FenceReport, St
     durable::make_dir(&folder)?;
     let mark = Mark { prefix: format!("{at_ms}-"), at_ms, findings };
     for name in FILES {
-        match std::fs::hard_link(dir.join(name), folder.join(format!("{}{name}", mark.prefix))) {
-            // A file system without links.
-            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks) => {
-                let aside = folder.join(format!("{}{name}", mark.prefix));
-                let copied = std::fs::copy(dir.join(name), &aside).and_then(|_| File::open(&aside)?.sync_all());
-                copied.map_err(StoreError::io("set aside", &dir.join(name)))?;
-            }
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
-                return Err(StoreError::io("set aside", &dir.join(name))(error));
-            }
-            _ => {}
-        }
+        set_aside(&dir.join(name), &folder.join(format!("{}{name}", mark.prefix)))?;
     }
     durable::sync_dir(&folder)?;
     durable::write_atomically(&dir.join(MARK), &serde_json::to_vec(&mark).unwrap_or_default())?;
     finish(dir, &mark)
+}
+
+/// Gives a file a second name, or, where there are no links, copies what can be read of it. One that is not there is none.
+pub(super) fn set_aside(from: &Path, aside: &Path) -> Result<(), StoreError> {
+    match std::fs::hard_link(from, aside) {
+        // A file system without links, or a quarantine on another one.
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks | ErrorKind::CrossesDevices) => {
+            copy_what_is_readable(from, aside)?;
+            File::open(aside).and_then(|file| file.sync_all()).map_err(StoreError::io("set aside", from))
+        }
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => Err(StoreError::io("set aside", from)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a state must have been here although none is: then beginning with an empty one would throw events away.
@@ -185,8 +188,14 @@ fn finish(dir: &Path, mark: &Mark) -> Result<FenceReport, StoreError> {
 }
 
 fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) -> Result<(), StoreError> {
-    let oldest = journal::copy::oldest(&dir.join("journal"))?;
-    let salvaged = open_salvage(work, oldest.map(|oldest| oldest.0))?;
+    let journal = dir.join(DataFolder::JOURNAL);
+    let oldest = journal::copy::oldest(&journal)?;
+    // One that has no record yet begins with the next.
+    let begins = match oldest {
+        Some((ordinal, _)) => ordinal,
+        None => gone_before(&journal)? + 1,
+    };
+    let salvaged = open_salvage(work, Some(begins))?;
     if let Some(Candidate { row: Some(row), .. }) = &salvaged {
         report.open_alerts_before = Some(row.open_alerts);
     }
@@ -195,10 +204,13 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
         report.rebuilt = "replay".to_owned();
         return create(rebuilt, &PositionRow::default(), report, |_, _| Ok(OpenAlerts::default()));
     }
-    if let Some(Candidate { connection, row: Some(row), findings, .. }) = salvaged {
+    if let Some(Candidate { connection, row: Some(row), findings, is_followed }) = salvaged {
         report.rebuilt = if findings.is_empty() { "copy" } else { "rows" }.to_owned();
-        report.findings.extend(findings.into_iter().filter(|finding| !report.findings.contains(finding)).collect::<Vec<_>>());
-        return create(rebuilt, &row, report, |new, report| take_rows(&connection, &row, new, report));
+        report.findings.extend(findings.iter().filter(|finding| !report.findings.contains(finding)).cloned().collect::<Vec<_>>());
+        if !is_followed {
+            note(&mut report.lost_rows, format!("records {} to {} are in neither the state nor the journal", row.ordinal + 1, begins - 1));
+        }
+        return create(rebuilt, &row, report, |new, report| take_rows(&connection, &row, &findings, new, report));
     }
     report.rebuilt = "anew".to_owned();
     let mut row = PositionRow::default();
@@ -210,7 +222,7 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
     } else {
         // No record is left that could be replayed: all events stay known. Where the journal goes on it still says, by the names
         // of its files or by its watermark: records before that are not missing from it.
-        row.ordinal = gone_before(&dir.join(DataFolder::JOURNAL))?;
+        row.ordinal = begins - 1;
         row.received_at_ms = report.at_ms;
         row.end = events_before(dir, i64::MAX)?;
         report.lost_rows.push("all alerts: neither the state nor the journal has a record of them".to_owned());
@@ -408,8 +420,9 @@ pub(super) fn create(
     write().map_err(sqlite_error("write", path))
 }
 
-/// Takes over every row that is whole, and names what is not.
-pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<OpenAlerts> {
+/// Takes over every row that is whole, and names what is not. `findings` are those of `old` itself: what it was chosen before
+/// may be damaged in other places. Of one without any, what services have is taken over as well.
+pub(super) fn take_rows(old: &Connection, row: &PositionRow, findings: &[String], new: &Connection, report: &mut FenceReport) -> rusqlite::Result<OpenAlerts> {
     let mut open = OpenAlerts::default();
     let (mut taken, mut named) = (BTreeSet::new(), BTreeMap::new());
     let mut lost_parts = BTreeSet::new();
@@ -480,7 +493,7 @@ pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, r
         let lost = if status == Some(status_number(Status::Abnormal)) { &mut report.lost_open_alerts } else { &mut report.lost_alerts };
         lost.push(seq);
     }
-    let damaged_tables = tables_with_damaged_pages(old, &report.findings);
+    let damaged_tables = tables_with_damaged_pages(old, findings);
     for table in &damaged_tables {
         note(&mut report.lost_rows, format!("{table}: pages are damaged: rows may be gone that nothing else names"));
     }
@@ -490,13 +503,19 @@ pub(super) fn take_rows(old: &Connection, row: &PositionRow, new: &Connection, r
     {
         note(&mut report.lost_rows, older);
     }
-    match old.query_row("SELECT count(*) FROM shipping", [], |row| row.get::<_, u64>(0)) {
-        Ok(0) => {}
-        _ => note(&mut report.lost_rows, "shipping: its counts begin anew, and every alert waits for its services again".to_owned()),
-    }
     report.alerts = taken.len() as u64;
     report.lost_parts_of = lost_parts.into_iter().collect();
-    take_the_rest(old, new, report)?;
+    copy_tables(&[("event_files", 2)], old, new, report)?;
+    match old.query_row("SELECT count(*) FROM shipping", [], |row| row.get::<_, u64>(0)) {
+        Ok(0) => {}
+        _ if findings.is_empty() => {
+            copy_tables(&[("shipping", 4), ("outbox", 5)], old, new, report)?;
+            position::write(new, row)?;
+            outbox::wait_again(new)?;
+        }
+        _ => note(&mut report.lost_rows, "shipping: its counts begin anew, and every alert waits for its services again".to_owned()),
+    }
+    count_letters(old, new, report)?;
     Ok(open)
 }
 
@@ -508,6 +527,8 @@ fn tables_with_damaged_pages(old: &Connection, findings: &[String]) -> BTreeSet<
         let mut rows = old.prepare("SELECT type, name, tbl_name, rootpage FROM sqlite_master WHERE rootpage > 0")?;
         rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
     })();
+    // What is not in the damaged schema by its name any more.
+    let is_made = |name: &str| ["TABLE", "INDEX"].iter().any(|kind| SCHEMA.contains(&format!("CREATE {kind} {name} ")));
     let lines: Vec<&str> = findings.iter().flat_map(|finding| finding.split("; ")).filter(|line| !line.contains("wrong checksum")).collect();
     let (Ok(schema), true) = (schema, lines.len() < check::FINDINGS_MAX) else { return all().collect() };
     let mut found = BTreeSet::new();
@@ -515,8 +536,8 @@ fn tables_with_damaged_pages(old: &Connection, findings: &[String]) -> BTreeSet<
         let mut words = line.split(' ');
         let first = words.next().unwrap_or_default();
         let owner = match first {
-            // The head of a list of findings, and the end of a shortened one, whose rest stands in other findings.
-            "***" | "and" => continue,
+            // The head of a list of findings.
+            "***" => continue,
             // Of two positions that differ the later one is taken; that costs no row.
             "position" => continue,
             "Tree" if !line.contains("2nd reference") => {
@@ -535,16 +556,16 @@ fn tables_with_damaged_pages(old: &Connection, findings: &[String]) -> BTreeSet<
         match all().find(|name| Some(*name) == owner) {
             Some(table) => drop(found.insert(table)),
             // Of a table that is made anew, or has checksums of its own elsewhere.
-            None if owner.is_some_and(|owner| schema.iter().any(|one| one.1 == owner)) => {}
+            None if owner.is_some_and(|owner| is_made(owner) || schema.iter().any(|one| one.1 == owner)) => {}
             None => return all().collect(),
         }
     }
     found
 }
 
-/// Tables whose rows have no checksums: times of event files, counts of dead letters.
-fn take_the_rest(old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<()> {
-    for (table, columns) in [("event_files", 2)] {
+/// Takes all rows of tables, which have so many columns, as they are.
+fn copy_tables(tables: &[(&str, usize)], old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<()> {
+    for (table, columns) in tables.iter().copied() {
         let marks = (1..=columns).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
         let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({marks})"))?;
         let mut refused = None::<rusqlite::Error>;
@@ -572,26 +593,33 @@ fn take_the_rest(old: &Connection, new: &Connection, report: &mut FenceReport) -
             note(&mut report.lost_rows, format!("{table}: {error}"));
         }
     }
+    Ok(())
+}
+
+/// Counts the dead letters that were taken over, and what the old counts say beyond them.
+fn count_letters(old: &Connection, new: &Connection, report: &mut FenceReport) -> rusqlite::Result<()> {
     new.execute_batch(
         "INSERT INTO dead_letter_counts (source, kept, dropped, bytes)
          SELECT source, count(*), 0, sum(length(item)) FROM dead_letters GROUP BY source",
     )?;
-    let dropped = (|| -> rusqlite::Result<Vec<(String, u64)>> {
-        let mut all = old.prepare("SELECT source, dropped FROM dead_letter_counts")?;
-        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    let counts = (|| -> rusqlite::Result<Vec<(String, i64, i64, u64)>> {
+        let mut all = old.prepare("SELECT source, kept, bytes, dropped FROM dead_letter_counts")?;
+        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
     })();
-    match dropped {
-        Ok(dropped) => {
-            let mut set = new.prepare(
-                "INSERT INTO dead_letter_counts (source, kept, dropped, bytes) VALUES (?1, 0, ?2, 0) ON CONFLICT (source) DO UPDATE SET dropped = ?2",
-            )?;
-            dropped.into_iter().try_for_each(|(source, dropped)| set.execute(rusqlite::params![source, dropped]).map(drop))
-        }
-        Err(error) => {
-            note(&mut report.lost_rows, format!("how many dead letters went for newer ones: {error}"));
-            Ok(())
-        }
+    let counts = counts.unwrap_or_else(|error| {
+        note(&mut report.lost_rows, format!("how many dead letters went for newer ones: {error}"));
+        Vec::new()
+    });
+    let (taken, taken_bytes): (i64, i64) =
+        new.query_row("SELECT coalesce(sum(kept), 0), coalesce(sum(bytes), 0) FROM dead_letter_counts", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let kept = counts.iter().fold(0i64, |sum, count| sum.saturating_add(count.1));
+    // One of the two alone is a count that was damaged.
+    if kept > taken && counts.iter().fold(0i64, |sum, count| sum.saturating_add(count.2)) > taken_bytes {
+        note(&mut report.lost_rows, format!("dead_letters: {}", kept - taken));
     }
+    let mut set =
+        new.prepare("INSERT INTO dead_letter_counts (source, kept, dropped, bytes) VALUES (?1, 0, ?2, 0) ON CONFLICT (source) DO UPDATE SET dropped = ?2")?;
+    counts.into_iter().try_for_each(|(source, _, _, dropped)| set.execute(rusqlite::params![source, dropped]).map(drop))
 }
 
 fn note(rows: &mut Vec<String>, row: String) {

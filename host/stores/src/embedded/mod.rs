@@ -24,6 +24,7 @@ mod retention;
 mod rule_sets;
 #[cfg(test)]
 mod tests;
+mod unsummed;
 
 pub use checkpoint::{Checkpointer, SyncedPosition};
 pub use dead_letters::DeadLetterRow;
@@ -317,6 +318,18 @@ pub(crate) fn sqlite_error(what: &'static str, path: &Path) -> impl FnOnce(rusql
         } else {
             StoreError::Sqlite { what, path, source }
         }
+    }
+}
+
+/// As [`sqlite_error`], for whoever works on a state that is open: damage is noted for the next start, which looks at all of it.
+fn noted_error(what: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| {
+        let error = sqlite_error(what, &path)(source);
+        if let StoreError::Damaged { .. } = &error {
+            note_suspicion(&path, &error.to_string());
+        }
+        error
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::checksum::{self, ALERT_COLUMNS, checked};
 use super::event_list;
-use super::{STATUSES, sqlite_error, status_number};
+use super::{STATUSES, noted_error, sqlite_error, status_number};
 use crate::durable::StoreError;
 use crate::event_segments::{EventRead, EventReader};
 use alertmill_core::event::{Fingerprint, Status};
@@ -164,11 +164,10 @@ impl EmbeddedReader {
             None => self.connect().map_err(sqlite_error("open for reading", &self.path))?,
         };
         let transaction = connection.unchecked_transaction().map_err(sqlite_error(what, &self.path))?;
-        let answer = read(&transaction).map_err(sqlite_error(what, &self.path));
+        let answer = read(&transaction).map_err(noted_error(what, &self.path));
         drop(transaction);
         if let Err(error @ StoreError::Damaged { .. }) = &answer {
             tracing::error!("{error}");
-            super::note_suspicion(&self.path, &error.to_string());
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_CONNECTIONS_MAX {

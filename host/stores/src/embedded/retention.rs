@@ -3,7 +3,7 @@
 
 use super::event_list;
 use super::outbox;
-use super::{EmbeddedReader, EmbeddedStore, sqlite_error};
+use super::{EmbeddedReader, EmbeddedStore, noted_error};
 use crate::durable::StoreError;
 use crate::event_segments::{self, EventPlace, RetiredFiles};
 use alertmill_core::pipeline::fold::REMEMBER_END_S;
@@ -39,14 +39,14 @@ impl EmbeddedStore {
             transaction.commit()?;
             Ok(gone.len())
         };
-        remove(&mut self.connection).map_err(sqlite_error("remove old alerts", &self.path))
+        remove(&mut self.connection).map_err(noted_error("remove old alerts", &self.path))
     }
 
     /// As [`retire_alerts`](Self::retire_alerts), without regard to age, when more than `bytes_max` of the database are in use.
     pub fn shrink_state(&mut self, bytes_max: u64, alerts_max: usize) -> Result<usize, StoreError> {
-        let used = pages(&self.connection).map_err(sqlite_error("measure", &self.path))?.used_bytes();
+        let used = pages(&self.connection).map_err(noted_error("measure", &self.path))?.used_bytes();
         let removed = if used > bytes_max { self.retire_alerts(i64::MAX, alerts_max)? } else { 0 };
-        let held_back = used > bytes_max && removed < alerts_max && self.has_waiting_ends().map_err(sqlite_error("look for old alerts", &self.path))?;
+        let held_back = used > bytes_max && removed < alerts_max && self.has_waiting_ends().map_err(noted_error("look for old alerts", &self.path))?;
         if held_back && !self.held_back {
             tracing::warn!("{} is over its bound: alerts that ended stay until the services that they wait for have them", self.path.display());
         }
@@ -74,7 +74,7 @@ impl EmbeddedStore {
             let found: Vec<(u64, i64)> = rows.collect::<Result<_, _>>()?;
             Ok(found.into_iter().take_while(|(_, at)| *at < received_before_ms).map(|(id, _)| id).collect())
         };
-        let gone = old(&self.connection).map_err(sqlite_error("look for old dead letters", &self.path))?;
+        let gone = old(&self.connection).map_err(noted_error("look for old dead letters", &self.path))?;
         if gone.is_empty() { Ok(0) } else { self.remove_dead_letters(&gone) }
     }
 
@@ -84,7 +84,7 @@ impl EmbeddedStore {
             let old = "DELETE FROM rule_sets WHERE generation <= (SELECT max(generation) FROM rule_sets) - ?1";
             self.connection.prepare_cached(old)?.execute([kept])
         };
-        remove().map_err(sqlite_error("forget old rule sets", &self.path))
+        remove().map_err(noted_error("forget old rule sets", &self.path))
     }
 
     /// Removes the oldest event files while all are over `bytes_max`, and those whose last event was received before
@@ -98,13 +98,13 @@ impl EmbeddedStore {
             let mut one = connection.prepare_cached("SELECT received_at_s FROM event_files WHERE number = ?1").ok()?;
             one.query_row([number], |row| row.get(0)).ok()
         };
-        let unshipped = outbox::events_begin(&self.connection).map_err(sqlite_error("look for unshipped events", &self.path))?;
+        let unshipped = outbox::events_begin(&self.connection).map_err(noted_error("look for unshipped events", &self.path))?;
         let removed = self.events.retire(bytes_max, older_than_s, keep_from, received_at_s, |files| {
             let (Some(from), Some((last, _))) = (unshipped, files.last()) else { return Ok(()) };
             let lost = unshipped_events(files, from);
             // Before they are gone: a file whose events are counted and that stays is not counted again, since shipping passes it by.
             let behind = EventPlace { segment: last + 1, offset: 0 };
-            outbox::lose_events(connection, lost, behind).map_err(sqlite_error("count unshipped events", &self.path))?;
+            outbox::lose_events(connection, lost, behind).map_err(noted_error("count unshipped events", &self.path))?;
             if lost > 0 {
                 tracing::warn!("retention removes {lost} events before they were shipped");
             }
@@ -115,9 +115,9 @@ impl EmbeddedStore {
             let oldest = self.reader.event_reader().numbers()?.first().copied().unwrap_or(u32::MAX);
             self.sweep.wanted = oldest.min(self.events.end().segment);
             let forgotten = self.connection.execute("DELETE FROM event_files WHERE number < ?1", [oldest]);
-            forgotten.map_err(sqlite_error("forget event files", &self.path))?;
+            forgotten.map_err(noted_error("forget event files", &self.path))?;
         }
-        self.sweep.step(&mut self.connection).map_err(sqlite_error("shorten event lists", &self.path))?;
+        self.sweep.step(&mut self.connection).map_err(noted_error("shorten event lists", &self.path))?;
         Ok(removed)
     }
 }

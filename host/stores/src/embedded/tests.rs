@@ -43,7 +43,7 @@ pub(super) fn add_event(commit: &mut Commit, n: u8, document: &str) -> u32 {
     commit.events.len() as u32 - 1
 }
 
-fn dead_letter(ordinal: u64, source: &str) -> DeadLetter {
+pub(super) fn dead_letter(ordinal: u64, source: &str) -> DeadLetter {
     DeadLetter {
         ordinal,
         index: 0,

@@ -125,6 +125,32 @@ fn until_when_is_told_to_the_second_from_memory_and_from_files() {
 }
 
 #[test]
+fn hours_that_a_state_still_needs_when_it_fell_back_are_read_again() {
+    for fell_back_s in [0, 1, HOUR_S] {
+        let mut store = Store::open(tempfile::tempdir().unwrap(), EventPlace::default());
+        store.store(0..100, NOW_S + HOUR_S, true);
+        store.store(100..200, NOW_S + DAY_S, true);
+        store.index.settle();
+        let (end, synced_s) = (store.events.end(), NOW_S + 3 * HOUR_S);
+        store.index.advance(synced_s);
+        store.index.committed(end, end, synced_s);
+        store.index.settle();
+        assert_eq!(store.index.counts().in_files, 100, "the first hour is over");
+        let Store { dir, index, .. } = store;
+        drop(index);
+        // Made again from what is whole of it, the state has the same events and is of an earlier time.
+        let reader = EventReader::new(&dir.path().join("events"));
+        let now_s = synced_s - fell_back_s * 3;
+        let (mut index, report) = UidIndex::open(&dir.path().join("uids"), Store::options(), &reader, end, now_s).unwrap();
+        let expected = if fell_back_s == 0 { (0, 100) } else { (200, 100) };
+        assert_eq!((report.read_again, report.in_files), expected, "{fell_back_s}");
+        let of_the_first_hour = index.known_until_s(&[uid_of(7)]).unwrap()[0].is_some();
+        assert_eq!(of_the_first_hour, fell_back_s == HOUR_S);
+        assert_eq!(index.known_until_s(&[uid_of(107)]).unwrap(), [Some(end_of_hour(NOW_S + DAY_S))]);
+    }
+}
+
+#[test]
 fn seconds_within_an_hour_make_one_group() {
     let mut ends: Vec<i64> = (0..=7_200).map(|n| end_of_hour(NOW_S + n)).collect();
     assert!((0..=7_200).all(|n| (NOW_S + n..NOW_S + n + HOUR_S).contains(&ends[n as usize])));

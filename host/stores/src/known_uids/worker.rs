@@ -44,6 +44,9 @@ pub(crate) struct Manifest {
     /// As `segment` and `offset`, of the reach, where it is behind them.
     #[serde(default)]
     pub reach: (u32, u32),
+    /// Hours that end before this second were dropped.
+    #[serde(default)]
+    pub synced_s: i64,
     /// Name, end of its hour in seconds, CRC of its keys.
     pub files: Vec<(String, i64, u32)>,
 }
@@ -159,6 +162,10 @@ fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Fi
         tracing::warn!("{} is ahead of the state; uids are read again from the event files", path.display());
         return Ok(None);
     }
+    if manifest.synced_s > now_s {
+        tracing::warn!("{} has dropped uids that the state still needs; they are read again from the event files", path.display());
+        files.mark = EventPlace::default();
+    }
     for (name, end_s, crc) in manifest.files.into_iter().filter(|(_, end_s, _)| *end_s >= now_s) {
         let Some(run) = Run::open(&dir.join(&name), end_s, crc)? else {
             tracing::warn!("{} is damaged or missing; uids are read again from the event files", dir.join(name).display());
@@ -227,7 +234,7 @@ impl Writer {
         for (end_s, runs) in files.hours.range_mut(..job.synced_s + DAY_S) {
             self.merge_while(*end_s, runs, |_, _| true)?;
         }
-        self.name(&files, before)?;
+        self.name(&files, before, job.synced_s)?;
         Ok(files)
     }
 
@@ -245,13 +252,13 @@ impl Writer {
     }
 
     /// Files first, then the manifest that names them, then the files that it names no more are removed.
-    fn name(&self, files: &Files, before: &Files) -> Result<(), StoreError> {
+    fn name(&self, files: &Files, before: &Files, synced_s: i64) -> Result<(), StoreError> {
         durable::sync_dir(&self.dir)?;
         let paths = |files: &Files| files.hours.values().flatten().map(|run| run.path.clone()).collect::<Vec<_>>();
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let named = files.hours.iter().flat_map(|(end_s, runs)| runs.iter().map(move |run| (name(&run.path), *end_s, run.crc)));
         let (mark, reach) = (files.mark, files.reach);
-        let manifest = Manifest { segment: mark.segment, offset: mark.offset, reach: (reach.segment, reach.offset), files: named.collect() };
+        let manifest = Manifest { segment: mark.segment, offset: mark.offset, reach: (reach.segment, reach.offset), synced_s, files: named.collect() };
         durable::write_atomically(&self.dir.join(MANIFEST), &manifest.to_bytes())?;
         let kept = paths(files);
         let mut gone: Vec<PathBuf> = paths(before).into_iter().filter(|path| !kept.contains(path)).collect();
