@@ -215,21 +215,9 @@ fn fixture(dir: &Path) -> ExitCode {
         append(&journal, record_body(n, 2));
     }
     // As a kill would leave it: the last segment is not sealed.
-    copy(work.path(), dir);
+    alertmill_proof::processes::copy(work.path(), dir);
+    std::fs::remove_file(dir.join("lock")).expect("the lock of this process");
     let text = format!("# Missing: {:?}\n{}", report.gaps, lines(&mut reader, 50));
     std::fs::write(dir.join("records.txt"), text).expect("the list");
     ExitCode::SUCCESS
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("a kind").is_dir() {
-            copy(&entry.path(), &to);
-        } else if entry.file_name() != "lock" {
-            std::fs::copy(entry.path(), to).expect("a copy");
-        }
-    }
 }

@@ -7,6 +7,7 @@
 use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
 use alertmill_proof::Tier;
+use alertmill_proof::processes::{copy, strace};
 use alertmill_stores::embedded::SyncedPosition;
 use alertmill_stores::journal::{Gap, JournalDir, JournalOptions};
 use alertmill_stores::port_suite::{block_on, record_body};
@@ -29,15 +30,6 @@ fn script() -> PathBuf {
     let path = deps.ancestors().nth(2).expect("the profile's folder").join("examples/journal_script");
     assert!(path.exists(), "{} is not there; `cargo test -p alertmill-stores` builds it", path.display());
     path
-}
-
-/// `ALERTMILL_TEST_STRACE`, else the one on the PATH, else the one that `cargo xtask test` fetches.
-fn strace() -> Command {
-    let on_path = || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).map(|dir| dir.join("strace")).find(|path| path.exists());
-    let fetched = || PathBuf::from("/var/cache/testservices/strace/usr/bin/strace");
-    let path = std::env::var_os("ALERTMILL_TEST_STRACE").map(PathBuf::from).or_else(on_path).unwrap_or_else(fetched);
-    assert!(path.exists(), "strace is not there; `cargo xtask test` fetches it, or set ALERTMILL_TEST_STRACE");
-    Command::new(path)
 }
 
 /// In memory where there is such a folder: a kill keeps what the kernel has, so nothing here needs a disk.
@@ -80,7 +72,7 @@ impl Said {
 fn first_thread(dir: &Path, args: &[&str], injection: &str) -> (Said, String) {
     let call = injection.split(':').next().unwrap_or_default();
     let log = dir.with_extension("strace");
-    let mut command = strace();
+    let mut command = Command::new(strace());
     command.args(["-qq", "-s", "0", "-o", &log.display().to_string(), "-e", &format!("trace={call}"), "-e", &format!("inject={injection}")]);
     let mut child = command.arg(script()).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("strace runs");
     let said = Said::read(child.stdout.take().expect("stdout"));
@@ -130,7 +122,7 @@ fn attach(child: &Child, thread: &str, args: &[&str]) -> Child {
         std::thread::yield_now();
     };
     let thread = thread.file_name().expect("its number").to_str().expect("its number").to_owned();
-    let mut tracer = strace().args(args).args(["-p", &thread]).stderr(Stdio::piped()).spawn().expect("strace runs");
+    let mut tracer = Command::new(strace()).args(args).args(["-p", &thread]).stderr(Stdio::piped()).spawn().expect("strace runs");
     let mut words = BufReader::new(tracer.stderr.take().expect("stderr"));
     let mut line = String::new();
     while !line.contains("attached") {
@@ -255,18 +247,6 @@ fn damaged(dir: &Path) {
     bytes[end - 400..end - 300].fill(7);
     fs::write(last, bytes).expect("a segment");
     fs::write(dir.join("half.unfinished"), b"half").expect("a file");
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        if entry.file_type().expect("a kind").is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
-        }
-    }
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {

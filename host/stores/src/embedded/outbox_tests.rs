@@ -222,7 +222,7 @@ fn a_kill_between_shipping_and_confirming_ships_again_without_harm() {
     store.commit_blocking(&commit(1, vec![alert(1, 1, None, "")])).unwrap();
     store.checkpoint().unwrap();
     let killed = tempfile::tempdir().unwrap();
-    copy_folder(dir.path(), killed.path());
+    alertmill_proof::processes::copy(dir.path(), killed.path());
     ship(&store, &services);
     assert_even(&store);
     drop(store);
@@ -244,7 +244,7 @@ fn an_older_copy_of_the_folder_wins_and_no_version_goes_back() {
     ship(&store, &services);
     store.checkpoint().unwrap();
     let copy = tempfile::tempdir().unwrap();
-    copy_folder(dir.path(), copy.path());
+    alertmill_proof::processes::copy(dir.path(), copy.path());
     for to in 2..=9 {
         store.commit_blocking(&commit(to, vec![alert(1, to, None, "lost"), alert(2, to, None, "lost")])).unwrap();
         ship(&store, &services);
@@ -429,15 +429,4 @@ fn an_event_file_that_nobody_can_read_does_not_stop_retention() {
     assert_eq!(shipped_events(&services), [7, 8, 9]);
     assert_even(&store);
     assert_eq!(lost(&store), 6, "those that could not be read are missing at the end");
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir(to.join("events")).unwrap();
-    for entry in std::fs::read_dir(from.join("events")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join("events").join(entry.file_name())).unwrap();
-    }
-    for name in ["state.sqlite", "state.sqlite-wal"] {
-        std::fs::copy(from.join(name), to.join(name)).unwrap();
-    }
 }
