@@ -197,7 +197,7 @@ mod tests {
         let mut bytes = std::fs::read(&state).unwrap();
         let name = b"alert_events";
         let places: Vec<usize> = (0..bytes.len() - name.len()).filter(|at| bytes[*at..].starts_with(name)).collect();
-        places.iter().for_each(|at| bytes[*at] ^= 1);
+        places.iter().for_each(|at| bytes[at + name.len() - 1] ^= 1);
         assert!(places.len() >= 3);
         std::fs::write(&state, bytes).unwrap();
         let unchecked = EmbeddedOptions { check_bytes_max: 0, ..EmbeddedOptions::default() };
