@@ -106,7 +106,7 @@ fn batch(from: u64, events: usize, alerts: u64, open: u64) -> Commit {
         event_count: from,
         revision: from * alerts / open + 1,
         rule_generation: 1,
-        document: vec![b'd'; 1_500],
+        document: format!("{{\"id\":\"{}\"}}", "d".repeat(1_489)).into_bytes(),
         state: vec![b's'; 100],
     };
     let per_alert = events as u64 / alerts;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const FOLDER_KILLS: u64 = 1_000;
 /// Events of one of the large requests that a rule-set generation has to wait behind.
 const BACKLOG_PART: u64 = 5_000;
+/// So many of them are posted at once, so that the fold is behind when all are acknowledged.
+const BACKLOG_POSTS: u64 = 3;
 /// Backlogs of a data folder, the last thing that happens to it: after them each start reads many more uids again.
 const BACKLOGS: u64 = 4;
 /// Requests that the senders make in one process, about.
@@ -254,22 +256,19 @@ fn backlog(swaps: &mut Swaps, server: &mut Server, senders: &Senders, round: u64
     let begun = |server: &Server| server.log().matches("rule-set generation begun").count();
     let mut before = begun(server);
     let (mut ids, mut part) = (Vec::new(), 0);
-    let mut http = Http::new(server.port);
     swaps.swap();
     until("a backlog spans a generation switch", PATIENCE, || {
-        let body = backlog_part(&format!("backlog-{round}-{part}"), senders.start_s + part);
-        until("the backlog is acknowledged", PATIENCE, || {
-            let answer = http.post_json("/api/v1/events", body.as_bytes()).expect("answer");
-            assert!(matches!(answer.status, 200 | 429), "{}", answer.text());
-            // It needs room for all of it, which the others' requests fill up first on a slow machine.
-            senders.hold(answer.status == 429);
-            (answer.status == 200).then_some(())
-        });
-        ids.extend((0..BACKLOG_PART).map(|i| format!("backlog-{round}-{part}-{i}")));
+        let names: Vec<String> = (0..BACKLOG_POSTS).map(|post| format!("backlog-{round}-{part}-{post}")).collect();
+        let bodies: Vec<String> = names.iter().map(|name| backlog_part(name, senders.start_s + part)).collect();
+        let port = server.port;
+        std::thread::scope(|scope| bodies.iter().for_each(|body| drop(scope.spawn(|| post_backlog(port, body, senders)))));
+        // At once: what is acknowledged is soon folded.
+        let waits = server.metrics().get("alertmill_events_in_flight") > BACKLOG_PART as f64;
+        ids.extend(names.iter().flat_map(|name| (0..BACKLOG_PART).map(move |i| format!("{name}-{i}"))));
         part += 1;
         let is_begun = begun(server) > before;
-        // At most the last part is behind the switch.
-        if is_begun && server.metrics().get("alertmill_events_in_flight") > BACKLOG_PART as f64 {
+        // At most the last of them are behind the switch.
+        if is_begun && waits {
             return Some(());
         }
         if is_begun {
@@ -279,6 +278,18 @@ fn backlog(swaps: &mut Swaps, server: &mut Server, senders: &Senders, round: u64
         None
     });
     ids
+}
+
+/// Posts a part until it is acknowledged.
+fn post_backlog(port: u16, body: &str, senders: &Senders) {
+    let mut http = Http::new(port);
+    until("the backlog is acknowledged", PATIENCE, || {
+        let answer = http.post_json("/api/v1/events", body.as_bytes()).expect("answer");
+        assert!(matches!(answer.status, 200 | 429), "{}", answer.text());
+        // It needs room for all of it, which the others' requests fill up first on a slow machine.
+        senders.hold(answer.status == 429);
+        (answer.status == 200).then_some(())
+    });
 }
 
 /// Events as [`event`] makes them, but faster than a server can fold them.
