@@ -6,7 +6,7 @@ use crate::plant::Plant;
 use crate::ports::FakeJournal;
 use crate::weather::Part;
 use crate::world::{Call, State, World};
-use alertmill_core::pipeline::clock_records::{PAUSE_MAX_MS, ask_in_ms, pause_ms};
+use alertmill_core::pipeline::clock_records::{OnItsWay, PAUSE_MAX_MS, ask_in_ms, pause_ms};
 use alertmill_core::ports::{Journal, PortError};
 use alertmill_core::record::{RecordBody, RuleSet};
 
@@ -136,7 +136,7 @@ pub async fn stop(world: &World) {
 /// Writes a clock record when a time-out is due and nothing else came by.
 pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
     world.until(|state| state.life.started.then_some(())).await;
-    let (mut last_record, mut told_ms) = ((0, 0), i64::MIN);
+    let (mut last_record, mut on_its_way) = ((0, 0), OnItsWay::default());
     loop {
         let (position, quiet_ms) = {
             let state = world.state();
@@ -152,7 +152,7 @@ pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
                     return Some(None);
                 }
                 let now_ms = state.now_ms();
-                let due_ms = state.life.next_due_ms.filter(|due_ms| *due_ms > told_ms);
+                let due_ms = on_its_way.leaves(state.life.next_due_ms, position);
                 let due_in_ms = due_ms.map(|due_ms| ask_in_ms(due_ms, state.clocks.wall_ms(), last_record.0, now_ms - last_record.1));
                 let at_ms = due_in_ms.map_or(quiet_ms, |due_in_ms| quiet_ms.min(now_ms + due_in_ms));
                 if now_ms >= at_ms {
@@ -167,8 +167,8 @@ pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
             Err(PortError::Fatal(_)) => return,
             Err(_) => PAUSE_MAX_MS,
             Ok(appended) => {
-                told_ms = appended.received_at_ms;
-                pause_ms(due_ms, told_ms)
+                on_its_way = OnItsWay::journaled(appended.ordinal, appended.received_at_ms);
+                pause_ms(due_ms, appended.received_at_ms)
             }
         };
         world.wait(pause_ms as u64).await;

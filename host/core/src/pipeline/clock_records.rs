@@ -20,9 +20,40 @@ pub fn pause_ms(due_ms: Option<i64>, record_ms: i64) -> i64 {
     due_ms.map_or(0, |due_ms| due_ms.saturating_sub(record_ms)).clamp(PAUSE_MS, PAUSE_MAX_MS)
 }
 
+/// The last clock record, as long as it is on its way: what is due by its time fires when it is folded, however long that
+/// takes, and needs no other one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnItsWay {
+    ordinal: u64,
+    record_ms: i64,
+}
+
+impl OnItsWay {
+    /// A clock record was journaled.
+    pub fn journaled(ordinal: u64, record_ms: i64) -> OnItsWay {
+        OnItsWay { ordinal, record_ms }
+    }
+
+    /// The time-out for which another record is needed, if the state at `position` has its next one at `due_ms`. Behind the
+    /// record that may also be one that was due before it: of an alert that a later event opened or moved.
+    pub fn leaves(self, due_ms: Option<i64>, position: u64) -> Option<i64> {
+        due_ms.filter(|due_ms| position >= self.ordinal || *due_ms > self.record_ms)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_on_its_way_is_enough_and_one_that_is_folded_is_not() {
+        let on_its_way = OnItsWay::journaled(7, 30_000);
+        assert_eq!(on_its_way.leaves(Some(30_000), 6), None, "it fires when the record is folded");
+        assert_eq!(on_its_way.leaves(Some(30_001), 6), Some(30_001), "due later");
+        assert_eq!(on_its_way.leaves(Some(20_000), 7), Some(20_000), "an event behind the record whose time-out is over already");
+        assert_eq!(OnItsWay::default().leaves(Some(5), 0), Some(5), "none");
+        assert_eq!(on_its_way.leaves(None, 7), None);
+    }
 
     #[test]
     fn a_wall_clock_that_was_set_back_puts_nothing_off() {

@@ -2,7 +2,7 @@
 
 use super::InFlightJournal;
 use super::progress::{Part, Progress};
-use alertmill_core::pipeline::clock_records::{PAUSE_MAX_MS, ask_in_ms, pause_ms};
+use alertmill_core::pipeline::clock_records::{OnItsWay, PAUSE_MAX_MS, ask_in_ms, pause_ms};
 use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
 use std::sync::Arc;
@@ -20,10 +20,11 @@ pub async fn run(journal: InFlightJournal, progress: Arc<Progress>, mut stop: wa
     let mut asked = Instant::now();
     // The time of the last record that is folded, and since when we know of it.
     let mut last_record = (progress.received_at_ms(), asked);
-    // The time of the newest clock record: what was due by then fires when that is folded, however long it takes.
-    let mut told_ms = i64::MIN;
+    let mut on_its_way = OnItsWay::default();
     loop {
-        let due_ms = progress.next_due_ms().filter(|due_ms| *due_ms > told_ms);
+        // Before the time-out, which the commit of this position may have moved.
+        let position = progress.position();
+        let due_ms = on_its_way.leaves(progress.next_due_ms(), position);
         if progress.received_at_ms() != last_record.0 {
             last_record = (progress.received_at_ms(), Instant::now());
         }
@@ -49,8 +50,8 @@ pub async fn run(journal: InFlightJournal, progress: Arc<Progress>, mut stop: wa
             Err(_) if progress.failure().is_some() => return,
             Err(_) => PAUSE_MAX,
             Ok(appended) => {
-                told_ms = appended.received_at_ms;
-                Duration::from_millis(pause_ms(due_ms, told_ms) as u64)
+                on_its_way = OnItsWay::journaled(appended.ordinal, appended.received_at_ms);
+                Duration::from_millis(pause_ms(due_ms, appended.received_at_ms) as u64)
             }
         };
         tokio::select! {

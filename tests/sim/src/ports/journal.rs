@@ -109,6 +109,9 @@ impl State {
         let full = needs_one && journal.segments() >= bounds.segments;
         if full {
             self.saw(FaultKind::JournalFull);
+            // Until a sync of the state goes well and segments are released behind it, which may take a few tries of half a
+            // minute: no clock record is taken meanwhile.
+            self.troubled_until_ms = self.now_ms().max(self.troubled_until_ms);
         }
         full
     }
