@@ -147,9 +147,9 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Whether a hard link was refused because the file system has none, or no more of that file.
+/// Whether a hard link was refused because the file system has none, or no more of that file, or the place is on another one.
 pub(crate) fn has_no_links(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks)
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks | io::ErrorKind::CrossesDevices)
 }
 
 /// Replaces a file as a whole: after a crash it holds the old or the new content, never a mixture.

@@ -3,7 +3,7 @@
 use super::keep::{Found, sync_folders};
 use super::manifest::{FileEntry, MANIFEST, MANIFEST_DIGEST, Manifest, copy_hashing};
 use super::{BackupError, journal_tail, tar};
-use crate::durable::{self, StoreError};
+use crate::durable::{self, FolderLock, StoreError};
 use crate::folder::DataFolder;
 use crate::modules::{self, ModuleFiles};
 use std::collections::BTreeSet;
@@ -38,13 +38,11 @@ pub(crate) fn refuse_unfinished(dir: &Path) -> Result<(), StoreError> {
 pub fn restore(from: &Path, data_dir: &Path, journal: Option<&Path>) -> Result<Restored, BackupError> {
     let is_there = is_to_be_filled(data_dir)?;
     let source = Source::of(from)?;
+    // What is there is held and marked before the long look at the backup: nobody begins to work in it meanwhile.
+    let in_place = is_there.then(|| Target::in_place(data_dir)).transpose()?;
     let manifest = source.check()?;
-    let target = if is_there { Target::in_place(data_dir)? } else { Target::beside(data_dir)? };
+    let target = in_place.map_or_else(|| Target::beside(data_dir), Ok)?;
     let mark = target.dir.join(UNFINISHED);
-    if !mark.exists() {
-        durable::create_new(&mark).map_err(StoreError::io("create", &mark))?;
-        durable::sync_dir(&target.dir)?;
-    }
     source.extract(&manifest, &target.dir)?;
     let mut journal_last = manifest.journal_last;
     if let Some(journal) = journal {
@@ -53,13 +51,14 @@ pub fn restore(from: &Path, data_dir: &Path, journal: Option<&Path>) -> Result<R
     let note = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
     durable::write_atomically(&target.dir.join(RESTORED), &note)?;
     sync_folders(&target.dir)?;
-    durable::remove_files(&target.dir, &[mark])?;
+    std::fs::remove_file(&mark).map_err(StoreError::io("remove", &mark))?;
+    durable::sync_dir(&target.dir)?;
     target.finish(data_dir)?;
     Ok(Restored { manifest, journal_last })
 }
 
 fn is_empty(dir: &Path) -> bool {
-    let is_nobodys = |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LOST_AND_FOUND);
+    let is_nobodys = |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| [LOST_AND_FOUND, DataFolder::LOCK].iter().any(|name| entry.file_name() == *name));
     std::fs::read_dir(dir).is_ok_and(|mut entries| entries.all(is_nobodys))
 }
 
@@ -78,13 +77,31 @@ struct Target {
     /// It is the data folder itself, as a mounted volume must be: nothing can take the name of one.
     is_in_place: bool,
     is_finished: bool,
+    /// No server and no other restore works there meanwhile.
+    _lock: FolderLock,
 }
 
 impl Target {
     /// The folder that is there, emptied of what a restore left.
     fn in_place(data_dir: &Path) -> Result<Target, BackupError> {
-        remove_all_but_mark(data_dir)?;
-        Ok(Target { dir: data_dir.to_path_buf(), is_in_place: true, is_finished: false })
+        Target::held(data_dir.to_path_buf(), true, &[UNFINISHED])
+    }
+
+    /// Takes the folder, unless it is somebody's: neither empty nor one with a mark in it. Empties and marks it.
+    fn held(dir: PathBuf, is_in_place: bool, marks: &[&str]) -> Result<Target, BackupError> {
+        let lock = FolderLock::take(&dir.join(DataFolder::LOCK))?;
+        let mark = dir.join(UNFINISHED);
+        // Nobody may have come before the lock was ours.
+        if !is_empty(&dir) && !marks.iter().any(|name| dir.join(name).exists()) {
+            return Err(BackupError::Refused(format!("{} is not empty, and no restore left what is in it; restore into a folder that is empty or not there", dir.display())));
+        }
+        if !mark.exists() {
+            durable::create_new(&mark).map_err(StoreError::io("create", &mark))?;
+            durable::sync_dir(&dir)?;
+        }
+        let target = Target { dir, is_in_place, is_finished: false, _lock: lock };
+        remove_all_but_mark(&target.dir)?;
+        Ok(target)
     }
 
     /// A folder beside the one that is not there.
@@ -92,13 +109,11 @@ impl Target {
         let name = data_dir.file_name().ok_or_else(|| BackupError::Refused(format!("{} is no name for a data folder", data_dir.display())))?;
         durable::make_dir(durable::parent_of(data_dir))?;
         let dir = data_dir.with_file_name(format!(".{}.restoring", name.to_string_lossy()));
-        if is_empty(&dir) || [UNFINISHED, RESTORED].iter().any(|name| dir.join(name).exists()) {
-            std::fs::remove_dir_all(&dir).map_err(StoreError::io("remove", &dir))?;
-        } else if dir.exists() {
+        if dir.exists() && !is_empty(&dir) && ![UNFINISHED, RESTORED].iter().any(|name| dir.join(name).exists()) {
             return Err(BackupError::Refused(format!("{} is in the way, and no restore made it; move it away", dir.display())));
         }
         durable::make_dir(&dir)?;
-        Ok(Target { dir, is_in_place: false, is_finished: false })
+        Target::held(dir, false, &[UNFINISHED, RESTORED])
     }
 
     fn finish(mut self, data_dir: &Path) -> Result<(), BackupError> {
@@ -111,9 +126,9 @@ impl Target {
     }
 }
 
-/// The mark goes last: what is cut off again is still known for half a folder.
+/// The mark goes last: what is cut off again is still known for half a folder. The lock is ours.
 fn remove_all_but_mark(dir: &Path) -> Result<(), StoreError> {
-    for name in durable::names_with_suffix(dir, "")?.iter().filter(|name| ![UNFINISHED, LOST_AND_FOUND].contains(&name.as_str())) {
+    for name in durable::names_with_suffix(dir, "")?.iter().filter(|name| ![UNFINISHED, LOST_AND_FOUND, DataFolder::LOCK].contains(&name.as_str())) {
         let path = dir.join(name);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         removed.map_err(StoreError::io("remove", &path))?;

@@ -322,12 +322,20 @@ fn an_empty_folder_is_filled_where_it_is_as_a_mounted_volume_must_be() {
     let folder = target.metadata().unwrap().ino();
     let names = || crate::durable::names_with_suffix(&target, "").unwrap();
 
-    // One that fails leaves it as it was.
+    // One that fails leaves it as it was, with a lock that nobody holds.
     let another = scratch.path().join("another");
     drop(DataFolder::open(&another, FolderOptions::default()).unwrap());
     let refused = restore(&kept, &target, Some(&another.join(DataFolder::JOURNAL))).unwrap_err();
     assert!(refused.to_string().contains("another journal"), "{refused}");
-    assert_eq!((names(), target.metadata().unwrap().ino()), (vec!["lost+found".to_owned()], folder));
+    assert_eq!((names(), target.metadata().unwrap().ino()), (vec!["lock".to_owned(), "lost+found".to_owned()], folder));
+
+    // One that somebody works in is not filled, though nothing is in it yet; nor does a second restore come between.
+    let works = crate::durable::FolderLock::take(&target.join(DataFolder::LOCK)).unwrap();
+    std::fs::write(target.join("restore-unfinished"), b"").unwrap();
+    let locked = restore(&kept, &target, None).unwrap_err();
+    assert!(matches!(&locked, BackupError::Store(crate::StoreError::Locked { path }) if path.starts_with(&target)), "{locked:?}");
+    assert!(target.join("restore-unfinished").exists());
+    drop(works);
 
     // What one left that was killed is no data folder, and in nobody's way.
     std::fs::write(target.join("restore-unfinished"), b"").unwrap();

@@ -129,6 +129,27 @@ fn a_whole_copy_that_the_journal_does_not_follow_is_a_loss() {
 }
 
 #[test]
+fn what_a_state_still_has_is_not_given_up_for_a_journal_that_ends_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // Each start begins a segment.
+    for last in [5, 9] {
+        let mut folder = open_folder(dir.path());
+        for n in folder.store.position() + 1..=last {
+            block_on(folder.journal.append(RecordBody::RuleSet(RuleSet::default()), None)).unwrap();
+            folder.store.commit_blocking(&numbered(n)).unwrap();
+        }
+    }
+    let journal = dir.path().join("journal");
+    let newest = journal::copy::names(&journal).unwrap().pop().unwrap();
+    fs::remove_file(journal.join(newest)).unwrap();
+    change(dir.path(), "UPDATE alerts SET severity = severity + 1 WHERE seq = 3");
+    let folder = open_folder(dir.path());
+    let report = &folder.fenced[0];
+    assert_eq!((report.rebuilt.as_str(), folder.restored.position), ("rows", 9), "{report:?}");
+    assert!(folder.restored.alerts.len() == 8 && report.has_losses(), "all but the damaged one: {report:?}");
+}
+
+#[test]
 fn what_cannot_be_linked_or_read_is_set_aside_as_far_as_it_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
     // A file on another file system, none of whose bytes can be read.
@@ -289,7 +310,7 @@ fn a_row_that_is_whole_and_old_is_damage() {
         let dir = tempfile::tempdir().unwrap();
         if with_journal {
             let folder = open_folder(dir.path());
-            block_on(folder.journal.append(RecordBody::RuleSet(RuleSet::default()), None)).unwrap();
+            (1..=20).for_each(|_| _ = block_on(folder.journal.append(RecordBody::RuleSet(RuleSet::default()), None)).unwrap());
         }
         let other = Connection::open(dir.path().join("state.sqlite")).unwrap();
         let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
@@ -537,16 +558,16 @@ fn a_copy_that_fails_is_an_error_and_costs_no_candidate() {
     stopped(dir.path());
     // What takes the place of the copy.
     fs::create_dir(dir.path().join("head.sqlite")).unwrap();
-    let whole = fence::open_salvage(dir.path(), None).unwrap().unwrap();
+    let whole = fence::open_salvage(dir.path(), &|_, _| Ok(true)).unwrap().unwrap();
     assert_eq!(whole.row.unwrap().ordinal, 20, "it needs no copy");
     drop(whole.connection);
     let state = dir.path().join("state.sqlite");
     let mut bytes = fs::read(&state).unwrap();
     bytes[0] ^= 1;
     fs::write(&state, &bytes).unwrap();
-    assert!(matches!(fence::open_salvage(dir.path(), None), Err(StoreError::Io { .. })));
+    assert!(matches!(fence::open_salvage(dir.path(), &|_, _| Ok(true)), Err(StoreError::Io { .. })));
     fs::remove_dir(dir.path().join("head.sqlite")).unwrap();
-    assert_eq!(fence::open_salvage(dir.path(), None).unwrap().unwrap().row.unwrap().ordinal, 20);
+    assert_eq!(fence::open_salvage(dir.path(), &|_, _| Ok(true)).unwrap().unwrap().row.unwrap().ordinal, 20);
 }
 
 #[test]

@@ -127,8 +127,7 @@ pub(crate) fn fence(dir: &Path, findings: Vec<String>) -> Result<FenceReport, St
 /// Gives a file a second name, or, where there are no links, copies what can be read of it. One that is not there is none.
 pub(super) fn set_aside(from: &Path, aside: &Path) -> Result<(), StoreError> {
     match std::fs::hard_link(from, aside) {
-        // A file system without links, or a quarantine on another one.
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks | ErrorKind::CrossesDevices) => {
+        Err(error) if durable::has_no_links(&error) => {
             copy_what_is_readable(from, aside)?;
             File::open(aside).and_then(|file| file.sync_all()).map_err(StoreError::io("set aside", from))
         }
@@ -146,12 +145,12 @@ pub(crate) fn is_missing(dir: &Path) -> Result<Option<String>, StoreError> {
     let events = event_segments::files(&dir.join("events"))?.len();
     let journal = dir.join(DataFolder::JOURNAL);
     let oldest = journal::copy::oldest(&journal)?.map(|oldest| oldest.0);
-    let acknowledged = journal::copy::acknowledged(&journal)?.unwrap_or(0);
+    let gone = gone_before(&journal)?.max(journal::copy::acknowledged(&journal)?.unwrap_or(0));
     let is_there = |what: &str| format!("{STATE} is {}, but {what}", if dir.join(STATE).exists() { "empty" } else { "not there" });
     Ok(match (events, oldest) {
         (1.., _) => Some(is_there(&format!("there are {events} event files"))),
         (_, Some(oldest @ 2..)) => Some(is_there(&format!("the journal begins with record {oldest}"))),
-        (_, None) if acknowledged > 0 => Some(is_there(&format!("the journal, of which nothing can be read, has had {acknowledged} records"))),
+        (_, None) if gone > 0 => Some(is_there(&format!("the journal, of which nothing can be read, has had {gone} records"))),
         // What its log alone holds is of no use.
         _ if bytes("state.sqlite-wal") > 0 => Some(is_there("there is a log of it")),
         _ => None,
@@ -195,19 +194,28 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
         Some((ordinal, _)) => ordinal,
         None => gone_before(&journal)? + 1,
     };
-    let salvaged = open_salvage(work, Some(begins))?;
+    // The journal goes on behind a state at `position` when it has all records from there to where another try is.
+    let follows = |position: u64, furthest: u64| -> Result<bool, StoreError> {
+        Ok(begins <= position + 1 && journal::copy::read(&journal, position, Some(furthest), |_, _| Ok(()))?.is_none())
+    };
+    let salvaged = open_salvage(work, &follows)?;
     if let Some(Candidate { row: Some(row), .. }) = &salvaged {
         report.open_alerts_before = Some(row.open_alerts);
     }
     let is_whole = salvaged.as_ref().is_some_and(|found| found.row.is_some() && found.findings.is_empty() && found.is_followed);
-    if !is_whole && oldest.is_some_and(|(ordinal, _)| ordinal == 1) && can_be_replayed(dir)? {
+    // Nothing that a state still has is given up for a journal that ends before it.
+    let at_least = salvaged.as_ref().and_then(|found| found.row).map_or(0, |row| row.ordinal);
+    if !is_whole && oldest.is_some_and(|(ordinal, _)| ordinal == 1) && let Some(last) = replayable(dir)?.filter(|last| *last >= at_least) {
         report.rebuilt = "replay".to_owned();
+        if let Some(acknowledged) = journal::copy::acknowledged(&journal)?.filter(|acknowledged| *acknowledged > last) {
+            report.lost_rows.push(format!("records {} to {acknowledged} are in neither the state nor the journal", last + 1));
+        }
         return create(rebuilt, &PositionRow::default(), report, |_, _| Ok(OpenAlerts::default()));
     }
     if let Some(Candidate { connection, row: Some(row), findings, is_followed }) = salvaged {
         report.rebuilt = if findings.is_empty() { "copy" } else { "rows" }.to_owned();
         report.findings.extend(findings.iter().filter(|finding| !report.findings.contains(finding)).cloned().collect::<Vec<_>>());
-        if !is_followed {
+        if !is_followed && begins > row.ordinal + 1 {
             note(&mut report.lost_rows, format!("records {} to {} are in neither the state nor the journal", row.ordinal + 1, begins - 1));
         }
         return create(rebuilt, &row, report, |new, report| take_rows(&connection, &row, &findings, new, report));
@@ -241,15 +249,16 @@ fn gone_before(journal: &Path) -> Result<u64, StoreError> {
     }
 }
 
-/// Whether the journal has all records from the first on, and the modules folder all that they name.
-fn can_be_replayed(dir: &Path) -> Result<bool, StoreError> {
-    let mut digests = BTreeSet::new();
-    let missing = journal::copy::read(&dir.join("journal"), 0, None, |_, payload| {
+/// The last record of a journal that has all from the first on, if the modules folder has all that they name.
+fn replayable(dir: &Path) -> Result<Option<u64>, StoreError> {
+    let (mut digests, mut last) = (BTreeSet::new(), 0);
+    let missing = journal::copy::read(&dir.join("journal"), 0, None, |head, payload| {
+        last = head.ordinal;
         digests.extend(modules::named_by(payload));
         Ok(())
     })?;
     let modules = ModuleFiles::open(&dir.join(DataFolder::MODULES))?;
-    Ok(missing.is_none() && digests.iter().all(|digest| matches!(modules.get(digest), Ok(Some(_)))))
+    Ok((missing.is_none() && digests.iter().all(|digest| matches!(modules.get(digest), Ok(Some(_))))).then_some(last))
 }
 
 /// Where the rows of events received before that second end. Rows are in the order in which they were received.
@@ -288,20 +297,21 @@ pub(super) struct Candidate {
     pub connection: Connection,
     pub row: Option<PositionRow>,
     findings: Vec<String>,
-    /// The journal has the records behind its position.
+    /// The journal has the records behind its position, as far as any other try has them.
     is_followed: bool,
 }
 
+/// Whether the journal has every record behind a position up to another one, and goes on there.
+type Follows<'a> = &'a dyn Fn(u64, u64) -> Result<bool, StoreError>;
+
 /// The best of: database and log; the database alone; both again with the head that every state has. Only the last two need
 /// another copy of the database.
-pub(super) fn open_salvage(work: &Path, oldest: Option<u64>) -> Result<Option<Candidate>, StoreError> {
+pub(super) fn open_salvage(work: &Path, follows: Follows<'_>) -> Result<Option<Candidate>, StoreError> {
     let (state, log) = (work.join(STATE), work.join(format!("{STATE}-wal")));
     if !state.exists() {
         return Ok(None);
     }
-    let mut best = None;
-    judge(&mut best, open_as_it_is(&state), oldest);
-    judge(&mut best, open_alone(&state), oldest);
+    let best = better_of([open_as_it_is(&state), open_alone(&state)], follows)?;
     let bytes = state.metadata().map_err(StoreError::io("look at", &state))?.len();
     // A file that has not even a head is none with another one.
     if bytes < HEAD_BYTES as u64 || best.as_ref().is_some_and(|best: &Candidate| best.row.is_some()) {
@@ -313,22 +323,30 @@ pub(super) fn open_salvage(work: &Path, oldest: Option<u64>) -> Result<Option<Ca
         std::fs::rename(&log, work.join("head.sqlite-wal")).map_err(StoreError::io("rename", &log))?;
     }
     write_head(&with_head).map_err(StoreError::io("write the head of", &with_head))?;
-    judge(&mut best, open_as_it_is(&with_head), oldest);
-    judge(&mut best, open_alone(&with_head), oldest);
-    Ok(best)
+    let headed = better_of([open_as_it_is(&with_head), open_alone(&with_head)], follows)?;
+    // Without a row of its own it is no better than what there was.
+    Ok(match headed {
+        Some(headed) if headed.row.is_some() || best.is_none() => Some(headed),
+        _ => best,
+    })
 }
 
-/// Puts a try in the place of the best one when it is better: a whole one before a damaged one, then the one that is further.
-fn judge(best: &mut Option<Candidate>, opened: rusqlite::Result<Connection>, oldest: Option<u64>) {
-    let Ok(connection) = opened else { return };
-    let row = position::salvage(&connection);
-    let is_followed = oldest.is_none_or(|oldest| row.is_some_and(|row| oldest <= row.ordinal + 1));
-    let candidate = Candidate { row, findings: check::check(&connection), is_followed, connection };
-    let is_whole = |c: &Candidate| c.findings.is_empty() && c.is_followed;
-    let rank = |c: &Candidate| (c.row.is_some(), is_whole(c), c.row.map_or(0, |row| row.ordinal), std::cmp::Reverse(c.findings.len()));
-    if best.as_ref().is_none_or(|best| rank(&candidate) > rank(best)) {
-        *best = Some(candidate);
+/// The better one of two tries: a whole one before a damaged one, then the one that is further.
+fn better_of(opened: [rusqlite::Result<Connection>; 2], follows: Follows<'_>) -> Result<Option<Candidate>, StoreError> {
+    let tries: Vec<(Connection, Option<PositionRow>)> =
+        opened.into_iter().flatten().map(|connection| (position::salvage(&connection), connection)).map(|(row, connection)| (connection, row)).collect();
+    let furthest = tries.iter().filter_map(|(_, row)| row.map(|row| row.ordinal)).max().unwrap_or(0);
+    let mut best: Option<Candidate> = None;
+    for (connection, row) in tries {
+        let is_followed = row.map_or(Ok(false), |row| follows(row.ordinal, furthest))?;
+        let candidate = Candidate { row, findings: check::check(&connection), is_followed, connection };
+        let is_whole = |c: &Candidate| c.findings.is_empty() && c.is_followed;
+        let rank = |c: &Candidate| (c.row.is_some(), is_whole(c), c.row.map_or(0, |row| row.ordinal), std::cmp::Reverse(c.findings.len()));
+        if best.as_ref().is_none_or(|best| rank(&candidate) > rank(best)) {
+            best = Some(candidate);
+        }
     }
+    Ok(best)
 }
 
 /// Copies a file; blocks that the disk cannot read are zeros in the copy.

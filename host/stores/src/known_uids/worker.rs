@@ -162,7 +162,8 @@ fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Fi
         tracing::warn!("{} is ahead of the state; uids are read again from the event files", path.display());
         return Ok(None);
     }
-    if manifest.synced_s > now_s {
+    // Hours end with hours: those that were over at the sync and are not over now are gone.
+    if super::end_of_hour(now_s) < manifest.synced_s {
         tracing::warn!("{} has dropped uids that the state still needs; they are read again from the event files", path.display());
         files.mark = EventPlace::default();
     }
