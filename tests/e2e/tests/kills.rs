@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 const FOLDER_KILLS: u64 = 1_000;
 /// Events of one of the large requests that a rule-set generation has to wait behind.
 const BACKLOG_PART: u64 = 5_000;
-/// So many of them are posted at once, so that the fold is behind when all are acknowledged.
-const BACKLOG_POSTS: u64 = 3;
 /// Backlogs of a data folder, the last thing that happens to it: after them each start reads many more uids again.
 const BACKLOGS: u64 = 4;
 /// Requests that the senders make in one process, about.
@@ -174,11 +172,15 @@ fn run_storm(site: &Site, random: &mut Random, wanted: u64, tally: &mut Tally) -
         // Some of it before it is ready, so that there is something to replay after the next kill.
         senders.allow(REQUESTS);
         let mut server = site.spawn();
-        let mut starts = 0;
+        let (mut starts, mut held) = (0, None);
         timed(&mut tally.readying, || server.wait_ready());
         if left > DEEPEST && left <= BACKLOGS * (1 + DEEPEST) {
             // With a generation's record in the middle of a backlog, and again while that is replayed.
-            timed(&mut tally.backlogging, || more.extend(backlog(&mut swaps, &mut server, &senders, round)));
+            held = timed(&mut tally.backlogging, || {
+                let (ids, held) = backlog(site, &mut swaps, &mut server, &senders, round);
+                more.extend(ids);
+                Some(held)
+            });
             tally.backlogs += 1;
             starts = DEEPEST;
         } else {
@@ -195,6 +197,7 @@ fn run_storm(site: &Site, random: &mut Random, wanted: u64, tally: &mut Tally) -
             }
         }
         tally.kill(server);
+        drop(held);
         tally.slow += u64::from(slow.is_some());
         site.syncs(None);
         if round % 10 == 2 {
@@ -245,39 +248,40 @@ impl Swaps<'_> {
     }
 }
 
-/// Leaves the server with records of two generations that are not folded: posts faster than it folds until the new
-/// generation's record is there. Gives the ids of what it acknowledged.
-fn backlog(swaps: &mut Swaps, server: &mut Server, senders: &Senders, round: u64) -> Vec<String> {
+/// Leaves the server with records of two generations that are not folded: nothing can be committed while they are made.
+/// Gives the ids of what it acknowledged, and what holds the commits up; drop that when the server is gone.
+fn backlog(site: &Site, swaps: &mut Swaps, server: &mut Server, senders: &Senders, round: u64) -> (Vec<String>, rusqlite::Connection) {
     until("the folder's rules are in force", PATIENCE, || {
         let rules = server.json("/api/v1/rules");
         let says = rules["items"].as_array()?.iter().find(|rule| rule["name"] == "says")?;
         (says["version"] == swaps.version()).then_some(())
     });
     let begun = |server: &Server| server.log().matches("rule-set generation begun").count();
-    let mut before = begun(server);
-    let (mut ids, mut part) = (Vec::new(), 0);
-    swaps.swap();
-    until("a backlog spans a generation switch", PATIENCE, || {
-        let names: Vec<String> = (0..BACKLOG_POSTS).map(|post| format!("backlog-{round}-{part}-{post}")).collect();
-        let bodies: Vec<String> = names.iter().map(|name| backlog_part(name, senders.start_s + part)).collect();
-        let port = server.port;
-        std::thread::scope(|scope| bodies.iter().for_each(|body| drop(scope.spawn(|| post_backlog(port, body, senders)))));
-        // At once: what is acknowledged is soon folded.
-        let waits = server.metrics().get("alertmill_events_in_flight") > BACKLOG_PART as f64;
-        ids.extend(names.iter().flat_map(|name| (0..BACKLOG_PART).map(move |i| format!("{name}-{i}"))));
-        part += 1;
-        let is_begun = begun(server) > before;
-        // At most the last of them are behind the switch.
-        if is_begun && waits {
-            return Some(());
-        }
-        if is_begun {
-            before = begun(server);
+    let before = begun(server);
+    let held = hold_commits(site);
+    let mut ids = Vec::new();
+    for part in 0..2 {
+        let name = format!("backlog-{round}-{part}");
+        post_backlog(server.port, &backlog_part(&name, senders.start_s + part), senders);
+        ids.extend((0..BACKLOG_PART).map(|i| format!("{name}-{i}")));
+        if part == 0 {
             swaps.swap();
+            until("a generation begins behind a backlog", PATIENCE, || (begun(server) > before).then_some(()));
         }
-        None
-    });
-    ids
+    }
+    let in_flight = server.metrics().get("alertmill_events_in_flight");
+    assert!(in_flight >= 2.0 * BACKLOG_PART as f64, "a backlog spans a generation switch: {in_flight}");
+    (ids, held)
+}
+
+/// Takes the state's write lock, which a commit then waits for.
+fn hold_commits(site: &Site) -> rusqlite::Connection {
+    let state = rusqlite::Connection::open(site.data_dir().join("state.sqlite")).expect("the state");
+    // What the killed process leaves is for the next one to put right.
+    state.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("no checkpoint");
+    state.busy_timeout(PATIENCE).expect("a timeout");
+    state.execute_batch("BEGIN IMMEDIATE").expect("the write lock");
+    state
 }
 
 /// Posts a part until it is acknowledged.
@@ -292,7 +296,7 @@ fn post_backlog(port: u16, body: &str, senders: &Senders) {
     });
 }
 
-/// Events as [`event`] makes them, but faster than a server can fold them.
+/// Events as [`event`] makes them, but made in no time.
 fn backlog_part(name: &str, time_s: u64) -> String {
     let item = |i: u64| event(&format!("{name}-{i}"), "Backlog", &format!("many-{}", i % 20), time_s, "ABNORMAL").to_string();
     let first = item(0);
