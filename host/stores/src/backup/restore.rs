@@ -58,7 +58,8 @@ pub fn restore(from: &Path, data_dir: &Path, journal: Option<&Path>) -> Result<R
 }
 
 fn is_empty(dir: &Path) -> bool {
-    let is_nobodys = |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| [LOST_AND_FOUND, DataFolder::LOCK].iter().any(|name| entry.file_name() == *name));
+    let is_nobodys =
+        |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| [LOST_AND_FOUND, DataFolder::LOCK].iter().any(|name| entry.file_name() == *name));
     std::fs::read_dir(dir).is_ok_and(|mut entries| entries.all(is_nobodys))
 }
 
@@ -93,7 +94,10 @@ impl Target {
         let mark = dir.join(UNFINISHED);
         // Nobody may have come before the lock was ours.
         if !is_empty(&dir) && !marks.iter().any(|name| dir.join(name).exists()) {
-            return Err(BackupError::Refused(format!("{} is not empty, and no restore left what is in it; restore into a folder that is empty or not there", dir.display())));
+            return Err(BackupError::Refused(format!(
+                "{} is not empty, and no restore left what is in it; restore into a folder that is empty or not there",
+                dir.display()
+            )));
         }
         if !mark.exists() {
             durable::create_new(&mark).map_err(StoreError::io("create", &mark))?;

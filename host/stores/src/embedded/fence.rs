@@ -205,7 +205,10 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
     let is_whole = salvaged.as_ref().is_some_and(|found| found.row.is_some() && found.findings.is_empty() && found.is_followed);
     // Nothing that a state still has is given up for a journal that ends before it.
     let at_least = salvaged.as_ref().and_then(|found| found.row).map_or(0, |row| row.ordinal);
-    if !is_whole && oldest.is_some_and(|(ordinal, _)| ordinal == 1) && let Some(last) = replayable(dir)?.filter(|last| *last >= at_least) {
+    if !is_whole
+        && oldest.is_some_and(|(ordinal, _)| ordinal == 1)
+        && let Some(last) = replayable(dir)?.filter(|last| *last >= at_least)
+    {
         report.rebuilt = "replay".to_owned();
         if let Some(acknowledged) = journal::copy::acknowledged(&journal)?.filter(|acknowledged| *acknowledged > last) {
             report.lost_rows.push(format!("records {} to {acknowledged} are in neither the state nor the journal", last + 1));
