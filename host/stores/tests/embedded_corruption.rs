@@ -514,7 +514,7 @@ fn corrupt_one(kind: Kind, spread: Spread) -> (Counts, Vec<String>) {
     let mut world = World::new(kind);
     let (state, log) = (PathBuf::from("state.sqlite"), PathBuf::from("state.sqlite-wal"));
     let bits = world.bits(&state);
-    for bit in (0..800).step_by(spread.head_step).chain((800..bits).step_by(bits / spread.state_bits | 1)) {
+    for bit in (0..800).step_by(spread.head_step).chain((800..bits).step_by((bits / spread.state_bits) | 1)) {
         world.flip(&state, bit);
     }
     if kind.killed {
@@ -556,7 +556,7 @@ fn damage_pages(world: &mut World, state: &Path, spread: Spread) {
 
 fn damage_log(world: &mut World, log: &Path, spread: Spread) {
     let bits = world.bits(log);
-    for bit in (0..bits).step_by(bits / spread.state_bits | 1) {
+    for bit in (0..bits).step_by((bits / spread.state_bits) | 1) {
         world.flip(log, bit);
     }
     let frame_bytes = 24 + PAGE_BYTES;
@@ -587,7 +587,7 @@ fn damage_other_files(world: &mut World, spread: Spread) {
     for file in files.iter().flatten() {
         let bits = world.bits(file);
         let used = if file.starts_with("events") { bits.min(8 * 2_048) } else { bits };
-        for bit in (0..used).step_by(used / spread.file_bits | 1) {
+        for bit in (0..used).step_by((used / spread.file_bits) | 1) {
             world.flip(file, bit);
         }
     }

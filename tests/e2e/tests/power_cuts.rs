@@ -14,7 +14,7 @@ const CHAIN: u64 = 20;
 /// It takes space as it fills.
 const DISK_BYTES: u64 = 512 << 20;
 /// What the files hold that show whether the harness cuts.
-const PROBE: [u8; 100_000] = [7; 100_000];
+static PROBE: [u8; 100_000] = [7; 100_000];
 
 #[test]
 fn power_cuts_at_20_points() {

@@ -241,7 +241,7 @@ mod tests {
         ] {
             assert_eq!(url_of(listen).ok().as_deref(), Some(url), "{listen}");
         }
-        let refused = url_of("0.0.0.0:0").err().expect("nobody can know the port");
+        let refused = url_of("0.0.0.0:0").expect_err("nobody can know the port");
         assert!(refused.to_string().contains("--server http://HOST:PORT"), "{refused}");
     }
 }

@@ -78,8 +78,7 @@ fn common_form(mut parts: Map<String, Json>, fingerprint: Fingerprint) -> Map<St
     parts.retain(|part, _| COMPARED.contains(&part.as_str()));
     for alert in elements(&mut parts, "alerts") {
         let says_nothing = |value: &Json| value.is_null() || *value == Json::Bool(false);
-        alert
-            .retain(|field, value| !ALERT_FIELDS_LEFT_OUT.contains(&field.as_str()) && !(ALERT_FIELDS_OF_ACK.contains(&field.as_str()) && says_nothing(value)));
+        alert.retain(|field, value| !(ALERT_FIELDS_LEFT_OUT.contains(&field.as_str()) || ALERT_FIELDS_OF_ACK.contains(&field.as_str()) && says_nothing(value)));
     }
     for event in elements(&mut parts, "events_saved") {
         // The alias that a document is written to is the store's affair; `derived` has it as a decision.

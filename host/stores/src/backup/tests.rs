@@ -208,7 +208,7 @@ fn damage_is_told_although_the_journal_goes_on_and_old_files_of_it_go() {
         }
         Some(append(&folder.journal, start()))
     });
-    let refused = refused.err().expect("a record cannot be read");
+    let refused = refused.expect_err("a record cannot be read");
     let expected = format!("journal: records {first} to {first} cannot be read");
     assert!(matches!(&refused, BackupError::Damaged(findings) if *findings == [expected.clone()]), "{refused:?}, not {expected}");
     assert_eq!(tries.get(), 1);

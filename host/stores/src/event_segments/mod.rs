@@ -43,6 +43,9 @@ pub struct EventPlace {
 /// How large a file gets; a commit is never split, so a file may be one commit larger.
 pub const SEGMENT_BYTES: u32 = 128 << 20;
 
+/// A file that is being made.
+type PendingFile = Pending<io::Result<Box<dyn SegmentFile>>>;
+
 /// The writer.
 pub struct EventSegments {
     dir: PathBuf,
@@ -52,7 +55,7 @@ pub struct EventSegments {
     disk: Arc<dyn Disk>,
     active: Option<Arc<dyn SegmentFile>>,
     /// The file behind the active one, by number, on its way.
-    ahead: Option<(u32, Pending<io::Result<Box<dyn SegmentFile>>>)>,
+    ahead: Option<(u32, PendingFile)>,
     /// Rows that lie in `buffer` and are on their way.
     begun: Option<Begun>,
     buffer: Vec<u8>,

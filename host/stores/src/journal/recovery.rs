@@ -119,10 +119,10 @@ fn put_misnamed_right(dir: &Path) -> Result<Vec<Fenced>, StoreError> {
     // Who stands under a name whose file is misnamed as well gives it up first: two may have changed places. Until then its
     // name is one that no file has, and which its header contradicts too: a kill in between changes nothing.
     let owns: Vec<Segment> = misnamed.iter().map(|(_, own)| own.clone()).collect();
-    let mut free_id = all.iter().chain(&owns).map(|segment| segment.id).max().unwrap_or(0);
+    let highest_id = all.iter().chain(&owns).map(|segment| segment.id).max().unwrap_or(0);
     let is_same = |a: &Segment, b: &Segment| (a.id, a.first) == (b.id, b.first);
-    for (named, own) in misnamed.iter_mut().filter(|(named, _)| owns.iter().any(|own| is_same(own, named))) {
-        free_id += 1;
+    let in_the_way = misnamed.iter_mut().filter(|(named, _)| owns.iter().any(|own| is_same(own, named)));
+    for (free_id, (named, own)) in (highest_id + 1..).zip(in_the_way) {
         let free = Segment { id: free_id, ..own.clone() };
         let path = dir.join(named.name());
         std::fs::rename(&path, dir.join(free.name())).map_err(StoreError::io("rename", &path))?;
