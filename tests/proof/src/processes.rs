@@ -1,6 +1,7 @@
 //! What proofs that stop processes at their system calls share: the tracer, how often a run makes each call, and folders.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// `strace` of this machine: `ALERTMILL_TEST_STRACE`, else the one on the PATH, else the one that `cargo xtask test` fetches.
@@ -33,15 +34,27 @@ pub fn counts<'a>(calls: &[&'a str], logs: &Path) -> BTreeMap<&'a str, u64> {
 /// Copies a folder with all that is in it.
 #[track_caller]
 pub fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
-    for entry in entries(from) {
-        let target = to.join(entry.file_name().expect("a name"));
-        if entry.is_dir() {
-            copy(&entry, &target);
-        } else {
-            std::fs::copy(&entry, &target).unwrap_or_else(|error| panic!("{}: {error}", entry.display()));
-        }
+    try_copy(from, to).unwrap_or_else(|error| panic!("{} to {}: {error}", from.display(), to.display()));
+}
+
+/// Copies a folder in which somebody works, as it may lie there after a kill: from the beginning again whenever a file goes
+/// before it is copied.
+#[track_caller]
+pub fn copy_live(from: &Path, to: &Path) {
+    while let Err(error) = try_copy(from, to) {
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{} to {}: {error}", from.display(), to.display());
+        std::fs::remove_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
     }
+}
+
+fn try_copy(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    let listed: Vec<_> = std::fs::read_dir(from)?.collect::<Result<_, _>>()?;
+    for entry in listed {
+        let (entry, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.is_dir() { try_copy(&entry, &target)? } else { std::fs::copy(&entry, &target).map(drop)? }
+    }
+    Ok(())
 }
 
 #[track_caller]

@@ -19,7 +19,7 @@ use alertmill_core::services::{
     StreamDocument, StreamOutbox, StreamPage, StreamPlace, WaitingAlert,
 };
 use alertmill_core::value::Text;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::PathBuf;
 
 /// Which services alerts are noted for.
@@ -261,13 +261,18 @@ impl EmbeddedOutbox {
     /// Reads one moment of the state, then waits until it is synced. The moment comes first: an alert that changes all the time
     /// would have changed again by the time of a sync.
     fn read<T>(&mut self, read: impl FnOnce(&Connection, &EventReader) -> Result<(u64, T), StoreErrorOrSqlite>) -> Result<T, PortError> {
-        let told = self.connection.unchecked_transaction().map_err(StoreErrorOrSqlite::from);
+        let told = self.moment().map_err(StoreErrorOrSqlite::from);
         let (position, page) = told.and_then(|moment| read(&moment, &self.events)).map_err(|error| self.unavailable(&error))?;
         if self.checkpointer.synced_position().ordinal() < position {
             // All that was read was in the log before this began.
             self.sync()?;
         }
         Ok(page)
+    }
+
+    /// One moment of the state, for which no commit has to wait.
+    fn moment(&self) -> rusqlite::Result<Transaction<'_>> {
+        Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)
     }
 
     fn sync(&self) -> Result<(), PortError> {
@@ -485,7 +490,7 @@ fn set_marker(connection: &Connection, name: &str, marker: Marker) -> rusqlite::
 impl SnapshotOutbox for EmbeddedOutbox {
     async fn markers(&mut self) -> Result<Markers, PortError> {
         let read = || -> rusqlite::Result<Markers> {
-            let moment = self.connection.unchecked_transaction()?;
+            let moment = self.moment()?;
             Ok(Markers { settled: marker(&moment, name::MARKER_SETTLED)?, in_flight: marker(&moment, name::MARKER_IN_FLIGHT)? })
         };
         read().map_err(|error| self.unavailable(&StoreErrorOrSqlite::Sqlite(error)))

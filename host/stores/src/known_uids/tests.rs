@@ -1,3 +1,4 @@
+use super::worker::Manifest;
 use super::*;
 use crate::event_segments::EventSegments;
 use crate::port_suite::uid_of;
@@ -174,6 +175,7 @@ fn a_damaged_file_or_manifest_is_built_again() {
         }
         let mut store = store.reopen();
         assert_eq!(store.report.read_again, 350);
+        assert!(is_manifest_true(&store));
         assert!(store.all_known(0..350, true) && store.all_known(350..700, false));
     }
 }
@@ -185,6 +187,13 @@ fn spoil_file_of(store: &Store, n: u64) {
     let holding: Vec<_> = runs.filter(|run| run.holds(key).unwrap()).collect();
     assert_eq!(holding.len(), 1);
     std::fs::write(&holding[0].path, b"spoilt").unwrap();
+}
+
+/// Whether each file that the manifest names is there.
+fn is_manifest_true(store: &Store) -> bool {
+    let uids = store.dir.path().join("uids");
+    let manifest = Manifest::from_bytes(&std::fs::read(uids.join(MANIFEST)).unwrap()).expect("a whole manifest");
+    manifest.files.iter().all(|(name, ..)| uids.join(name).exists())
 }
 
 /// Uids of two hours and two event files, of which retention removed the first.
@@ -207,6 +216,7 @@ fn a_damaged_file_costs_no_uids_of_the_others() {
     assert_eq!(store.report.read_again, 250);
     assert!(store.all_known(0..350, true), "those whose event file is gone, too");
     assert!(store.all_known(350..700, false));
+    assert!(is_manifest_true(&store), "a backup takes what it names");
     // What is not in files again yet is read again by the next start as well.
     let mut store = store.reopen();
     assert!(store.all_known(0..350, true));

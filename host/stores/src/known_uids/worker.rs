@@ -80,10 +80,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Opens the files that the manifest names, if it is whole and not ahead of the state.
+    /// Opens the files that the manifest names, if it is whole and not ahead of the state. Afterwards it names no others: a
+    /// backup takes what it names.
     pub fn open(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Worker, StoreError> {
         durable::make_dir(dir)?;
-        let files = open_files(dir, committed, now_s)?.unwrap_or_default();
+        let Opened { files, synced_s, is_as_named } = open_files(dir, committed, now_s)?;
+        if !is_as_named && let Err(error) = write_manifest(dir, &files, synced_s) {
+            tracing::warn!("{error}; a backup finds no uid files until the next ones are written");
+        }
         let named: Vec<&PathBuf> = files.hours.values().flatten().map(|run| &run.path).collect();
         let strangers = durable::names_with_suffix(dir, SUFFIX)?.into_iter().map(|name| dir.join(name));
         durable::remove_files(dir, &strangers.filter(|path| !named.contains(&path)).collect::<Vec<_>>())?;
@@ -144,15 +148,25 @@ fn number_of(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
 }
 
-fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Files>, StoreError> {
+/// What a start found.
+#[derive(Default)]
+struct Opened {
+    files: Files,
+    /// As [`Manifest::synced_s`].
+    synced_s: i64,
+    /// Whether the manifest says just that.
+    is_as_named: bool,
+}
+
+fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Opened, StoreError> {
     let path = dir.join(MANIFEST);
     let found = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Opened { is_as_named: true, ..Opened::default() }),
         found => found.ok().and_then(|bytes| Manifest::from_bytes(&bytes)),
     };
     let Some(manifest) = found else {
         tracing::warn!("{} is damaged; uids are read again from the event files", path.display());
-        return Ok(None);
+        return Ok(Opened::default());
     };
     let mark = EventPlace { segment: manifest.segment, offset: manifest.offset };
     let reach = mark.max(EventPlace { segment: manifest.reach.0, offset: manifest.reach.1 });
@@ -160,23 +174,39 @@ fn open_files(dir: &Path, committed: EventPlace, now_s: i64) -> Result<Option<Fi
     // Its uids are of records that will be replayed.
     if files.reach > committed {
         tracing::warn!("{} is ahead of the state; uids are read again from the event files", path.display());
-        return Ok(None);
+        return Ok(Opened::default());
     }
     // Hours end with hours: those that were over at the sync and are not over now are gone.
     if super::end_of_hour(now_s) < manifest.synced_s {
         tracing::warn!("{} has dropped uids that the state still needs; they are read again from the event files", path.display());
         files.mark = EventPlace::default();
     }
-    for (name, end_s, crc) in manifest.files.into_iter().filter(|(_, end_s, _)| *end_s >= now_s) {
+    let mut is_as_named = true;
+    let mut synced_s = manifest.synced_s;
+    for (name, end_s, crc) in manifest.files {
+        if end_s < now_s {
+            (synced_s, is_as_named) = (synced_s.max(now_s), false);
+            continue;
+        }
         let Some(run) = Run::open(&dir.join(&name), end_s, crc)? else {
             tracing::warn!("{} is damaged or missing; uids are read again from the event files", dir.join(name).display());
             // The other files may hold uids whose event files are gone.
             files.mark = EventPlace::default();
+            is_as_named = false;
             continue;
         };
         files.hours.entry(end_s).or_default().push(Arc::new(run));
     }
-    Ok(Some(files))
+    Ok(Opened { files, synced_s, is_as_named })
+}
+
+/// Says which files there are. All that it names are on disk.
+fn write_manifest(dir: &Path, files: &Files, synced_s: i64) -> Result<(), StoreError> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let named = files.hours.iter().flat_map(|(end_s, runs)| runs.iter().map(move |run| (name(&run.path), *end_s, run.crc)));
+    let (mark, reach) = (files.mark, files.reach);
+    let manifest = Manifest { segment: mark.segment, offset: mark.offset, reach: (reach.segment, reach.offset), synced_s, files: named.collect() };
+    durable::write_atomically(&dir.join(MANIFEST), &manifest.to_bytes())
 }
 
 struct Writer {
@@ -256,11 +286,7 @@ impl Writer {
     fn name(&self, files: &Files, before: &Files, synced_s: i64) -> Result<(), StoreError> {
         durable::sync_dir(&self.dir)?;
         let paths = |files: &Files| files.hours.values().flatten().map(|run| run.path.clone()).collect::<Vec<_>>();
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let named = files.hours.iter().flat_map(|(end_s, runs)| runs.iter().map(move |run| (name(&run.path), *end_s, run.crc)));
-        let (mark, reach) = (files.mark, files.reach);
-        let manifest = Manifest { segment: mark.segment, offset: mark.offset, reach: (reach.segment, reach.offset), synced_s, files: named.collect() };
-        durable::write_atomically(&self.dir.join(MANIFEST), &manifest.to_bytes())?;
+        write_manifest(&self.dir, files, synced_s)?;
         let kept = paths(files);
         let mut gone: Vec<PathBuf> = paths(before).into_iter().filter(|path| !kept.contains(path)).collect();
         // Files that were written and merged within this job were never named.
