@@ -89,7 +89,7 @@ fn commit(n: u64) -> Commit {
         alerts: vec![alert(1, None), alert(1_000 + n, Some(now_s))],
         alert_events: vec![AlertEvents { seq: 1, events: vec![(0, EventRole::Updated)] }],
         dead_letters: vec![letter],
-        rule_set: Some(RuleSet { generation: n, ..RuleSet::default() }),
+        rule_sets: vec![RuleSet { generation: n, ..RuleSet::default() }],
         ..Commit::default()
     }
 }

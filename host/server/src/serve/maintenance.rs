@@ -188,8 +188,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
         for n in 1..=20 {
-            let rule_set = Some(RuleSet { generation: n, ..RuleSet::default() });
-            store.commit_blocking(&Commit { from: n - 1, to: n, received_at_ms: NOW_S * 1_000, rule_set, ..Commit::default() }).unwrap();
+            let rule_sets = vec![RuleSet { generation: n, ..RuleSet::default() }];
+            store.commit_blocking(&Commit { from: n - 1, to: n, received_at_ms: NOW_S * 1_000, rule_sets, ..Commit::default() }).unwrap();
         }
         drop(store);
         // A name that no start uses, and the first step does.

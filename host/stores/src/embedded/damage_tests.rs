@@ -157,7 +157,7 @@ fn stopped(dir: &Path) {
         let mut one = numbered(n);
         add_event(&mut one, n as u8, "{}");
         one.ledger = vec![LedgerValue { scope: "source", name: "events".into(), counter: "journaled".into(), value: n }];
-        one.rule_set = (n == 1).then(|| RuleSet { generation: 1, ..RuleSet::default() });
+        one.rule_sets = (n == 1).then(|| RuleSet { generation: 1, ..RuleSet::default() }).into_iter().collect();
         store.commit_blocking(&one).unwrap();
     }
 }
