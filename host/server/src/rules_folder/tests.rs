@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::config::{Config, Table};
+use alertmill_core::item::Item;
+use alertmill_core::ports::{Appended, Journal, PortError};
+use alertmill_core::record::RecordBody;
 use alertmill_core::rules::RuleSets;
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 const HOSTS: &str = "host,owner,team,service,tier\nweb-1,alice,web,shop,1\nweb-2,bob,infra,,\n";
@@ -348,4 +352,63 @@ fn a_rule_goes_on_when_its_module_cannot_be_read_for_a_moment() {
     std::fs::rename(&aside, &module).expect("back");
     assert!(codes(&world.look()).contains(&"table-held-back"));
     assert_eq!(world.in_force, before);
+}
+
+/// A journal that loses its answer to some appends.
+#[derive(Default)]
+struct Journaled {
+    sets: Mutex<Vec<RuleSet>>,
+    answers: Mutex<Vec<PortError>>,
+}
+
+impl Journal for Journaled {
+    async fn append(&self, body: RecordBody, _: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        let RecordBody::RuleSet(set) = body else { panic!("a watch begins generations only") };
+        let mut sets = self.sets.lock().unwrap();
+        sets.push(set);
+        match self.answers.lock().unwrap().pop() {
+            Some(error) => Err(error),
+            None => Ok(Appended { ordinal: sets.len() as u64, received_at_ms: 1 }),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unclear_append_spends_its_number() {
+    let world = World::new(&[], &[("10-says.wasm", "says")]);
+    let journal = Journaled::default();
+    let generations = || journal.sets.lock().unwrap().iter().map(|set| set.generation).collect::<Vec<_>>();
+    let watch = RulesWatch::new(world.folder, world.engine, RuleSet::default());
+    journal.answers.lock().unwrap().push(PortError::Unclear("the answer was lost".to_owned()));
+    watch.look(&journal).await.expect_err("unclear");
+    // Another module meanwhile: were the first record there, one number would be two sets.
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist/test/says-b.wasm");
+    std::fs::copy(other, world.dir.path().join("rules.d/10-says.wasm")).unwrap();
+    while watch.look(&journal).await.expect("a clear answer").is_none() {}
+    let versions: Vec<_> = journal.sets.lock().unwrap().iter().map(|set| set.rules[0].version.clone()).collect();
+    assert_eq!(generations()[..2], [1, 2], "{versions:?}");
+
+    // What certainly changed nothing has its number still, or a full disk would use them up.
+    std::fs::remove_file(world.dir.path().join("rules.d/10-says.wasm")).unwrap();
+    let before = watch.shown().set.generation;
+    journal.sets.lock().unwrap().clear();
+    *journal.answers.lock().unwrap() = vec![PortError::DiskRefused("full".to_owned()), PortError::Unavailable("full".to_owned())];
+    let mut refused = 0;
+    let begun = loop {
+        match watch.look(&journal).await {
+            Ok(Some(generation)) => break generation,
+            Ok(None) => {}
+            Err(_) => refused += 1,
+        }
+    };
+    assert_eq!((refused, begun), (2, before + 1));
+    // What the journal then turns out to hold is known, and no number comes again.
+    watch.begins(&RuleSet { generation: before + 7, ..RuleSet::default() });
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist/test/says.wasm"), world.dir.path().join("rules.d/10-says.wasm")).unwrap();
+    let begun = loop {
+        if let Some(generation) = watch.look(&journal).await.unwrap() {
+            break generation;
+        }
+    };
+    assert_eq!(begun, before + 8);
 }

@@ -58,6 +58,7 @@ fn rising<'r>(rows: impl Iterator<Item = &'r EventRow>, golden: &Golden) -> Resu
 
 /// I7: each event carries the stamp of the rules in force at its record, and an alert that of its last counted event.
 pub fn one_generation(ours: &Tables, golden: &Golden, witness: &Witness) -> Result<(), Failure> {
+    witness.numbers_rise()?;
     let in_force = |row: &EventRow| golden.places.get(&(row.uid, row.received_s)).map(|(ordinal, _)| witness.generation_at(*ordinal));
     for row in &ours.events {
         let (stamped, expected) = (stamp(row.document()), in_force(row));
