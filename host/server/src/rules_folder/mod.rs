@@ -2,7 +2,8 @@
 //!
 //! A look ([`RulesFolder::look`]) reads what changed since the last one, checks every module as activating it would, and
 //! keeps modules and tables by digest in the data folder. Only then does [`switch`](watch) write the generation's record.
-//! A file that became bad leaves the last good version of its rule in force, with the tables that it needs.
+//! A file that became bad leaves the last good version of its rule in force, with the tables that it needs; a folder that
+//! a start does not find leaves all of them ([`source_gone`]).
 //!
 //! Files should be written beside and then renamed. One that is written in place is taken once it has stopped changing
 //! ([`settling`]).
@@ -11,6 +12,7 @@ mod kept;
 mod options;
 mod settling;
 pub mod shipped;
+mod source_gone;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -93,6 +95,7 @@ pub struct RulesFolder {
     kept: Vec<kept::Checked>,
     table_cache: BTreeMap<String, tables::Kept>,
     in_force: tables::InForce,
+    source: source_gone::Source,
     /// See [`Look::is_unsettled`].
     is_unsettled: bool,
 }
@@ -140,6 +143,7 @@ impl RulesFolder {
             kept: Vec::new(),
             table_cache: BTreeMap::new(),
             in_force: BTreeMap::new(),
+            source: source_gone::Source::default(),
             is_unsettled: false,
         }
     }
@@ -165,13 +169,21 @@ impl RulesFolder {
         let files = match self.files() {
             Ok(files) => files,
             Err(problem) => {
+                self.source.is_unreadable(in_force);
                 problems.push(problem);
                 return Look { rules: in_force.rules.clone(), tables: in_force.tables.clone(), problems, ..Look::default() };
             }
         };
+        let is_gone = self.source.is_gone(&files, in_force);
+        if is_gone {
+            // Files that come back one after the other must be looked at again.
+            self.is_unsettled |= !files.is_empty();
+            problems.push(self.source_gone(in_force));
+        }
         // Ends: with each turn at least one more table is as it is in force.
         let mut look = loop {
-            match self.judge(&files, &tables, in_force) {
+            let judged = if is_gone { self.keep_all(&tables, in_force) } else { self.judge(&files, &tables, in_force) };
+            match judged {
                 Ok(look) => break look,
                 Err(HoldBack(needed, problem)) => {
                     problems.push(problem);

@@ -412,3 +412,66 @@ async fn an_unclear_append_spends_its_number() {
     };
     assert_eq!(begun, before + 8);
 }
+
+#[test]
+fn a_folder_that_is_gone_at_start_keeps_its_rules() {
+    let mut world = World::new(&["hosts"], &[("10-says.wasm", "says"), ("20-severity-by-labels.wasm", "severity-by-labels")]);
+    world.module("30-dedupe-by-tags.wasm", "dedupe-by-tags");
+    world.write("rules.d/30-dedupe-by-tags.toml", "enabled = false\n");
+    world.look();
+    let before = world.in_force.clone();
+    let (folder, aside) = (world.dir.path().join("rules.d"), world.dir.path().join("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    // Missing, empty, and no folder at all.
+    for what in ["missing", "empty", "unreadable"] {
+        match what {
+            "missing" => {}
+            "empty" => std::fs::create_dir(&folder).unwrap(),
+            _ => std::fs::write(&folder, "no folder").unwrap(),
+        }
+        world.restart();
+        for _ in 0..3 {
+            let look = world.look_at(later());
+            assert_eq!(codes(&look), [if what == "unreadable" { UNREADABLE } else { "source-gone" }], "{what}");
+            assert_eq!(world.in_force, before, "{what}: {:?}", look.problems);
+            if what != "unreadable" {
+                assert!(look.problems[0].message.contains("`says`") && look.problems[0].message.contains("mount it"), "{:?}", look.problems);
+                assert_eq!(look.infos.len(), 2, "they are shown as what they are");
+            }
+        }
+        let _ = std::fs::remove_file(&folder);
+        let _ = std::fs::remove_dir(&folder);
+    }
+    // Tables go on meanwhile.
+    world.restart();
+    world.write("hosts.csv", "host,owner\nweb-1,zoe\n");
+    world.look_at(later());
+    assert!(world.table("hosts").contains("zoe") && world.in_force.rules == before.rules);
+
+    // They come back one by one: the first one alone removes none of the others.
+    std::fs::create_dir(&folder).unwrap();
+    for file in ["10-says.wasm", "20-severity-by-labels.wasm", "30-dedupe-by-tags.wasm"] {
+        std::fs::copy(aside.join(file).with_extension("toml"), folder.join(file).with_extension("toml")).ok();
+        std::fs::copy(aside.join(file), folder.join(file)).unwrap();
+        assert!(world.look_at(later()).is_unsettled);
+        assert_eq!(world.in_force.rules, before.rules, "{file}");
+    }
+    assert_eq!((codes(&world.look_at(later())), &world.in_force.rules), (Vec::new(), &before.rules));
+    assert_eq!(world.in_force.generation, before.generation + 1, "the table's; files that came back begin nothing");
+
+    // From here on what goes was removed, down to the last one.
+    std::fs::remove_file(folder.join("20-severity-by-labels.wasm")).unwrap();
+    world.take();
+    assert_eq!((world.version("severity-by-labels"), world.version("says")), (None, Some("1.0.0")));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(codes(&world.take()), Vec::<&str>::new());
+    assert!(world.in_force.rules.is_empty());
+
+    // A start that finds one module at least goes by what it finds.
+    std::fs::rename(&aside, &folder).unwrap();
+    world.take();
+    std::fs::remove_file(folder.join("10-says.wasm")).unwrap();
+    world.restart();
+    world.look();
+    assert_eq!((world.version("says"), world.version("severity-by-labels").is_some()), (None, true));
+}
