@@ -65,7 +65,7 @@ const CHANGING: &str = "changing";
 /// What a look found: the rules to run, in order, their tables, and what is wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
-    /// Entries in the order of the file names.
+    /// Entries in the order in which they run.
     pub rules: Vec<RuleEntry>,
     /// What each of them is.
     pub infos: Vec<RuleInfo>,
@@ -252,7 +252,7 @@ impl RulesFolder {
         self.forget_tables();
     }
 
-    /// Module files in the order of their names; a folder that is not there holds none.
+    /// Module files in the order in which their rules run; a folder that is not there holds none.
     fn files(&mut self) -> Result<Vec<PathBuf>, Problem> {
         let listing = match std::fs::read_dir(&self.dir) {
             Ok(listing) => Some(listing),
@@ -269,7 +269,7 @@ impl RulesFolder {
         let settling = &mut self.settling;
         self.seen.retain(|path, _| files.contains(path) || !settling.stamp(path).1);
         files.extend(self.seen.keys().filter(|path| !files.contains(path)).cloned().collect::<Vec<_>>());
-        files.sort();
+        files.sort_by(|a, b| run_order(a).cmp(&run_order(b)));
         Ok(files)
     }
 
@@ -354,11 +354,24 @@ impl RulesFolder {
     }
 }
 
+/// `NN-name.wasm` -> `NN` and `name`.
+fn numbered(path: &Path) -> Option<(&str, &str)> {
+    let (number, name) = path.file_stem()?.to_str()?.split_once('-')?;
+    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty()).then_some((number, name))
+}
+
 /// `NN-name.wasm` -> `name`.
 fn rule_name(path: &Path) -> Option<String> {
-    let stem = path.file_stem()?.to_str()?;
-    let (number, name) = stem.split_once('-')?;
-    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty()).then(|| name.to_owned())
+    numbered(path).map(|(_, name)| name.to_owned())
+}
+
+/// By the number, as people count and of any length, then by name: `20-y` runs before `100-x`. Files that are not used come last.
+fn run_order(path: &Path) -> impl Ord + '_ {
+    let counted = numbered(path).map(|(number, name)| {
+        let digits = number.trim_start_matches('0');
+        (digits.len(), digits, name)
+    });
+    (counted.is_none(), counted, path)
 }
 
 /// Whether an entry is to run; one that cannot be read is not said to be off.

@@ -354,6 +354,22 @@ fn a_rule_goes_on_when_its_module_cannot_be_read_for_a_moment() {
     assert_eq!(world.in_force, before);
 }
 
+#[test]
+fn numbers_order_by_number() {
+    let mut world =
+        World::new(&[], &[("100-says.wasm", "says"), ("20-severity-by-labels.wasm", "severity-by-labels"), ("3-dedupe-by-tags.wasm", "dedupe-by-tags")]);
+    assert_eq!(codes(&world.look()), Vec::<&str>::new());
+    let order: Vec<&str> = world.in_force.rules.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(order, ["dedupe-by-tags", "severity-by-labels", "says"]);
+    // Zeros in front change nothing, a number may have any length, and among equal ones the name decides.
+    let mut files = ["x.wasm", "99999999999999999999999-a.wasm", "010-a.wasm", "9-b.wasm", "10-b.wasm", "0-z.wasm", "010-c.wasm"].map(Path::new);
+    files.sort_by(|a, b| run_order(a).cmp(&run_order(b)));
+    assert_eq!(
+        files.map(|file| file.to_str().unwrap()),
+        ["0-z.wasm", "9-b.wasm", "010-a.wasm", "10-b.wasm", "010-c.wasm", "99999999999999999999999-a.wasm", "x.wasm"]
+    );
+}
+
 /// A journal that loses its answer to some appends.
 #[derive(Default)]
 struct Journaled {
