@@ -28,7 +28,7 @@ use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
 use alertmill_engine::{Engine, RuleInfo, RuleOptions};
 use alertmill_stores::modules::ModuleFiles;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -271,6 +271,15 @@ impl RulesFolder {
         files.extend(self.seen.keys().filter(|path| !files.contains(path)).cloned().collect::<Vec<_>>());
         files.sort_by(|a, b| run_order(a).cmp(&run_order(b)));
         Ok(files)
+    }
+
+    /// Digests that a later look may ask for without putting their content among the modules again.
+    fn held(&self) -> BTreeSet<Text> {
+        let of_files = self.seen.values().flat_map(|seen| &seen.outcomes).filter_map(|judged| match &judged.outcome {
+            Outcome::Good { entry, .. } => Some(&entry.digest),
+            _ => None,
+        });
+        of_files.chain(self.table_cache.values().filter_map(tables::Kept::digest)).chain(self.in_force.keys()).cloned().collect()
     }
 
     fn module(&mut self, path: &Path, tables: &Tables) -> Outcome {

@@ -491,3 +491,31 @@ fn a_folder_that_is_gone_at_start_keeps_its_rules() {
     world.look();
     assert_eq!((world.version("says"), world.version("severity-by-labels").is_some()), (None, true));
 }
+
+#[test]
+fn what_a_later_look_may_ask_for_is_held() {
+    let world = World::new(&["hosts"], &[("10-says.wasm", "says"), ("20-says.wasm", "says-b")]);
+    let (modules, journal) = (world.folder.modules.clone(), Journaled::default());
+    let watch = RulesWatch::new(world.folder, world.engine, RuleSet::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let look = || runtime.block_on(watch.look(&journal));
+    let until_begun = || std::iter::from_fn(|| look().transpose().or(Some(Ok(0)))).find(|begun| !matches!(begun, Ok(0))).unwrap();
+    look().unwrap();
+    // Beside what runs, the module that waits for its name: no look puts it there again.
+    assert_eq!(watch.between_looks(1, |held| modules.remove_unused(|digest| held.contains(digest)).unwrap()), 0);
+    std::fs::remove_file(world.dir.path().join("rules.d/10-says.wasm")).unwrap();
+    assert_eq!(until_begun(), Ok(2));
+    assert_eq!(watch.shown().set.rules[0].version, "1.1.0");
+
+    // What a record names that may have been written is held until the state is behind it.
+    let hosts = world.dir.path().join("hosts.csv");
+    let table = || journal.sets.lock().unwrap().last().unwrap().tables[0].1.clone();
+    std::fs::write(&hosts, "host,owner\nweb-1,zoe\n").unwrap();
+    journal.answers.lock().unwrap().push(PortError::Unclear("the answer was lost".to_owned()));
+    until_begun().expect_err("unclear");
+    let unclear = table();
+    std::fs::write(&hosts, "host,owner\nweb-1,yves\n").unwrap();
+    assert_eq!(until_begun(), Ok(4));
+    let held = |newest_in_state| watch.between_looks(newest_in_state, |held| [&unclear, &table()].map(|digest| held.contains(digest)));
+    assert_eq!((held(2), held(4)), ([true, true], [false, true]));
+}

@@ -4,7 +4,9 @@ use super::{Look, Problem, RulesFolder};
 use alertmill_core::ports::{Journal, PortError};
 use alertmill_core::record::{RecordBody, RuleSet};
 use alertmill_core::rules::Generation;
+use alertmill_core::value::Text;
 use alertmill_engine::{Engine, RuleInfo};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the API shows of the rules.
@@ -33,13 +35,15 @@ struct Looking {
     folder: RulesFolder,
     /// The last number under which a record was written, or may have been.
     spent: Generation,
+    /// What such records named, as long as the state is not known to have them.
+    begun: Vec<RuleSet>,
 }
 
 impl RulesWatch {
     /// A watch that goes on from `latest`, the last generation in the journal.
     pub fn new(folder: RulesFolder, engine: Engine, latest: RuleSet) -> RulesWatch {
         let shown = Shown { set: latest, ..Shown::default() };
-        RulesWatch { looking: tokio::sync::Mutex::new(Looking { folder, spent: 0 }), engine, shown: Arc::new(Mutex::new(shown)) }
+        RulesWatch { looking: tokio::sync::Mutex::new(Looking { folder, spent: 0, begun: Vec::new() }), engine, shown: Arc::new(Mutex::new(shown)) }
     }
 
     /// The journal began a generation that an earlier process wrote.
@@ -71,15 +75,30 @@ impl RulesWatch {
         self.engine.prepare(set.generation).map_err(|e| PortError::Unavailable(e.to_string()))?;
         // Spent before it is known: when the answer is lost the record may be there, and one number is one set. A gap harms nobody.
         looking.spent = generation;
+        looking.begun.push(set.clone());
         if let Err(error) = journal.append(RecordBody::RuleSet(set.clone()), None).await {
             if error.changed_nothing() {
                 looking.spent = generation - 1;
+                looking.begun.pop();
             }
             return Err(error);
         }
         tracing::info!(generation, rules = set.rules.len(), "rule-set generation begun");
         self.lock().set = set;
         Ok(Some(generation))
+    }
+
+    /// Calls `work` while no look runs, so that nothing is put among the modules meanwhile, with the digests that looks and the
+    /// generations behind the state's newest one name. Blocks; not for async code.
+    pub fn between_looks<T>(&self, newest_in_state: Generation, work: impl FnOnce(&BTreeSet<Text>) -> T) -> T {
+        let mut looking = self.looking.blocking_lock();
+        looking.begun.retain(|set| set.generation > newest_in_state);
+        let mut held = looking.folder.held();
+        let shown = self.lock().set.clone();
+        for set in looking.begun.iter().chain([&shown]) {
+            held.extend(set.rules.iter().map(|rule| &rule.digest).chain(set.tables.iter().map(|(_, digest)| digest)).cloned());
+        }
+        work(&held)
     }
 
     /// Logs problems that are new and keeps what the look found for the API.

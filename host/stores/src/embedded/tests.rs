@@ -562,6 +562,7 @@ fn dead_letters_and_rule_sets_go_by_age_and_number() {
     for to in 1..=6 {
         let mut one = commit(to - 1, to);
         let received_at_ms = (T + to as i64) * 1_000;
+        one.received_at_ms = received_at_ms;
         one.dead_letters = ["a", "b"].map(|source| DeadLetter { received_at_ms, ..dead_letter(to, source) }).to_vec();
         one.rule_sets = vec![RuleSet { generation: to, ..RuleSet::default() }];
         store.commit_blocking(&one).unwrap();
@@ -572,8 +573,13 @@ fn dead_letters_and_rule_sets_go_by_age_and_number() {
     let reader = store.reader();
     assert_eq!(reader.dead_letters(None, None, 0, 99).unwrap().iter().map(|letter| letter.ordinal).collect::<Vec<_>>(), [4, 4, 5, 5, 6, 6]);
     assert_eq!(reader.dead_letter_sums().unwrap(), (6, 0, 12));
-    assert_eq!(store.retire_rule_sets(4).unwrap(), 2);
-    assert_eq!(reader.rule_sets(99).unwrap().iter().map(|set| set.generation).collect::<Vec<_>>(), [6, 5, 4, 3]);
+    let kept = || reader.rule_sets(99).unwrap().iter().map(|set| set.generation).collect::<Vec<_>>();
+    let all = u64::MAX;
+    // The newest stay, and so do those that are young, up to a number, and those that the journal still holds.
+    assert_eq!((store.retire_rule_sets(4, 4, i64::MAX, 2).unwrap(), kept()), (1, vec![6, 5, 4, 3, 2]));
+    assert_eq!((store.retire_rule_sets(1, 9, (T + 4) * 1_000, all).unwrap(), kept()), (2, vec![6, 5, 4]));
+    assert_eq!((store.retire_rule_sets(1, 2, (T + 4) * 1_000, all).unwrap(), kept()), (1, vec![6, 5]));
+    assert_eq!((store.retire_rule_sets(1, 1, i64::MAX, all).unwrap(), kept()), (1, vec![6]));
 }
 
 #[test]
