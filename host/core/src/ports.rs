@@ -120,8 +120,8 @@ pub struct Commit {
     pub dead_letters: Vec<DeadLetter>,
     /// Counters that changed, absolute values.
     pub ledger: Vec<LedgerValue>,
-    /// The generation that began in this batch, the last one if several.
-    pub rule_set: Option<RuleSet>,
+    /// The generations that began in this batch, in their order; the last one is in force after it.
+    pub rule_sets: Vec<RuleSet>,
     /// When the next time-out of an alert may be due, milliseconds.
     pub next_due_ms: Option<i64>,
     /// How many alerts are open after it.
@@ -142,6 +142,7 @@ impl Commit {
             + self.alert_events.iter().map(list).sum::<usize>()
             + self.logs.iter().map(log).sum::<usize>()
             + self.dead_letters.iter().map(DeadLetter::size_bytes).sum::<usize>()
+            + self.rule_sets.iter().map(RuleSet::size_bytes).sum::<usize>()
     }
 }
 

@@ -96,7 +96,7 @@ fn commit(n: u64, module: &str) -> Commit {
     }
     if n == 1 {
         let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: module.into(), config: "{}".into(), options: "{}".into() };
-        one.rule_set = Some(RuleSet { generation: 1, rules: vec![rule], tables: Vec::new() });
+        one.rule_sets = vec![RuleSet { generation: 1, rules: vec![rule], tables: Vec::new() }];
     }
     one
 }

@@ -89,7 +89,7 @@ fn commit(n: u64) -> Commit {
         alerts: vec![alert(1, None), alert(1_000 + n, Some(now_s))],
         alert_events: vec![AlertEvents { seq: 1, events: vec![(0, EventRole::Updated)] }],
         dead_letters: vec![letter],
-        rule_set: Some(RuleSet { generation: n, ..RuleSet::default() }),
+        rule_sets: vec![RuleSet { generation: n, ..RuleSet::default() }],
         ..Commit::default()
     }
 }
@@ -121,7 +121,7 @@ fn everything_stays_within_its_bounds_and_nothing_goes_that_a_start_needs() {
         let synced = folder.store.checkpoint().unwrap();
         alerts += folder.store.shrink_state(STATE_BYTES, 50).unwrap();
         letters += folder.store.retire_dead_letters((now_s - 30 * HOUR_S) * 1_000, 50).unwrap();
-        folder.store.retire_rule_sets(10).unwrap();
+        folder.store.retire_rule_sets(10, 10, i64::MAX, u64::MAX).unwrap();
         event_files += folder.store.retire_events(EVENT_BYTES, now_s - 300 * HOUR_S).unwrap().by_size;
         let released = folder.journal.release_older(synced, (now_s - KEEP_S) * 1_000);
         assert!(released.failed.is_none(), "{released:?}");

@@ -75,6 +75,42 @@ fn a_good_rule_that_is_overwritten_with_rubbish_stays_in_force() {
     assert!(has_version(&alert, "b"), "{alert}");
 }
 
+#[test]
+fn a_folder_that_is_gone_at_start_takes_no_rule_away() {
+    let site = Site::new().rule("10-says.wasm", "test/says", "").rule("20-severity-by-labels.wasm", "severity-by-labels", "");
+    let mut server = site.start();
+    let generation = |server: &mut alertmill_e2e::Server| server.json("/api/v1/rules")["items"][0]["generation"].as_u64().expect("a generation");
+    let active = |server: &mut alertmill_e2e::Server| -> Vec<String> {
+        let rules = server.json("/api/v1/rules");
+        let rows = rules["items"].as_array().expect("items").iter().filter(|row| row["state"] == "active");
+        rows.map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let before = generation(&mut server);
+    server.kill();
+
+    let aside = site.path().join("aside");
+    std::fs::rename(site.rules_dir(), &aside).expect("moved away");
+    let mut server = site.start();
+    until("the missing folder is said", PATIENCE, || server.log().contains("source-gone").then_some(()));
+    assert_eq!((generation(&mut server), active(&mut server)), (before, vec!["says".to_owned(), "severity-by-labels".to_owned()]), "{}", server.log());
+    server.post_events(&[event("1", "WhileGone", "web-1", now_s(), "ABNORMAL")]);
+    let alert = until("the event becomes an alert", PATIENCE, || view::alert_named(&mut server, "WhileGone"));
+    assert!(has_version(&alert, "a"), "its rules saw it: {alert}");
+
+    // Back again: the problem goes, nothing else changes.
+    std::fs::rename(&aside, site.rules_dir()).expect("moved back");
+    until("nothing is wrong any more", PATIENCE, || {
+        let rules = server.json("/api/v1/rules");
+        rules["items"].as_array()?.iter().all(|row| row["state"] == "active").then_some(())
+    });
+    assert_eq!((generation(&mut server), active(&mut server).len()), (before, 2));
+
+    // A file that is removed while the process runs is a rule that is removed.
+    std::fs::remove_file(site.rules_dir().join("10-says.wasm")).expect("removed");
+    until("the rule is gone", PATIENCE, || (active(&mut server) == ["severity-by-labels"]).then_some(()));
+    assert_eq!(generation(&mut server), before + 1);
+}
+
 fn has_version(alert: &Value, version: &str) -> bool {
     alert["event"]["tags"].as_array().is_some_and(|tags| tags.iter().any(|tag| tag["key"] == "version" && tag["value"] == version))
 }

@@ -45,6 +45,7 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
     }
     let mut restored = world.state().disk.tables.restored();
     let in_force = restored.rule_set.clone();
+    world.state().life.generation = in_force.generation;
     if world.has(Plant::StartGraceLost) {
         restored.started_at_ms = 0;
     }

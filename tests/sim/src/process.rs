@@ -64,6 +64,8 @@ pub struct Life {
     pub up_since_ms: i64,
     /// Its start is in the journal: doors are open.
     pub started: bool,
+    /// The newest generation that it has read.
+    pub generation: u64,
 }
 
 impl Life {
@@ -90,6 +92,7 @@ impl Life {
             decided: BTreeMap::new(),
             up_since_ms: now_ms,
             started: false,
+            generation: 0,
         }
     }
 }

@@ -175,16 +175,26 @@ pub async fn clock(world: &World, journal: &FakeJournal<'_>) {
     }
 }
 
-/// Switches the rule set now and then. A generation's number is used once, also when the answer was lost.
+/// Switches the rule set now and then, once what the last process journaled is read. It knows what was read and what it tried:
+/// a number under which a record may have been written is spent, also when the answer was lost.
 pub async fn operator(world: &World, journal: &FakeJournal<'_>) {
-    world.until(|state| state.life.started.then_some(())).await;
+    let backlog_end = world.state().disk.journal.records.len() as u64;
+    world.until(|state| (state.life.started && state.disk.tables.position >= backlog_end).then_some(())).await;
+    let mut spent = 0;
     loop {
-        let generation = world.state().disk.journal.newest_generation() + 1;
+        let generation = world.state().life.generation.max(spent) + 1;
+        let mut soon = false;
         if generation > GENERATIONS {
             return;
         }
-        let _ = journal.append(RecordBody::RuleSet(RuleSet { generation, ..RuleSet::default() }), None).await;
-        let ms = 1_000 + world.state().rng.below(12_000);
+        match journal.append(RecordBody::RuleSet(RuleSet { generation, ..RuleSet::default() }), None).await {
+            Err(error) if error.changed_nothing() => {}
+            // The next look comes soon.
+            Err(_) if world.has(Plant::NumberTwice) => soon = true,
+            Err(_) => (spent, soon) = (generation, true),
+            Ok(_) => spent = generation,
+        }
+        let ms = if soon { world.state().rng.below(1_000) } else { 1_000 + world.state().rng.below(12_000) };
         world.wait(ms).await;
     }
 }

@@ -63,6 +63,6 @@ impl Trace {
             self.bytes(value.counter.as_bytes());
             self.word(value.value);
         }
-        self.word(commit.rule_set.as_ref().map_or(0, |set| set.generation));
+        commit.rule_sets.iter().for_each(|set| self.word(set.generation));
     }
 }

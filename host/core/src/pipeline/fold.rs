@@ -259,7 +259,7 @@ impl Fold {
             }
             PreparedBody::RuleSet(set) => {
                 self.rule_set = set.clone();
-                batch.commit.rule_set = Some(set);
+                batch.commit.rule_sets.push(set);
             }
             PreparedBody::Command(command) => self.command(record.ordinal, &command, batch),
             PreparedBody::Start | PreparedBody::Clock => {}

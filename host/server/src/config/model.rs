@@ -110,7 +110,8 @@ section! {
         dead_letters_size: ByteSize = ByteSize::mib(64),
         /// Days that dead letters are kept.
         dead_letters_days: u32 = 30,
-        /// Generations of rules whose modules and tables are kept. What no kept generation names is removed at the next start.
+        /// Generations of rules whose modules and tables are kept; four times as many of those that began within seven days. What
+        /// neither they nor the journal name is removed once an hour.
         rule_generations: u32 = 64,
         /// Bytes of damaged files that were set aside, in `quarantine` and `journal/quarantine`; the oldest go first.
         quarantine_size: ByteSize = ByteSize::mib(1 << 10),

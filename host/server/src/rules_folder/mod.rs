@@ -2,7 +2,8 @@
 //!
 //! A look ([`RulesFolder::look`]) reads what changed since the last one, checks every module as activating it would, and
 //! keeps modules and tables by digest in the data folder. Only then does [`switch`](watch) write the generation's record.
-//! A file that became bad leaves the last good version of its rule in force, with the tables that it needs.
+//! A file that became bad leaves the last good version of its rule in force, with the tables that it needs; a folder that
+//! a start does not find leaves all of them ([`source_gone`]).
 //!
 //! Files should be written beside and then renamed. One that is written in place is taken once it has stopped changing
 //! ([`settling`]).
@@ -11,6 +12,7 @@ mod kept;
 mod options;
 mod settling;
 pub mod shipped;
+mod source_gone;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
 use alertmill_engine::{Engine, RuleInfo, RuleOptions};
 use alertmill_stores::modules::ModuleFiles;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -63,7 +65,7 @@ const CHANGING: &str = "changing";
 /// What a look found: the rules to run, in order, their tables, and what is wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
-    /// Entries in the order of the file names.
+    /// Entries in the order in which they run.
     pub rules: Vec<RuleEntry>,
     /// What each of them is.
     pub infos: Vec<RuleInfo>,
@@ -93,6 +95,7 @@ pub struct RulesFolder {
     kept: Vec<kept::Checked>,
     table_cache: BTreeMap<String, tables::Kept>,
     in_force: tables::InForce,
+    source: source_gone::Source,
     /// See [`Look::is_unsettled`].
     is_unsettled: bool,
 }
@@ -140,6 +143,7 @@ impl RulesFolder {
             kept: Vec::new(),
             table_cache: BTreeMap::new(),
             in_force: BTreeMap::new(),
+            source: source_gone::Source::default(),
             is_unsettled: false,
         }
     }
@@ -165,13 +169,21 @@ impl RulesFolder {
         let files = match self.files() {
             Ok(files) => files,
             Err(problem) => {
+                self.source.is_unreadable(in_force);
                 problems.push(problem);
                 return Look { rules: in_force.rules.clone(), tables: in_force.tables.clone(), problems, ..Look::default() };
             }
         };
+        let is_gone = self.source.is_gone(&files, in_force);
+        if is_gone {
+            // Files that come back one after the other must be looked at again.
+            self.is_unsettled |= !files.is_empty();
+            problems.push(self.source_gone(in_force));
+        }
         // Ends: with each turn at least one more table is as it is in force.
         let mut look = loop {
-            match self.judge(&files, &tables, in_force) {
+            let judged = if is_gone { self.keep_all(&tables, in_force) } else { self.judge(&files, &tables, in_force) };
+            match judged {
                 Ok(look) => break look,
                 Err(HoldBack(needed, problem)) => {
                     problems.push(problem);
@@ -240,7 +252,7 @@ impl RulesFolder {
         self.forget_tables();
     }
 
-    /// Module files in the order of their names; a folder that is not there holds none.
+    /// Module files in the order in which their rules run; a folder that is not there holds none.
     fn files(&mut self) -> Result<Vec<PathBuf>, Problem> {
         let listing = match std::fs::read_dir(&self.dir) {
             Ok(listing) => Some(listing),
@@ -257,8 +269,17 @@ impl RulesFolder {
         let settling = &mut self.settling;
         self.seen.retain(|path, _| files.contains(path) || !settling.stamp(path).1);
         files.extend(self.seen.keys().filter(|path| !files.contains(path)).cloned().collect::<Vec<_>>());
-        files.sort();
+        files.sort_by(|a, b| run_order(a).cmp(&run_order(b)));
         Ok(files)
+    }
+
+    /// Digests that a later look may ask for without putting their content among the modules again.
+    fn held(&self) -> BTreeSet<Text> {
+        let of_files = self.seen.values().flat_map(|seen| &seen.outcomes).filter_map(|judged| match &judged.outcome {
+            Outcome::Good { entry, .. } => Some(&entry.digest),
+            _ => None,
+        });
+        of_files.chain(self.table_cache.values().filter_map(tables::Kept::digest)).chain(self.in_force.keys()).cloned().collect()
     }
 
     fn module(&mut self, path: &Path, tables: &Tables) -> Outcome {
@@ -342,11 +363,24 @@ impl RulesFolder {
     }
 }
 
+/// `NN-name.wasm` -> `NN` and `name`.
+fn numbered(path: &Path) -> Option<(&str, &str)> {
+    let (number, name) = path.file_stem()?.to_str()?.split_once('-')?;
+    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty()).then_some((number, name))
+}
+
 /// `NN-name.wasm` -> `name`.
 fn rule_name(path: &Path) -> Option<String> {
-    let stem = path.file_stem()?.to_str()?;
-    let (number, name) = stem.split_once('-')?;
-    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty()).then(|| name.to_owned())
+    numbered(path).map(|(_, name)| name.to_owned())
+}
+
+/// By the number, as people count and of any length, then by name: `20-y` runs before `100-x`. Files that are not used come last.
+fn run_order(path: &Path) -> impl Ord + '_ {
+    let counted = numbered(path).map(|(number, name)| {
+        let digits = number.trim_start_matches('0');
+        (digits.len(), digits, name)
+    });
+    (counted.is_none(), counted, path)
 }
 
 /// Whether an entry is to run; one that cannot be read is not said to be off.

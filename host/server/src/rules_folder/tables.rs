@@ -15,6 +15,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Its content among the modules.
+    pub fn digest(&self) -> Option<&Text> {
+        self.outcome.as_ref().ok().map(|(digest, _)| digest)
+    }
+
     /// Whether it says what a file of this stamp holds.
     fn says(&self, stamp: Stamp) -> bool {
         self.stamp == stamp && !self.outcome.as_ref().is_err_and(Problem::may_pass)

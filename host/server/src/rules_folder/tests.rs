@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::config::{Config, Table};
+use alertmill_core::item::Item;
+use alertmill_core::ports::{Appended, Journal, PortError};
+use alertmill_core::record::RecordBody;
 use alertmill_core::rules::RuleSets;
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 const HOSTS: &str = "host,owner,team,service,tier\nweb-1,alice,web,shop,1\nweb-2,bob,infra,,\n";
@@ -348,4 +352,170 @@ fn a_rule_goes_on_when_its_module_cannot_be_read_for_a_moment() {
     std::fs::rename(&aside, &module).expect("back");
     assert!(codes(&world.look()).contains(&"table-held-back"));
     assert_eq!(world.in_force, before);
+}
+
+#[test]
+fn numbers_order_by_number() {
+    let mut world =
+        World::new(&[], &[("100-says.wasm", "says"), ("20-severity-by-labels.wasm", "severity-by-labels"), ("3-dedupe-by-tags.wasm", "dedupe-by-tags")]);
+    assert_eq!(codes(&world.look()), Vec::<&str>::new());
+    let order: Vec<&str> = world.in_force.rules.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(order, ["dedupe-by-tags", "severity-by-labels", "says"]);
+    // Zeros in front change nothing, a number may have any length, and among equal ones the name decides.
+    let mut files = ["x.wasm", "99999999999999999999999-a.wasm", "010-a.wasm", "9-b.wasm", "10-b.wasm", "0-z.wasm", "010-c.wasm"].map(Path::new);
+    files.sort_by(|a, b| run_order(a).cmp(&run_order(b)));
+    assert_eq!(
+        files.map(|file| file.to_str().unwrap()),
+        ["0-z.wasm", "9-b.wasm", "010-a.wasm", "10-b.wasm", "010-c.wasm", "99999999999999999999999-a.wasm", "x.wasm"]
+    );
+}
+
+/// A journal that loses its answer to some appends.
+#[derive(Default)]
+struct Journaled {
+    sets: Mutex<Vec<RuleSet>>,
+    answers: Mutex<Vec<PortError>>,
+}
+
+impl Journal for Journaled {
+    async fn append(&self, body: RecordBody, _: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        let RecordBody::RuleSet(set) = body else { panic!("a watch begins generations only") };
+        let mut sets = self.sets.lock().unwrap();
+        sets.push(set);
+        match self.answers.lock().unwrap().pop() {
+            Some(error) => Err(error),
+            None => Ok(Appended { ordinal: sets.len() as u64, received_at_ms: 1 }),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unclear_append_spends_its_number() {
+    let world = World::new(&[], &[("10-says.wasm", "says")]);
+    let journal = Journaled::default();
+    let generations = || journal.sets.lock().unwrap().iter().map(|set| set.generation).collect::<Vec<_>>();
+    let watch = RulesWatch::new(world.folder, world.engine, RuleSet::default());
+    journal.answers.lock().unwrap().push(PortError::Unclear("the answer was lost".to_owned()));
+    watch.look(&journal).await.expect_err("unclear");
+    // Another module meanwhile: were the first record there, one number would be two sets.
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist/test/says-b.wasm");
+    std::fs::copy(other, world.dir.path().join("rules.d/10-says.wasm")).unwrap();
+    while watch.look(&journal).await.expect("a clear answer").is_none() {}
+    let versions: Vec<_> = journal.sets.lock().unwrap().iter().map(|set| set.rules[0].version.clone()).collect();
+    assert_eq!(generations()[..2], [1, 2], "{versions:?}");
+
+    // What certainly changed nothing has its number still, or a full disk would use them up.
+    std::fs::remove_file(world.dir.path().join("rules.d/10-says.wasm")).unwrap();
+    let before = watch.shown().set.generation;
+    journal.sets.lock().unwrap().clear();
+    *journal.answers.lock().unwrap() = vec![PortError::DiskRefused("full".to_owned()), PortError::Unavailable("full".to_owned())];
+    let mut refused = 0;
+    let begun = loop {
+        match watch.look(&journal).await {
+            Ok(Some(generation)) => break generation,
+            Ok(None) => {}
+            Err(_) => refused += 1,
+        }
+    };
+    assert_eq!((refused, begun), (2, before + 1));
+    // What the journal then turns out to hold is known, and no number comes again.
+    watch.begins(&RuleSet { generation: before + 7, ..RuleSet::default() });
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist/test/says.wasm"), world.dir.path().join("rules.d/10-says.wasm")).unwrap();
+    let begun = loop {
+        if let Some(generation) = watch.look(&journal).await.unwrap() {
+            break generation;
+        }
+    };
+    assert_eq!(begun, before + 8);
+}
+
+#[test]
+fn a_folder_that_is_gone_at_start_keeps_its_rules() {
+    let mut world = World::new(&["hosts"], &[("10-says.wasm", "says"), ("20-severity-by-labels.wasm", "severity-by-labels")]);
+    world.module("30-dedupe-by-tags.wasm", "dedupe-by-tags");
+    world.write("rules.d/30-dedupe-by-tags.toml", "enabled = false\n");
+    world.look();
+    let before = world.in_force.clone();
+    let (folder, aside) = (world.dir.path().join("rules.d"), world.dir.path().join("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    // Missing, empty, and no folder at all.
+    for what in ["missing", "empty", "unreadable"] {
+        match what {
+            "missing" => {}
+            "empty" => std::fs::create_dir(&folder).unwrap(),
+            _ => std::fs::write(&folder, "no folder").unwrap(),
+        }
+        world.restart();
+        for _ in 0..3 {
+            let look = world.look_at(later());
+            assert_eq!(codes(&look), [if what == "unreadable" { UNREADABLE } else { "source-gone" }], "{what}");
+            assert_eq!(world.in_force, before, "{what}: {:?}", look.problems);
+            if what != "unreadable" {
+                assert!(look.problems[0].message.contains("`says`") && look.problems[0].message.contains("mount it"), "{:?}", look.problems);
+                assert_eq!(look.infos.len(), 2, "they are shown as what they are");
+            }
+        }
+        let _ = std::fs::remove_file(&folder);
+        let _ = std::fs::remove_dir(&folder);
+    }
+    // Tables go on meanwhile.
+    world.restart();
+    world.write("hosts.csv", "host,owner\nweb-1,zoe\n");
+    world.look_at(later());
+    assert!(world.table("hosts").contains("zoe") && world.in_force.rules == before.rules);
+
+    // They come back one by one: the first one alone removes none of the others.
+    std::fs::create_dir(&folder).unwrap();
+    for file in ["10-says.wasm", "20-severity-by-labels.wasm", "30-dedupe-by-tags.wasm"] {
+        std::fs::copy(aside.join(file).with_extension("toml"), folder.join(file).with_extension("toml")).ok();
+        std::fs::copy(aside.join(file), folder.join(file)).unwrap();
+        assert!(world.look_at(later()).is_unsettled);
+        assert_eq!(world.in_force.rules, before.rules, "{file}");
+    }
+    assert_eq!((codes(&world.look_at(later())), &world.in_force.rules), (Vec::new(), &before.rules));
+    assert_eq!(world.in_force.generation, before.generation + 1, "the table's; files that came back begin nothing");
+
+    // From here on what goes was removed, down to the last one.
+    std::fs::remove_file(folder.join("20-severity-by-labels.wasm")).unwrap();
+    world.take();
+    assert_eq!((world.version("severity-by-labels"), world.version("says")), (None, Some("1.0.0")));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(codes(&world.take()), Vec::<&str>::new());
+    assert!(world.in_force.rules.is_empty());
+
+    // A start that finds one module at least goes by what it finds.
+    std::fs::rename(&aside, &folder).unwrap();
+    world.take();
+    std::fs::remove_file(folder.join("10-says.wasm")).unwrap();
+    world.restart();
+    world.look();
+    assert_eq!((world.version("says"), world.version("severity-by-labels").is_some()), (None, true));
+}
+
+#[test]
+fn what_a_later_look_may_ask_for_is_held() {
+    let world = World::new(&["hosts"], &[("10-says.wasm", "says"), ("20-says.wasm", "says-b")]);
+    let (modules, journal) = (world.folder.modules.clone(), Journaled::default());
+    let watch = RulesWatch::new(world.folder, world.engine, RuleSet::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let look = || runtime.block_on(watch.look(&journal));
+    let until_begun = || std::iter::from_fn(|| look().transpose().or(Some(Ok(0)))).find(|begun| !matches!(begun, Ok(0))).unwrap();
+    look().unwrap();
+    // Beside what runs, the module that waits for its name: no look puts it there again.
+    assert_eq!(watch.between_looks(1, |held| modules.remove_unused(|digest| held.contains(digest)).unwrap()), 0);
+    std::fs::remove_file(world.dir.path().join("rules.d/10-says.wasm")).unwrap();
+    assert_eq!(until_begun(), Ok(2));
+    assert_eq!(watch.shown().set.rules[0].version, "1.1.0");
+
+    // What a record names that may have been written is held until the state is behind it.
+    let hosts = world.dir.path().join("hosts.csv");
+    let table = || journal.sets.lock().unwrap().last().unwrap().tables[0].1.clone();
+    std::fs::write(&hosts, "host,owner\nweb-1,zoe\n").unwrap();
+    journal.answers.lock().unwrap().push(PortError::Unclear("the answer was lost".to_owned()));
+    until_begun().expect_err("unclear");
+    let unclear = table();
+    std::fs::write(&hosts, "host,owner\nweb-1,yves\n").unwrap();
+    assert_eq!(until_begun(), Ok(4));
+    let held = |newest_in_state| watch.between_looks(newest_in_state, |held| [&unclear, &table()].map(|digest| held.contains(digest)));
+    assert_eq!((held(2), held(4)), ([true, true], [false, true]));
 }

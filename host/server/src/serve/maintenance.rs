@@ -2,13 +2,17 @@
 //! and size; damaged files that were set aside. What went, and why, is counted in [`Removals`].
 
 use super::between::Pacer;
+use super::progress::Progress;
 use super::storage::{Family, Removals, Why};
 use crate::config::{Data, Retention};
+use crate::rules_folder::RulesWatch;
 use alertmill_core::event::Uid;
 use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
+use alertmill_core::value::Text;
 use alertmill_stores::embedded::Checkpointer;
 use alertmill_stores::modules::ModuleFiles;
 use alertmill_stores::{EmbeddedReader, EmbeddedStore, JournalHandle, StoreError, SyncedPosition, quarantine};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,6 +23,9 @@ const DAY_S: i64 = 86_400;
 const RETIRE_EVERY: Duration = Duration::from_secs(60);
 /// Alerts removed in one step, so that no commit waits long.
 const RETIRE_ALERTS_MAX: usize = 200;
+/// Generations younger than this are kept beside the newest ones, `YOUNG_GENERATIONS` times as many in all.
+const YOUNG_DAYS: u32 = 7;
+const YOUNG_GENERATIONS: u64 = 4;
 /// Dead letters removed in one step.
 const RETIRE_LETTERS_MAX: usize = 500;
 
@@ -73,20 +80,56 @@ pub async fn bound_quarantine(data_dir: PathBuf, retention: Retention, removals:
     }
 }
 
-/// Removes modules and tables of long gone generations, at start, before any new one is written. Those of `kept` generations
-/// stay: after power loss the journal is replayed from an earlier commit, under the generation of that time.
-pub fn remove_unused_modules(modules: &ModuleFiles, reader: &EmbeddedReader, kept: u32, removals: &Removals) {
-    let kept = kept as usize;
-    let removed = reader.rule_sets(kept).and_then(|sets| {
-        // Fewer generations than are kept: none is long gone, and the journal may name ones that the state does not know.
-        if sets.len() < kept {
-            return Ok(0);
+/// Removes modules and tables that nothing names any more, once the records of the last process are read, and then once an hour.
+pub async fn bound_modules(unused: UnusedModules, watch: Arc<RulesWatch>, progress: Arc<Progress>, backlog_end: u64, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = progress.reached(backlog_end) => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    let unused = Arc::new(unused);
+    loop {
+        let (unused, watch) = (unused.clone(), watch.clone());
+        let removed = tokio::task::spawn_blocking(move || {
+            let newest_in_state = unused.newest_in_state()?;
+            watch.between_looks(newest_in_state, |held| unused.remove(held))
+        });
+        if let Ok(Err(error)) = removed.await {
+            tracing::warn!(%error, "modules that no generation uses could not be removed");
         }
-        modules.remove_unused(|digest| sets.iter().any(|set| set.content.contains(digest)))
-    });
-    match removed {
-        Ok(removed) => removals.add(Family::Modules, Why::Count, removed as u64),
-        Err(error) => tracing::warn!(%error, "modules that no generation uses could not be removed"),
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(3_600)) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Modules and tables, and what is asked which of them are in use. The state remembers the generations that are kept and those
+/// that the journal may still replay ([`Retaining`]).
+pub struct UnusedModules {
+    /// The files.
+    pub modules: ModuleFiles,
+    /// The state's generations.
+    pub reader: EmbeddedReader,
+    /// Syncs the state.
+    pub checkpointer: Checkpointer,
+    /// Where removals are counted.
+    pub removals: Arc<Removals>,
+}
+
+impl UnusedModules {
+    /// The newest generation that a commit has stored; 0 before the first.
+    fn newest_in_state(&self) -> Result<u64, StoreError> {
+        Ok(self.reader.rule_sets(1)?.first().map_or(0, |set| set.generation))
+    }
+
+    /// Removes what neither the state nor `held` names.
+    fn remove(&self, held: &BTreeSet<Text>) -> Result<(), StoreError> {
+        let sets = self.reader.rule_sets(i64::MAX as usize)?;
+        // What was read may be lost with the power as long as it is not synced, and an earlier state asks for what was then in use.
+        self.checkpointer.checkpoint()?;
+        let removed = self.modules.remove_unused(|digest| held.contains(digest) || sets.iter().any(|set| set.content.contains(digest)))?;
+        self.removals.add(Family::Modules, Why::Count, removed as u64);
+        Ok(())
     }
 }
 
@@ -95,14 +138,16 @@ pub struct Retaining {
     store: EmbeddedStore,
     retention: Retention,
     removals: Arc<Removals>,
+    /// Ordinal of the first record in the journal.
+    journal_begins: Box<dyn Fn() -> u64 + Send>,
     last: Instant,
     pacer: Option<Pacer>,
 }
 
 impl Retaining {
-    /// Over this store.
-    pub fn new(store: EmbeddedStore, retention: Retention, removals: Arc<Removals>) -> Retaining {
-        Retaining { store, retention, removals, last: Instant::now(), pacer: None }
+    /// Over this store; `journal_begins` gives the ordinal of the first record in the journal.
+    pub fn new(store: EmbeddedStore, retention: Retention, removals: Arc<Removals>, journal_begins: impl Fn() -> u64 + Send + 'static) -> Retaining {
+        Retaining { store, retention, removals, journal_begins: Box::new(journal_begins), last: Instant::now(), pacer: None }
     }
 
     /// Tells `pacer` how long the syncs of commits take.
@@ -135,7 +180,9 @@ impl Retaining {
         removals.add(Family::Alerts, Why::Size, alerts_over as u64);
         let letters = removed(store.retire_dead_letters(before_s(retention.dead_letters_days) * 1_000, RETIRE_LETTERS_MAX), &mut failed);
         removals.add(Family::DeadLetters, Why::Age, letters as u64);
-        removed(store.retire_rule_sets(retention.rule_generations.into()), &mut failed);
+        let kept = u64::from(retention.rule_generations);
+        let journal_begins = (self.journal_begins)();
+        removed(store.retire_rule_sets(kept, kept * YOUNG_GENERATIONS, before_s(YOUNG_DAYS) * 1_000, journal_begins), &mut failed);
         let events = removed(store.retire_events(retention.events_size.0, before_s(retention.events_days)), &mut failed);
         removals.add(Family::Events, Why::Age, events.by_age);
         removals.add(Family::Events, Why::Size, events.by_size);
@@ -178,8 +225,11 @@ impl KnownUids for Retaining {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alertmill_core::record::RuleSet;
+    use alertmill_core::record::{RuleEntry, RuleSet};
     use alertmill_stores::embedded::EmbeddedOptions;
+    use alertmill_stores::modules::digest;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     const NOW_S: i64 = 1_790_000_000;
 
@@ -188,8 +238,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
         for n in 1..=20 {
-            let rule_set = Some(RuleSet { generation: n, ..RuleSet::default() });
-            store.commit_blocking(&Commit { from: n - 1, to: n, received_at_ms: NOW_S * 1_000, rule_set, ..Commit::default() }).unwrap();
+            let rule_sets = vec![RuleSet { generation: n, ..RuleSet::default() }];
+            store.commit_blocking(&Commit { from: n - 1, to: n, received_at_ms: NOW_S * 1_000, rule_sets, ..Commit::default() }).unwrap();
         }
         drop(store);
         // A name that no start uses, and the first step does.
@@ -204,9 +254,85 @@ mod tests {
         let (store, _) = EmbeddedStore::open_with(dir.path(), unchecked).unwrap();
         let reader = store.reader();
         let retention = Retention { rule_generations: 8, ..Retention::default() };
-        let mut retaining = Retaining::new(store, retention, Arc::default());
-        assert!(!retaining.retire_step(NOW_S), "it waits for the next time");
+        let mut retaining = Retaining::new(store, retention, Arc::default(), || u64::MAX);
+        assert!(!retaining.retire_step(NOW_S + i64::from(YOUNG_DAYS) * DAY_S + 1), "it waits for the next time");
         assert!(dir.path().join("state.suspect").exists(), "the first step met it");
         assert_eq!(reader.rule_sets(99).unwrap().len(), 8);
+    }
+
+    /// A store whose generations name one module and a table that changes with each of them, and the files.
+    struct Hourly {
+        retaining: Retaining,
+        unused: UnusedModules,
+        hours: u64,
+        journal_begins: Arc<AtomicU64>,
+    }
+
+    impl Hourly {
+        fn new(dir: &Path) -> Hourly {
+            let (store, _) = EmbeddedStore::open(dir).unwrap();
+            let modules = ModuleFiles::open(&dir.join("modules")).unwrap();
+            let unused = UnusedModules { modules, reader: store.reader(), checkpointer: store.checkpointer(), removals: Arc::default() };
+            let journal_begins = Arc::new(AtomicU64::new(u64::MAX));
+            let begins = journal_begins.clone();
+            let retention = Retention { rule_generations: 8, ..Retention::default() };
+            let retaining = Retaining::new(store, retention, Arc::default(), move || begins.load(Relaxed));
+            Hourly { retaining, unused, hours: 0, journal_begins }
+        }
+
+        /// One more generation; gives the digest of its table.
+        fn hour(&mut self) -> String {
+            self.hours += 1;
+            let module = self.unused.modules.put(b"a module").unwrap();
+            let table = self.unused.modules.put(format!("key,hour\na,{}\n", self.hours).as_bytes()).unwrap();
+            let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: module.into(), config: "".into(), options: "".into() };
+            let set = RuleSet { generation: self.hours, rules: vec![rule], tables: vec![("hosts".into(), table.clone().into())] };
+            let now_s = NOW_S + self.hours as i64 * 3_600;
+            let commit = Commit { from: self.hours - 1, to: self.hours, received_at_ms: now_s * 1_000, rule_sets: vec![set], ..Commit::default() };
+            self.retaining.store.commit_blocking(&commit).unwrap();
+            self.retaining.retire_step(now_s);
+            table
+        }
+
+        fn files(&self) -> Vec<String> {
+            self.unused.modules.list().unwrap()
+        }
+    }
+
+    #[test]
+    fn a_table_that_changes_hourly_leaves_bounded_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Hourly::new(dir.path());
+        let (mut tables, mut most) = (Vec::new(), 0);
+        for _ in 0..10 * 24 {
+            tables.push(world.hour());
+            world.unused.remove(&BTreeSet::new()).unwrap();
+            most = most.max(world.files().len());
+            // What was judged by is what a loss of power leaves.
+            assert_eq!(world.unused.checkpointer.synced_position().ordinal(), world.hours);
+        }
+        // 8 generations, and 4 times as many where they are young; and the module.
+        assert_eq!(most, 8 * 4 + 1);
+        let mut expected: Vec<String> = tables[tables.len() - 32..].to_vec();
+        expected.push(digest(b"a module"));
+        expected.sort();
+        assert_eq!(world.files(), expected);
+    }
+
+    #[test]
+    fn what_a_replay_needs_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Hourly::new(dir.path());
+        world.journal_begins.store(1, Relaxed);
+        (0..100).for_each(|_| drop(world.hour()));
+        world.unused.remove(&BTreeSet::new()).unwrap();
+        assert_eq!(world.files().len(), 101, "the journal names all of them");
+        world.journal_begins.store(51, Relaxed);
+        let held = world.unused.modules.put(b"a table that a look holds").unwrap();
+        world.hour();
+        world.unused.remove(&BTreeSet::from([Text::new(&held)])).unwrap();
+        assert_eq!((world.files().len(), world.files().contains(&held)), (51 + 2, true));
+        world.unused.remove(&BTreeSet::new()).unwrap();
+        assert!(!world.files().contains(&held));
     }
 }

@@ -249,7 +249,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         in_force: folder.restored.rule_set.clone(),
         understand,
         fold,
-        store: maintenance::Retaining::new(folder.store, config.retention.clone(), removals.clone()),
+        store: maintenance::Retaining::new(folder.store, config.retention.clone(), removals.clone(), {
+            let journal = folder.journal.clone();
+            move || journal.oldest_ordinal()
+        }),
         progress: progress.clone(),
         lock: folder.lock,
     })?;
@@ -260,12 +263,11 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     if folder.restored.rule_set.generation == 0 {
         begin_first_generation(&watch, &journal, &progress, backlog_end).await?;
     }
-    // Records that are still to be replayed may begin generations that the state does not know yet.
-    if folder.journal_report.replay == 0 {
-        maintenance::remove_unused_modules(&folder.modules, &reader, config.retention.rule_generations, &removals);
-    }
+    let unused =
+        maintenance::UnusedModules { modules: folder.modules.clone(), reader: reader.clone(), checkpointer: checkpointer.clone(), removals: removals.clone() };
     let helpers = vec![
         tokio::spawn(rules_loop(watch.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
+        tokio::spawn(maintenance::bound_modules(unused, watch.clone(), progress.clone(), backlog_end, stop.clone())),
         tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
         tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.clone(), removals.clone(), stop.clone())),
         tokio::spawn(maintenance::bound_quarantine(folder.dir.clone(), config.retention.clone(), removals, stop.clone())),

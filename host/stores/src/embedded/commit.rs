@@ -165,7 +165,7 @@ impl EmbeddedStore {
             }
         }
         dead_letters::write(&transaction, &commit.dead_letters, dead_letters_max)?;
-        if let Some(set) = &commit.rule_set {
+        for set in &commit.rule_sets {
             let mut insert = transaction
                 .prepare_cached("INSERT OR REPLACE INTO rule_sets (generation, ordinal, received_at_ms, content, sum) VALUES (?1, ?2, ?3, ?4, ?5)")?;
             let content = rule_sets::to_json(set);

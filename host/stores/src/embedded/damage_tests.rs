@@ -178,7 +178,7 @@ fn stopped(dir: &Path) {
         let mut one = numbered(n);
         add_event(&mut one, n as u8, "{}");
         one.ledger = vec![LedgerValue { scope: "source", name: "events".into(), counter: "journaled".into(), value: n }];
-        one.rule_set = (n == 1).then(|| RuleSet { generation: 1, ..RuleSet::default() });
+        one.rule_sets = (n == 1).then(|| RuleSet { generation: 1, ..RuleSet::default() }).into_iter().collect();
         store.commit_blocking(&one).unwrap();
     }
 }
@@ -478,7 +478,7 @@ fn retention_that_meets_damage_makes_the_next_start_look_at_everything() {
         ("ALTER TABLE alert_events RENAME TO alert_eventz", |store| store.shrink_state(0, 9).map(drop)),
         ("ALTER TABLE dead_letters RENAME TO dead_letterz", |store| store.retire_dead_letters(i64::MAX, 9).map(drop)),
         ("ALTER TABLE dead_letter_counts RENAME TO dead_letter_countz", |store| store.remove_dead_letters(&[1]).map(drop)),
-        ("ALTER TABLE rule_sets RENAME TO rule_setz", |store| store.retire_rule_sets(1).map(drop)),
+        ("ALTER TABLE rule_sets RENAME TO rule_setz", |store| store.retire_rule_sets(1, 1, i64::MAX, u64::MAX).map(drop)),
         ("UPDATE shipping SET a = a + 2 WHERE name = 'services'", |store| store.retire_events(0, 0).map(drop)),
         ("ALTER TABLE event_files RENAME TO event_filez", |store| store.retire_events(0, i64::MAX).map(drop)),
     ];

@@ -3,6 +3,7 @@
 
 use super::event_list;
 use super::outbox;
+use super::read::storable;
 use super::{EmbeddedReader, EmbeddedStore, noted_error};
 use crate::durable::StoreError;
 use crate::event_segments::{self, EventPlace, RetiredFiles};
@@ -78,11 +79,14 @@ impl EmbeddedStore {
         if gone.is_empty() { Ok(0) } else { self.remove_dead_letters(&gone) }
     }
 
-    /// Forgets all rule-set generations but the newest `kept`. Gives the number removed.
-    pub fn retire_rule_sets(&mut self, kept: u64) -> Result<usize, StoreError> {
+    /// Forgets rule-set generations that are neither among the newest `kept`, nor among the newest `kept_young` and begun since
+    /// `begun_before_ms` (milliseconds), nor in the journal, whose first record is `journal_begins`. Gives the number removed.
+    pub fn retire_rule_sets(&mut self, kept: u64, kept_young: u64, begun_before_ms: i64, journal_begins: u64) -> Result<usize, StoreError> {
         let remove = || {
-            let old = "DELETE FROM rule_sets WHERE generation <= (SELECT max(generation) FROM rule_sets) - ?1";
-            self.connection.prepare_cached(old)?.execute([kept])
+            let old = "DELETE FROM rule_sets WHERE ordinal < ?4
+                 AND generation NOT IN (SELECT generation FROM rule_sets ORDER BY generation DESC LIMIT ?1)
+                 AND (received_at_ms < ?3 OR generation NOT IN (SELECT generation FROM rule_sets ORDER BY generation DESC LIMIT ?2))";
+            self.connection.prepare_cached(old)?.execute(params![storable(kept), storable(kept_young), begun_before_ms, storable(journal_begins)])
         };
         remove().map_err(noted_error("forget old rule sets", &self.path))
     }

@@ -67,7 +67,7 @@ fn a_commit_is_restored_and_applies_once() {
     first.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Opened)] }];
     first.ledger = vec![LedgerValue { scope: "source", name: "web".into(), counter: "received".into(), value: 7 }];
     let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: "d".into(), config: "{}".into(), options: "{}".into() };
-    first.rule_set = Some(RuleSet { generation: 2, rules: vec![rule], tables: vec![("hosts".into(), "t".into())] });
+    first.rule_sets = vec![RuleSet { generation: 2, rules: vec![rule], tables: vec![("hosts".into(), "t".into())] }];
     first.next_due_ms = Some(9);
     first.started_at_ms = 7;
     store.commit_blocking(&first).unwrap();
@@ -83,7 +83,7 @@ fn a_commit_is_restored_and_applies_once() {
     assert_eq!((restored.position, restored.received_at_ms, restored.started_at_ms, restored.alerts.len()), (3, T * 1_000, 7, 2));
     assert_eq!((&restored.alerts[0].state[..], restored.alerts[0].revision), (&[1, 2, 3][..], 1));
     assert_eq!(restored.ledger, [("source".into(), "web".into(), "received".into(), 7)]);
-    assert_eq!(Some(restored.rule_set), first.rule_set);
+    assert_eq!([restored.rule_set], first.rule_sets[..]);
     assert_eq!(store.known_until_s(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [Some(UNTIL_S), None]);
     store.commit_blocking(&commit(3, 4)).unwrap();
 }
@@ -541,14 +541,30 @@ fn what_waits_for_a_service_stays_in_a_state_over_its_bound_and_that_is_said() {
 }
 
 #[test]
+fn every_generation_of_one_commit_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let mut one = commit(0, 9);
+    one.rule_sets =
+        (1..=3).map(|generation| RuleSet { generation, rules: Vec::new(), tables: vec![("hosts".into(), format!("t{generation}").into())] }).collect();
+    store.commit_blocking(&one).unwrap();
+    let rows = store.reader().rule_sets(99).unwrap();
+    let seen: Vec<_> = rows.iter().map(|row| (row.generation, row.ordinal, row.content.contains(&format!("\"t{}\"", row.generation)))).collect();
+    assert_eq!(seen, [(3, 9, true), (2, 9, true), (1, 9, true)]);
+    drop(store);
+    assert_eq!(EmbeddedStore::open(dir.path()).unwrap().1.rule_set, one.rule_sets[2], "the last one is in force");
+}
+
+#[test]
 fn dead_letters_and_rule_sets_go_by_age_and_number() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
     for to in 1..=6 {
         let mut one = commit(to - 1, to);
         let received_at_ms = (T + to as i64) * 1_000;
+        one.received_at_ms = received_at_ms;
         one.dead_letters = ["a", "b"].map(|source| DeadLetter { received_at_ms, ..dead_letter(to, source) }).to_vec();
-        one.rule_set = Some(RuleSet { generation: to, ..RuleSet::default() });
+        one.rule_sets = vec![RuleSet { generation: to, ..RuleSet::default() }];
         store.commit_blocking(&one).unwrap();
     }
     assert_eq!(store.retire_dead_letters((T + 1) * 1_000, 99).unwrap(), 0);
@@ -557,8 +573,13 @@ fn dead_letters_and_rule_sets_go_by_age_and_number() {
     let reader = store.reader();
     assert_eq!(reader.dead_letters(None, None, 0, 99).unwrap().iter().map(|letter| letter.ordinal).collect::<Vec<_>>(), [4, 4, 5, 5, 6, 6]);
     assert_eq!(reader.dead_letter_sums().unwrap(), (6, 0, 12));
-    assert_eq!(store.retire_rule_sets(4).unwrap(), 2);
-    assert_eq!(reader.rule_sets(99).unwrap().iter().map(|set| set.generation).collect::<Vec<_>>(), [6, 5, 4, 3]);
+    let kept = || reader.rule_sets(99).unwrap().iter().map(|set| set.generation).collect::<Vec<_>>();
+    let all = u64::MAX;
+    // The newest stay, and so do those that are young, up to a number, and those that the journal still holds.
+    assert_eq!((store.retire_rule_sets(4, 4, i64::MAX, 2).unwrap(), kept()), (1, vec![6, 5, 4, 3, 2]));
+    assert_eq!((store.retire_rule_sets(1, 9, (T + 4) * 1_000, all).unwrap(), kept()), (2, vec![6, 5, 4]));
+    assert_eq!((store.retire_rule_sets(1, 2, (T + 4) * 1_000, all).unwrap(), kept()), (1, vec![6, 5]));
+    assert_eq!((store.retire_rule_sets(1, 1, i64::MAX, all).unwrap(), kept()), (1, vec![6]));
 }
 
 #[test]

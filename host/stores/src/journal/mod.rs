@@ -330,6 +330,11 @@ impl JournalHandle {
         self.inner.shared.counters.read()
     }
 
+    /// Ordinal of the first record that the segments hold; 1 when there is none yet.
+    pub fn oldest_ordinal(&self) -> u64 {
+        self.inner.shared.oldest_ordinal()
+    }
+
     /// Why the journal works no more, if so; for health.
     pub fn failure(&self) -> Option<&str> {
         self.inner.shared.failed.get().map(String::as_str)

@@ -25,7 +25,7 @@ pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
     let (mut tables, mut places) = (Tables::default(), BTreeMap::new());
     let mut fold = Fold::restore(&Restored::default(), fold_config(seed)).map_err(|e| Failure::other(e.to_string()))?;
     for record in &state.disk.journal.records {
-        let generation = tables.rule_set.generation;
+        let generation = tables.rule_sets.last().map_or(0, |set| set.generation);
         let prepared = prepare(vec![record.replayed()], generation, &mut FakeChain(generation), &understand_config());
         for row in &prepared.rows {
             for uid in row.uid_if_reopened.into_iter().chain([row.event.uid]) {
@@ -58,6 +58,7 @@ fn rising<'r>(rows: impl Iterator<Item = &'r EventRow>, golden: &Golden) -> Resu
 
 /// I7: each event carries the stamp of the rules in force at its record, and an alert that of its last counted event.
 pub fn one_generation(ours: &Tables, golden: &Golden, witness: &Witness) -> Result<(), Failure> {
+    witness.numbers_rise()?;
     let in_force = |row: &EventRow| golden.places.get(&(row.uid, row.received_s)).map(|(ordinal, _)| witness.generation_at(*ordinal));
     for row in &ours.events {
         let (stamped, expected) = (stamp(row.document()), in_force(row));
@@ -96,7 +97,7 @@ pub fn same(ours: &Tables, golden: &Tables) -> Result<(), Failure> {
     each("logs", ours.logs.iter().map(log), golden.logs.iter().map(log))?;
     each("dead letters", ours.dead_letters.iter(), golden.dead_letters.iter())?;
     each("ledger", ours.ledger.iter(), golden.ledger.iter())?;
-    each("rule set", std::iter::once(&ours.rule_set), std::iter::once(&golden.rule_set))?;
+    each("rule sets", ours.rule_sets.iter(), golden.rule_sets.iter())?;
     let places = |t: &Tables| std::iter::once((t.position, t.received_at_ms, t.started_at_ms));
     each("position", places(ours), places(golden))
 }

@@ -76,6 +76,18 @@ impl Witness {
         witness
     }
 
+    /// I7: one number is one set, so no number is begun again.
+    pub fn numbers_rise(&self) -> Result<(), Failure> {
+        let mut last = 0;
+        for (ordinal, generation) in &self.generations {
+            if *generation <= last {
+                return Err(Failure::broken(Promise::I7, format!("record {} begins generation {generation} behind generation {last}", ordinal - 1)));
+            }
+            last = *generation;
+        }
+        Ok(())
+    }
+
     /// The generation in force at a record.
     pub fn generation_at(&self, ordinal: u64) -> u64 {
         self.generations.range(..=ordinal).next_back().map_or(0, |(_, generation)| *generation)

@@ -72,7 +72,8 @@ pub struct Tables {
     pub logs: Vec<LogWrite>,
     pub dead_letters: Vec<DeadLetter>,
     pub ledger: BTreeMap<LedgerKey, u64>,
-    pub rule_set: RuleSet,
+    /// Every generation that began, the last one in force.
+    pub rule_sets: Vec<RuleSet>,
 }
 
 /// What takes a commit back.
@@ -90,7 +91,7 @@ pub struct Undo {
     logs: usize,
     dead_letters: usize,
     ledger: Vec<(LedgerKey, Option<u64>)>,
-    rule_set: Option<RuleSet>,
+    rule_sets: usize,
 }
 
 impl Undo {
@@ -120,7 +121,7 @@ impl Tables {
             logs: self.logs.len(),
             dead_letters: self.dead_letters.len(),
             ledger: Vec::with_capacity(commit.ledger.len()),
-            rule_set: None,
+            rule_sets: self.rule_sets.len(),
         };
         // What ends gives its fingerprint free before what opens takes it: a commit is one moment.
         let (open, ended): (Vec<_>, Vec<_>) = commit.alerts.iter().partition(|alert| alert.end_time.is_none());
@@ -156,9 +157,7 @@ impl Tables {
             let before = self.ledger.insert(key.clone(), value.value);
             undo.ledger.push((key, before));
         }
-        if let Some(set) = &commit.rule_set {
-            undo.rule_set = Some(std::mem::replace(&mut self.rule_set, set.clone()));
-        }
+        self.rule_sets.extend(commit.rule_sets.iter().cloned());
         self.before = (self.position, self.received_at_ms);
         self.position = commit.to;
         self.received_at_ms = commit.received_at_ms;
@@ -208,7 +207,7 @@ impl Tables {
                 None => self.ledger.remove(&key),
             };
         }
-        self.rule_set = undo.rule_set.unwrap_or_else(|| std::mem::take(&mut self.rule_set));
+        self.rule_sets.truncate(undo.rule_sets);
         (self.position, self.received_at_ms, self.started_at_ms, self.before) = (undo.position, undo.received_at_ms, undo.started_at_ms, undo.before);
     }
 
@@ -258,7 +257,7 @@ impl Tables {
             started_at_ms: self.started_at_ms,
             alerts: wanted.map(|a| RestoredAlert { seq: a.seq, document: a.document.clone(), state: a.state.clone(), revision: a.revision }).collect(),
             ledger: self.ledger.iter().map(|((s, n, c), v)| (Text::new_static(s), n.clone(), c.clone(), *v)).collect(),
-            rule_set: self.rule_set.clone(),
+            rule_set: self.rule_sets.last().cloned().unwrap_or_default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::plant::Plant;
 use crate::weather::Part;
 use crate::world::World;
 use alertmill_core::event::{Event, Tag};
+use alertmill_core::record::RuleSet;
 use alertmill_core::row::{DedupeAnswer, Dropped, Row, RuleFailure};
 use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
 use alertmill_core::value::Value;
@@ -25,6 +26,11 @@ impl<'w> FakeRules<'w> {
 }
 
 impl RuleSets for FakeRules<'_> {
+    fn begins(&self, set: &RuleSet) {
+        let mut state = self.world.state();
+        state.life.generation = state.life.generation.max(set.generation);
+    }
+
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
         let refused = self.world.is_away(Part::Rules) || self.world.draws(FaultKind::RulesBefore);
         self.world.state().trace.word(generation << 1 | u64::from(refused));

@@ -5,7 +5,7 @@ use super::{Fold, FoldConfig};
 use crate::event::Status;
 use crate::pipeline::prepare::{Prepared, PreparedBody, PreparedRecord};
 use crate::ports::{PortError, Restored};
-use crate::record::{Door, Items, Record, RecordBody};
+use crate::record::{Door, Items, Record, RecordBody, RuleSet};
 
 /// An event of the one host of these tests.
 fn event(id: &str, severity: u8, status: &str, time: i64) -> String {
@@ -209,4 +209,16 @@ fn a_life_begins_with_what_the_journal_still_holds_and_goes_on_without_a_gap() {
     assert_eq!((commit.from, commit.to), (4, 10));
     assert!(fold.check(&records(&[12]), &[]).is_err());
     assert_eq!(fold.check(&records(&[11]), &[]), Ok(()));
+}
+
+#[test]
+fn every_generation_of_one_commit_is_kept() {
+    let mut fold = Fold::restore(&Restored::default(), FoldConfig::default()).unwrap();
+    let begins = |generation| PreparedBody::RuleSet(RuleSet { generation, ..RuleSet::default() });
+    let record = |ordinal, generation, body| PreparedRecord { ordinal, received_at_ms: T * 1_000, generation, body };
+    let records = vec![record(1, 0, begins(1)), record(2, 1, PreparedBody::Clock), record(3, 1, begins(2)), record(4, 2, begins(4))];
+    let commit = fold.apply(Prepared::new(records, Vec::new(), Vec::new()), Vec::new());
+    assert_eq!(commit.rule_sets.iter().map(|set| set.generation).collect::<Vec<_>>(), [1, 2, 4], "in the order in which they began");
+    assert_eq!(fold.rule_set().generation, 4);
+    assert!(fold.apply(Prepared::new(vec![record(5, 4, PreparedBody::Clock)], Vec::new(), Vec::new()), Vec::new()).rule_sets.is_empty());
 }
