@@ -103,7 +103,7 @@ impl Runner {
             self.run_batch(&mut runner, rows, &chosen[at..end], &mut tally);
             at = end;
         }
-        self.rule.stats.applied(tally.changed, tally.dropped);
+        self.rule.standing.stats.applied(tally.changed, tally.dropped);
         match tallies.iter_mut().find(|known| known.rule == tally.rule) {
             Some(known) => add(known, &tally),
             None => tallies.push(tally),
@@ -122,7 +122,7 @@ impl Runner {
         while let Some(part) = parts.pop() {
             let chosen = &batch[part.clone()];
             let started = Instant::now();
-            if self.rule.strikes.is_out(started) {
+            if self.rule.standing.strikes.is_out(started) {
                 let why = CallFailure::new(FailureKind::StruckOut, "not called: the rule failed too long or too often within a minute");
                 self.fail(rows, chosen, &why, tally);
                 continue;
@@ -183,7 +183,7 @@ impl Runner {
         let nanos = started.elapsed().as_nanos() as u64;
         tally.calls += 1;
         tally.nanos += nanos;
-        self.rule.stats.call(chosen.len() as u64, nanos);
+        self.rule.standing.stats.call(chosen.len() as u64, nanos);
         match answer.and_then(|answer| self.accept(runner, rows, chosen, answer)) {
             Err(failure) => Attempt::Failed { failure, reused },
             Ok(applied) => {
@@ -213,7 +213,7 @@ impl Runner {
     }
 
     fn strike(&self, failure: &CallFailure) {
-        if self.rule.strikes.add(Instant::now()) {
+        if self.rule.standing.strikes.add(Instant::now()) {
             let (rule, version) = (self.rule.info.name.as_str(), self.rule.info.version.as_str());
             tracing::error!(rule, version, kind = failure.kind.as_str(), "rule struck out for a minute: {}", one_line(&failure.message));
         }
@@ -235,7 +235,7 @@ impl Runner {
             rows[*index as usize].failures.push(failure_on_row.clone());
         }
         tally.failed += chosen.len() as u64;
-        self.rule.stats.failed(failure.kind, chosen.len() as u64);
+        self.rule.standing.stats.failed(failure.kind, chosen.len() as u64);
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct Host {
     pub growth: Growth,
     tables: Arc<GrantedTables>,
     log: Option<Arc<LogGate>>,
+    log_bytes_per_second: u64,
     /// The last error line of this call: what a rule that logs its panics says before it crashes.
     last_error: Option<String>,
     handles: Vec<Option<Handle>>,
@@ -47,6 +48,7 @@ impl Host {
             growth: Growth::new(limits.memory_bytes),
             tables,
             log,
+            log_bytes_per_second: limits.log_bytes_per_second,
             last_error: None,
             handles: Vec::new(),
             handles_open: 0,
@@ -74,7 +76,7 @@ impl Host {
 
     fn log(&mut self, level: LogLevel, message: &str) {
         if let Some(log) = &self.log {
-            log.write(level, message);
+            log.write(level, message, self.log_bytes_per_second);
         }
         if level == LogLevel::Error {
             self.last_error = Some(message[..message.floor_char_boundary(LAST_ERROR_BYTES_MAX)].to_owned());

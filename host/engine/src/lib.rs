@@ -28,6 +28,7 @@ mod prescan;
 mod refusal;
 mod rule;
 mod runtime;
+mod standing;
 mod stats;
 mod strikes;
 mod tables;

@@ -11,24 +11,24 @@ const LINE_BYTES_MAX: usize = 4096;
 /// What a line costs beside its text, so that empty lines are not free.
 const LINE_BYTES_MIN: u64 = 64;
 
-/// Writes the lines of one rule; shared by its instances.
+/// Writes the lines of one rule; shared by its instances, however they are bound.
 pub(crate) struct LogGate {
     rule: Text,
     version: Text,
-    bytes_per_second: u64,
     bucket: Mutex<Bucket>,
     dropped: AtomicU64,
 }
 
+/// What was written and is not yet forgotten.
 struct Bucket {
-    left: u64,
-    filled: Instant,
+    bytes: u64,
+    drained: Instant,
 }
 
 impl LogGate {
-    pub fn new(rule: Text, version: Text, bytes_per_second: u64) -> LogGate {
-        let bucket = Mutex::new(Bucket { left: bytes_per_second, filled: Instant::now() });
-        LogGate { rule, version, bytes_per_second, bucket, dropped: AtomicU64::new(0) }
+    pub fn new(rule: Text, version: Text) -> LogGate {
+        let bucket = Mutex::new(Bucket { bytes: 0, drained: Instant::now() });
+        LogGate { rule, version, bucket, dropped: AtomicU64::new(0) }
     }
 
     /// Lines that were over the limit.
@@ -36,8 +36,9 @@ impl LogGate {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    pub fn write(&self, level: LogLevel, message: &str) {
-        if !self.admit(message.len().min(LINE_BYTES_MAX) as u64 + LINE_BYTES_MIN, Instant::now()) {
+    /// Writes a line if the share of its binding has room for it.
+    pub fn write(&self, level: LogLevel, message: &str, bytes_per_second: u64) {
+        if !self.admit(message.len().min(LINE_BYTES_MAX) as u64 + LINE_BYTES_MIN, bytes_per_second, Instant::now()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -50,16 +51,16 @@ impl LogGate {
         }
     }
 
-    fn admit(&self, cost: u64, now: Instant) -> bool {
+    fn admit(&self, cost: u64, bytes_per_second: u64, now: Instant) -> bool {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let gained = now.saturating_duration_since(bucket.filled).as_millis() as u64 * self.bytes_per_second / 1_000;
-        if gained > 0 {
-            bucket.left = (bucket.left + gained).min(self.bytes_per_second);
-            bucket.filled = now;
+        let drained = now.saturating_duration_since(bucket.drained).as_millis() as u64 * bytes_per_second / 1_000;
+        if drained > 0 {
+            bucket.bytes = bucket.bytes.saturating_sub(drained);
+            bucket.drained = now;
         }
-        let admitted = bucket.left >= cost;
+        let admitted = bucket.bytes + cost <= bytes_per_second;
         if admitted {
-            bucket.left -= cost;
+            bucket.bytes += cost;
         }
         admitted
     }
@@ -96,13 +97,14 @@ mod tests {
 
     #[test]
     fn the_share_fills_again_with_time_and_never_beyond_a_second() {
-        let gate = LogGate::new("r".into(), "1".into(), 1_000);
+        let gate = LogGate::new("r".into(), "1".into());
         let start = Instant::now();
-        assert!(gate.admit(900, start));
-        assert!(!gate.admit(900, start));
-        assert!(gate.admit(900, start + Duration::from_millis(850)));
+        assert!(gate.admit(900, 1_000, start));
+        assert!(!gate.admit(900, 1_000, start));
+        assert!(gate.admit(900, 1_000, start + Duration::from_millis(850)));
         let late = start + Duration::from_secs(100);
-        assert!(gate.admit(1_000, late));
-        assert!(!gate.admit(64, late));
+        assert!(gate.admit(1_000, 1_000, late));
+        assert!(!gate.admit(64, 1_000, late));
+        assert!(gate.admit(64, 2_000, late), "another binding with a larger share");
     }
 }

@@ -96,15 +96,15 @@ pub(crate) struct Checked {
 }
 
 /// Checks a manifest. `batch_rows` is the host's limit.
-pub(crate) fn check(manifest: contract::Manifest, interface: &Interface, batch_rows: u32) -> Result<Checked, Refusal> {
+pub(crate) fn check(manifest: &contract::Manifest, interface: &Interface, batch_rows: u32) -> Result<Checked, Refusal> {
     check_name(&manifest.name)?;
     check_version(&manifest.version)?;
     let mut checked = Checked {
         name: Text::new(&manifest.name),
         version: Text::new(&manifest.version),
         hooks: Vec::new(),
-        tables: check_tables(&manifest)?,
-        config_schema: check_schema(manifest.config_schema)?,
+        tables: check_tables(manifest)?,
+        config_schema: check_schema(manifest.config_schema.clone())?,
         enrich: None,
         dedupe: None,
     };
