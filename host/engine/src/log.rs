@@ -66,6 +66,11 @@ impl LogGate {
     }
 }
 
+/// As much of a message as a line can take, and a little more so that the cut shows.
+pub(crate) fn head(message: &str) -> &str {
+    &message[..message.floor_char_boundary(LINE_BYTES_MAX + 8)]
+}
+
 /// A hostile text as one harmless line of bounded length: controls, line breaks and characters that turn the reading
 /// direction are escaped.
 pub(crate) fn one_line(text: &str) -> String {
@@ -93,6 +98,19 @@ mod tests {
     fn a_hostile_text_becomes_one_harmless_line() {
         assert_eq!(one_line("a\n\u{1b}[31mred\u{202e}x\tü"), "a\\n\\u{1b}[31mred\\u{202e}x\\tü");
         assert!(one_line(&"x".repeat(1 << 20)).len() <= LINE_BYTES_MAX + 3);
+    }
+
+    #[test]
+    fn a_head_gives_the_same_line() {
+        for character in ["x", "ü", "磁", "𝄞", "\n", "\u{202e}"] {
+            for start in 0..4 {
+                for bytes in LINE_BYTES_MAX - 8..LINE_BYTES_MAX + 16 {
+                    let text = ["x".repeat(start), character.repeat(bytes / character.len())].concat();
+                    assert_eq!(one_line(head(&text)), one_line(&text), "{start} and {character:?} to {bytes} bytes");
+                }
+            }
+        }
+        assert!(head(&"x".repeat(1 << 20)).len() <= LINE_BYTES_MAX + 8);
     }
 
     #[test]
