@@ -156,6 +156,26 @@ fn going_back_to_a_version_is_no_way_out_of_its_strikes() {
     }
 }
 
+/// One stall of the machine, here one crowd of rows, must not leave a rule with small batches for good.
+#[test]
+fn a_batch_that_was_too_large_once_grows_again() {
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("crowds", options(json!({ "limits": { "time_ms": 1_000 } })))], &[]);
+    let mut calls = |rows: u32, crowd: bool| {
+        let mut rows = rows_with(rows, |i| crowd && i == 0, "crowd", "yes");
+        let tally = enrich(&mut *chain, &mut rows);
+        assert!(rows.iter().all(|row| row.failures.is_empty()), "{:?}", rows[0].failures);
+        tally[0].calls
+    };
+    assert_eq!(calls(256, false), 1);
+    assert_eq!(calls(256, true), 3, "the deadline, then each half");
+    assert_eq!(calls(256, false), 2, "halved");
+    for _ in 0..60 {
+        assert_eq!(calls(128, false), 1);
+    }
+    assert_eq!(calls(256, false), 1, "as many as before");
+}
+
 #[test]
 fn a_memory_bomb_stays_below_its_limit() {
     let grows = options(json!({ "limits": { "memory_bytes": 16 << 20, "time_ms": 5_000 } }));
