@@ -15,13 +15,17 @@ const TOOLCHAIN: &str = "1.95.0";
 const RULES: &[&str] = &["owner-from-table", "severity-by-labels", "dedupe-by-tags", "r1-enrich", "r2-dedupe"];
 /// Sources in `misbehaving/src` that become `dist/test/NAME.wasm`.
 const MISBEHAVING: &[&str] = &[
+    "crowds",
     "drops",
     "errors",
     "exceeds",
+    "fills",
+    "floods",
     "grows",
     "init-error",
     "leaks",
     "lies",
+    "lies-dedupe",
     "no-lifecycle",
     "says",
     "says-b",
@@ -30,6 +34,7 @@ const MISBEHAVING: &[&str] = &[
     "traps",
     "traps-init",
     "undeclared-import",
+    "writes-tags",
 ];
 /// A version that no host offers, as long as the real one so that it can take its place in the bytes.
 const REAL_VERSION: &str = "@0.1.0";

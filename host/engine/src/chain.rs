@@ -1,5 +1,6 @@
 //! The rules of one generation, bound to one worker: core's `RuleChain`.
 
+use crate::batch_rows::BatchRows;
 use crate::failure::{CallFailure, FailureKind};
 use crate::instance::Warm;
 use crate::interface::Hook;
@@ -17,9 +18,6 @@ use alertmill_core::value::Text;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Rows of one call are never cut below this when a rule is too slow for its batch.
-const ADAPTED_ROWS_MIN: usize = 16;
 
 /// Time that the failing calls of one batch may take in any case: 256 rows that all crash take a tenth of it.
 const FAILING_TIME_MIN: Duration = Duration::from_millis(500);
@@ -63,13 +61,12 @@ struct HookRunner {
     plan: HookPlan,
     projection: Projection,
     chosen: Vec<u32>,
-    /// Smaller than the plan's once a batch took too long.
-    batch_rows: usize,
+    batch_rows: BatchRows,
 }
 
 impl HookRunner {
     fn new(hook: Hook, plan: &HookPlan) -> HookRunner {
-        HookRunner { hook, plan: plan.clone(), projection: Projection::new(&plan.reads), chosen: Vec::new(), batch_rows: plan.batch_rows }
+        HookRunner { hook, plan: plan.clone(), projection: Projection::new(&plan.reads), chosen: Vec::new(), batch_rows: BatchRows::new(plan.batch_rows) }
     }
 
     /// Chooses the rows that the rule is asked about: an event that was dropped is out, and the first key stays.
@@ -99,11 +96,11 @@ impl Runner {
         let mut tally = RuleTally { rule: self.rule.info.name.clone(), rows: chosen.len() as u64, ..RuleTally::default() };
         let mut at = 0;
         while at < chosen.len() {
-            let end = chosen.len().min(at + runner.batch_rows);
+            let end = chosen.len().min(at + runner.batch_rows.now());
             self.run_batch(&mut runner, rows, &chosen[at..end], &mut tally);
             at = end;
         }
-        self.rule.stats.applied(tally.changed, tally.dropped);
+        self.rule.standing.stats.applied(tally.changed, tally.dropped);
         match tallies.iter_mut().find(|known| known.rule == tally.rule) {
             Some(known) => add(known, &tally),
             None => tallies.push(tally),
@@ -122,7 +119,7 @@ impl Runner {
         while let Some(part) = parts.pop() {
             let chosen = &batch[part.clone()];
             let started = Instant::now();
-            if self.rule.strikes.is_out(started) {
+            if self.rule.standing.strikes.is_out(started) {
                 let why = CallFailure::new(FailureKind::StruckOut, "not called: the rule failed too long or too often within a minute");
                 self.fail(rows, chosen, &why, tally);
                 continue;
@@ -139,8 +136,8 @@ impl Runner {
             if matches!(failure.kind, FailureKind::Deadline | FailureKind::Init) || left.is_zero() {
                 self.strike(&failure);
             }
-            if failure.kind == FailureKind::Deadline && chosen.len() > ADAPTED_ROWS_MIN {
-                runner.batch_rows = (chosen.len() / 2).max(ADAPTED_ROWS_MIN);
+            if failure.kind == FailureKind::Deadline {
+                runner.batch_rows.too_slow(chosen.len());
             }
             // What failed may be what earlier calls left in the instance, such as memory that was never given back. Where batches
             // were cut must not show, so a row is judged by a fresh instance before it is said to be at fault. A loop is not asked
@@ -180,14 +177,16 @@ impl Runner {
             Hook::Dedupe => warm.dedupe(batch, limit_ms).map(Answer::Keys),
             _ => warm.enrich(batch, limit_ms).map(Answer::Output),
         });
-        let nanos = started.elapsed().as_nanos() as u64;
+        let took = started.elapsed();
+        let nanos = took.as_nanos() as u64;
         tally.calls += 1;
         tally.nanos += nanos;
-        self.rule.stats.call(chosen.len() as u64, nanos);
+        self.rule.standing.stats.call(chosen.len() as u64, nanos);
         match answer.and_then(|answer| self.accept(runner, rows, chosen, answer)) {
             Err(failure) => Attempt::Failed { failure, reused },
             Ok(applied) => {
                 self.warm = Some(warm);
+                runner.batch_rows.answered(chosen.len(), took, Duration::from_millis(limit_ms));
                 tally.changed += applied.changed;
                 tally.dropped += applied.dropped;
                 for (row, failure) in &applied.failed {
@@ -213,7 +212,7 @@ impl Runner {
     }
 
     fn strike(&self, failure: &CallFailure) {
-        if self.rule.strikes.add(Instant::now()) {
+        if self.rule.standing.strikes.add(Instant::now()) {
             let (rule, version) = (self.rule.info.name.as_str(), self.rule.info.version.as_str());
             tracing::error!(rule, version, kind = failure.kind.as_str(), "rule struck out for a minute: {}", one_line(&failure.message));
         }
@@ -235,7 +234,7 @@ impl Runner {
             rows[*index as usize].failures.push(failure_on_row.clone());
         }
         tally.failed += chosen.len() as u64;
-        self.rule.stats.failed(failure.kind, chosen.len() as u64);
+        self.rule.standing.stats.failed(failure.kind, chosen.len() as u64);
     }
 }
 

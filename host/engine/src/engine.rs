@@ -7,12 +7,13 @@ use crate::options::RuleOptions;
 use crate::refusal::Refusal;
 use crate::rule::{Compiled, Rule, digest_of};
 use crate::runtime::Runtime;
+use crate::standing::{Standing, Standings};
 use crate::stats::RuleStatsSnapshot;
 use crate::tables::Table;
 use alertmill_core::record::RuleSet;
 use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets};
 use alertmill_core::value::Text;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -51,6 +52,7 @@ struct Inner {
     compiling: Mutex<HashMap<Text, Arc<Mutex<()>>>>,
     /// What some generation still holds.
     rules: Mutex<HashMap<RuleKey, Weak<Rule>>>,
+    standings: Standings,
     tables: Mutex<HashMap<Text, Weak<Table>>>,
 }
 
@@ -61,6 +63,7 @@ struct RuleKey {
     digest: Text,
     config: Text,
     options: Text,
+    /// Those that its manifest names, with their digests: what others read may change beside it.
     tables: Vec<(Text, Text)>,
 }
 
@@ -113,6 +116,7 @@ impl Engine {
             compiled: Mutex::default(),
             compiling: Mutex::default(),
             rules: Mutex::default(),
+            standings: Standings::default(),
             tables: Mutex::default(),
         })))
     }
@@ -139,7 +143,9 @@ impl Engine {
     pub fn load(&self, bytes: &[u8], wanted_name: Option<&str>, options: &RuleOptions, tables: &[(Text, Arc<Table>)]) -> Result<LoadedRule, Refusal> {
         let compiled = self.compile(bytes, options.limits.memory_bytes)?;
         let tables: HashMap<Text, Arc<Table>> = tables.iter().cloned().collect();
-        Rule::bind(compiled, wanted_name, options.clone(), &tables).map(|rule| LoadedRule(Arc::new(rule)))
+        // A look at a module that runs has no log share of its own, and a look at any other leaves nothing behind.
+        let standing = |info: &RuleInfo| self.0.standings.known(info).unwrap_or_else(|| Arc::new(Standing::new(info)));
+        Rule::bind(compiled, wanted_name, options.clone(), &tables, standing).map(|rule| LoadedRule(Arc::new(rule)))
     }
 
     /// Makes a generation known; [`Engine::prepare`] or the first `open` loads it.
@@ -160,18 +166,23 @@ impl Engine {
     pub fn retire_before(&self, generation: Generation) {
         let mut generations = lock(&self.0.generations);
         *generations = generations.split_off(&generation);
+        let kept: Vec<Arc<Slot>> = generations.values().cloned().collect();
         drop(generations);
         lock(&self.0.rules).retain(|_, rule| rule.strong_count() > 0);
+        let entries: HashSet<(&str, &str)> = kept.iter().flat_map(|slot| &slot.set.rules).map(|entry| (entry.name.as_str(), entry.digest.as_str())).collect();
+        self.0.standings.retain(Instant::now(), |name, digest| entries.contains(&(name, digest)));
         lock(&self.0.compiled).retain(|_, compiled| Arc::strong_count(compiled) > 1);
         lock(&self.0.tables).retain(|_, table| table.strong_count() > 0);
     }
 
-    /// Counters of every rule that some generation holds.
+    /// Counters of every module that some generation holds, one entry for each name that it has there.
     pub fn stats(&self) -> Vec<RuleStatsSnapshot> {
         let now = Instant::now();
         let rules: Vec<Arc<Rule>> = lock(&self.0.rules).values().filter_map(Weak::upgrade).collect();
-        let mut all: Vec<RuleStatsSnapshot> = rules.iter().map(|rule| rule.snapshot(now)).collect();
+        let mut all: Vec<RuleStatsSnapshot> = rules.iter().map(|rule| rule.standing.snapshot(now)).collect();
         all.sort_by(|a, b| (&a.rule, &a.digest).cmp(&(&b.rule, &b.digest)));
+        // Several bindings of one module are counted together.
+        all.dedup_by(|a, b| (&a.rule, &a.digest) == (&b.rule, &b.digest));
         all
     }
 
@@ -242,23 +253,24 @@ impl Engine {
         options: RuleOptions,
         tables: &HashMap<Text, Arc<Table>>,
     ) -> Result<Arc<Rule>, Refusal> {
-        let mut key = RuleKey {
-            name: entry.name.clone(),
-            digest: entry.digest.clone(),
-            config: entry.config.clone(),
-            options: entry.options.clone(),
-            tables: set.tables.clone(),
-        };
-        key.tables.sort();
-        if let Some(known) = lock(&self.0.rules).get(&key).and_then(Weak::upgrade) {
-            return Ok(known);
-        }
         let known = lock(&self.0.compiled).get(&entry.digest).cloned();
         let compiled = match known {
             Some(compiled) => compiled,
             None => self.compile(&self.content(&entry.digest)?, options.limits.memory_bytes)?,
         };
-        let rule = Arc::new(Rule::bind(compiled, Some(&entry.name), options, tables)?);
+        let manifest = compiled.describe(&options.limits)?;
+        let mut key = RuleKey {
+            name: entry.name.clone(),
+            digest: entry.digest.clone(),
+            config: entry.config.clone(),
+            options: entry.options.clone(),
+            tables: set.tables.iter().filter(|(name, _)| manifest.tables.iter().any(|read| read == name.as_str())).cloned().collect(),
+        };
+        key.tables.sort();
+        if let Some(known) = lock(&self.0.rules).get(&key).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let rule = Arc::new(Rule::bind(compiled, Some(&entry.name), options, tables, |info| self.0.standings.of(info))?);
         lock(&self.0.rules).insert(key, Arc::downgrade(&rule));
         Ok(rule)
     }
@@ -297,11 +309,12 @@ impl RuleSets for Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alertmill_core::record::RuleEntry;
     use std::sync::Barrier;
 
     #[test]
     fn who_wants_a_module_that_is_being_compiled_waits_for_it() {
-        let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/dist/test/says.wasm")).expect("a committed module");
+        let bytes = module("says");
         let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).expect("an engine");
         let together = Barrier::new(4);
         let compile = || {
@@ -311,6 +324,57 @@ mod tests {
         let all = std::thread::scope(|scope| [0; 4].map(|_| scope.spawn(compile)).map(|thread| thread.join().expect("no panic")));
         assert!(all.iter().all(|compiled| Arc::ptr_eq(compiled, &all[0])), "it was compiled once");
         assert!(lock(&engine.0.compiling).is_empty());
+    }
+
+    #[test]
+    fn a_module_is_asked_once_what_it_is() {
+        let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).expect("an engine");
+        let bytes = module("says");
+        let compiled = engine.compile(&bytes, Limits::default().memory_bytes).expect("a good module");
+        let says = compiled.describe(&Limits::default()).expect("a good module");
+        engine.inspect(&bytes).expect("a good module");
+        let other_limits = RuleOptions { limits: Limits { batch_rows: 7, ..Limits::default() }, ..RuleOptions::default() };
+        let bound = engine.load(&bytes, None, &other_limits, &[]).expect("a good rule");
+        assert_eq!(bound.0.enrich.as_ref().map(|plan| plan.batch_rows), Some(7), "what rests on the limits is worked out anew");
+        assert!(Arc::ptr_eq(&says, &compiled.describe(&Limits::default()).expect("a good module")), "the answer is the first one's");
+    }
+
+    #[test]
+    fn a_table_is_only_for_those_who_read_it() {
+        let texts = [module("says"), module("owner-from-table"), hosts("alice"), hosts("bob"), b"host,x\na,1\n".to_vec(), b"host,x\na,2\n".to_vec()];
+        let digests = texts.each_ref().map(|bytes| digest_of(bytes));
+        let [says, owner, alice, bob, one, two] = digests.clone();
+        let contents = move |digest: &str| digests.iter().position(|known| known == digest).map(|at| texts[at].clone()).ok_or("not kept".to_owned());
+        let engine = Engine::new(contents).expect("an engine");
+        let entry = |name: &str, digest: &Text| RuleEntry {
+            name: name.into(),
+            version: "1".into(),
+            digest: digest.clone(),
+            config: Text::default(),
+            options: r#"{"grants":["tables"]}"#.into(),
+        };
+        let mut generation = 0;
+        let mut rules = |hosts: &Text, other: &Text| {
+            generation += 1;
+            let rules = vec![entry("says", &says), entry("owner-from-table", &owner)];
+            engine.register(RuleSet { generation, rules, tables: vec![("other".into(), other.clone()), ("hosts".into(), hosts.clone())] });
+            engine.rules_of(generation).expect("a good generation")
+        };
+        let (first, second, third) = (rules(&alice, &one), rules(&bob, &one), rules(&bob, &two));
+        assert!(Arc::ptr_eq(&first[0], &second[0]) && Arc::ptr_eq(&second[0], &third[0]), "it reads no table");
+        assert!(!Arc::ptr_eq(&first[1], &second[1]), "its table is another");
+        assert!(Arc::ptr_eq(&second[1], &third[1]), "it reads `hosts` only");
+        assert!(Arc::ptr_eq(&first[1].standing, &second[1].standing), "counters and strikes are the module's");
+        assert_eq!(engine.stats().len(), 2);
+    }
+
+    fn module(name: &str) -> Vec<u8> {
+        let dist = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/dist");
+        std::fs::read(format!("{dist}/test/{name}.wasm")).or_else(|_| std::fs::read(format!("{dist}/{name}.wasm"))).expect("a committed module")
+    }
+
+    fn hosts(owner: &str) -> Vec<u8> {
+        format!("host,owner,team,service,tier\nweb-1,{owner},web,shop,1\n").into_bytes()
     }
 
     #[test]

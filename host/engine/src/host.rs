@@ -3,7 +3,7 @@
 use crate::contract::{LogLevel, TableColumn};
 use crate::failure::{Budget, CallFailure, FailureKind};
 use crate::limits::{Growth, Limits, TABLE_ANSWER_BYTES_MAX};
-use crate::log::LogGate;
+use crate::log::{LogGate, head};
 use crate::tables::{KEY_BYTES_MAX, Table, View};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub(crate) struct Host {
     pub growth: Growth,
     tables: Arc<GrantedTables>,
     log: Option<Arc<LogGate>>,
+    log_bytes_per_second: u64,
     /// The last error line of this call: what a rule that logs its panics says before it crashes.
     last_error: Option<String>,
     handles: Vec<Option<Handle>>,
@@ -47,6 +48,7 @@ impl Host {
             growth: Growth::new(limits.memory_bytes),
             tables,
             log,
+            log_bytes_per_second: limits.log_bytes_per_second,
             last_error: None,
             handles: Vec::new(),
             handles_open: 0,
@@ -74,7 +76,7 @@ impl Host {
 
     fn log(&mut self, level: LogLevel, message: &str) {
         if let Some(log) = &self.log {
-            log.write(level, message);
+            log.write(level, message, self.log_bytes_per_second);
         }
         if level == LogLevel::Error {
             self.last_error = Some(message[..message.floor_char_boundary(LAST_ERROR_BYTES_MAX)].to_owned());
@@ -180,8 +182,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     let mut linker = Linker::new(engine);
     let mut log = linker.instance("alertmill:rules/log@0.1.0")?;
     log.func_wrap("write", |mut cx: StoreContextMut<'_, Host>, (level, message): (LogLevel, WasmStr)| {
-        let message = message.to_str(&cx)?.into_owned();
-        cx.data_mut().log(level, &message);
+        // Cut while it is still the guest's: the host copies no more than it writes.
+        let head = head(&message.to_str(&cx)?).to_owned();
+        cx.data_mut().log(level, &head);
         Ok(())
     })?;
     let mut tables = linker.instance("alertmill:rules/tables@0.1.0")?;

@@ -9,6 +9,7 @@
 //!
 //! Not known here: what an alert is, the journal, files, the network. Modules and tables come by digest from [`Contents`].
 
+mod batch_rows;
 mod chain;
 mod condition;
 mod contract;
@@ -28,6 +29,7 @@ mod prescan;
 mod refusal;
 mod rule;
 mod runtime;
+mod standing;
 mod stats;
 mod strikes;
 mod tables;

@@ -16,7 +16,7 @@ pub const DEDUPE_KEY_BYTES_MAX: usize = 1024;
 /// Longest drop reason, characters.
 pub const DROP_REASON_CHARS_MAX: usize = 512;
 /// Elements of all tables of an instance.
-const TABLE_ELEMENTS_MAX: usize = 20_000;
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Core instances of a component; wit-component makes four of one module.
 const CORE_INSTANCES_MAX: usize = 64;
 const MEMORIES_MAX: usize = 4;

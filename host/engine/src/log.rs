@@ -11,24 +11,24 @@ const LINE_BYTES_MAX: usize = 4096;
 /// What a line costs beside its text, so that empty lines are not free.
 const LINE_BYTES_MIN: u64 = 64;
 
-/// Writes the lines of one rule; shared by its instances.
+/// Writes the lines of one rule; shared by its instances, however they are bound.
 pub(crate) struct LogGate {
     rule: Text,
     version: Text,
-    bytes_per_second: u64,
     bucket: Mutex<Bucket>,
     dropped: AtomicU64,
 }
 
+/// What was written and is not yet forgotten.
 struct Bucket {
-    left: u64,
-    filled: Instant,
+    bytes: u64,
+    drained: Instant,
 }
 
 impl LogGate {
-    pub fn new(rule: Text, version: Text, bytes_per_second: u64) -> LogGate {
-        let bucket = Mutex::new(Bucket { left: bytes_per_second, filled: Instant::now() });
-        LogGate { rule, version, bytes_per_second, bucket, dropped: AtomicU64::new(0) }
+    pub fn new(rule: Text, version: Text) -> LogGate {
+        let bucket = Mutex::new(Bucket { bytes: 0, drained: Instant::now() });
+        LogGate { rule, version, bucket, dropped: AtomicU64::new(0) }
     }
 
     /// Lines that were over the limit.
@@ -36,8 +36,9 @@ impl LogGate {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    pub fn write(&self, level: LogLevel, message: &str) {
-        if !self.admit(message.len().min(LINE_BYTES_MAX) as u64 + LINE_BYTES_MIN, Instant::now()) {
+    /// Writes a line if the share of its binding has room for it.
+    pub fn write(&self, level: LogLevel, message: &str, bytes_per_second: u64) {
+        if !self.admit(message.len().min(LINE_BYTES_MAX) as u64 + LINE_BYTES_MIN, bytes_per_second, Instant::now()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -50,19 +51,24 @@ impl LogGate {
         }
     }
 
-    fn admit(&self, cost: u64, now: Instant) -> bool {
+    fn admit(&self, cost: u64, bytes_per_second: u64, now: Instant) -> bool {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let gained = now.saturating_duration_since(bucket.filled).as_millis() as u64 * self.bytes_per_second / 1_000;
-        if gained > 0 {
-            bucket.left = (bucket.left + gained).min(self.bytes_per_second);
-            bucket.filled = now;
+        let drained = now.saturating_duration_since(bucket.drained).as_millis() as u64 * bytes_per_second / 1_000;
+        if drained > 0 {
+            bucket.bytes = bucket.bytes.saturating_sub(drained);
+            bucket.drained = now;
         }
-        let admitted = bucket.left >= cost;
+        let admitted = bucket.bytes + cost <= bytes_per_second;
         if admitted {
-            bucket.left -= cost;
+            bucket.bytes += cost;
         }
         admitted
     }
+}
+
+/// As much of a message as a line can take, and a little more so that the cut shows.
+pub(crate) fn head(message: &str) -> &str {
+    &message[..message.floor_char_boundary(LINE_BYTES_MAX + 8)]
 }
 
 /// A hostile text as one harmless line of bounded length: controls, line breaks and characters that turn the reading
@@ -95,14 +101,28 @@ mod tests {
     }
 
     #[test]
+    fn a_head_gives_the_same_line() {
+        for character in ["x", "ü", "磁", "𝄞", "\n", "\u{202e}"] {
+            for start in 0..4 {
+                for bytes in LINE_BYTES_MAX - 8..LINE_BYTES_MAX + 16 {
+                    let text = ["x".repeat(start), character.repeat(bytes / character.len())].concat();
+                    assert_eq!(one_line(head(&text)), one_line(&text), "{start} and {character:?} to {bytes} bytes");
+                }
+            }
+        }
+        assert!(head(&"x".repeat(1 << 20)).len() <= LINE_BYTES_MAX + 8);
+    }
+
+    #[test]
     fn the_share_fills_again_with_time_and_never_beyond_a_second() {
-        let gate = LogGate::new("r".into(), "1".into(), 1_000);
+        let gate = LogGate::new("r".into(), "1".into());
         let start = Instant::now();
-        assert!(gate.admit(900, start));
-        assert!(!gate.admit(900, start));
-        assert!(gate.admit(900, start + Duration::from_millis(850)));
+        assert!(gate.admit(900, 1_000, start));
+        assert!(!gate.admit(900, 1_000, start));
+        assert!(gate.admit(900, 1_000, start + Duration::from_millis(850)));
         let late = start + Duration::from_secs(100);
-        assert!(gate.admit(1_000, late));
-        assert!(!gate.admit(64, late));
+        assert!(gate.admit(1_000, 1_000, late));
+        assert!(!gate.admit(64, 1_000, late));
+        assert!(gate.admit(64, 2_000, late), "another binding with a larger share");
     }
 }

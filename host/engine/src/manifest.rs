@@ -96,15 +96,15 @@ pub(crate) struct Checked {
 }
 
 /// Checks a manifest. `batch_rows` is the host's limit.
-pub(crate) fn check(manifest: contract::Manifest, interface: &Interface, batch_rows: u32) -> Result<Checked, Refusal> {
+pub(crate) fn check(manifest: &contract::Manifest, interface: &Interface, batch_rows: u32) -> Result<Checked, Refusal> {
     check_name(&manifest.name)?;
     check_version(&manifest.version)?;
     let mut checked = Checked {
         name: Text::new(&manifest.name),
         version: Text::new(&manifest.version),
         hooks: Vec::new(),
-        tables: check_tables(&manifest)?,
-        config_schema: check_schema(manifest.config_schema)?,
+        tables: check_tables(manifest)?,
+        config_schema: check_schema(manifest.config_schema.clone())?,
         enrich: None,
         dedupe: None,
     };
@@ -292,6 +292,45 @@ mod tests {
     fn a_field_is_read_once() {
         refused(&hook(&["severity", "tags.a", "severity"], Vec::new()), "reads: `severity` is named twice");
         assert!(plan(&hook(&["severity", "tags.a", "tags.b"], Vec::new()), Hook::EnrichEvent, 256).is_ok());
+    }
+
+    /// Written out, so that a field which becomes writable shows here.
+    #[test]
+    fn m23_what_an_event_is_cannot_be_written() {
+        use alertmill_core::fields::{KnownField, RESERVED_TAG_KEYS};
+        const FIXED: [&str; 15] = [
+            "uid",
+            "bk_tenant_id",
+            "event_id",
+            "plugin_id",
+            "source",
+            "strategy_id",
+            "data_type",
+            "status",
+            "dedupe_md5",
+            "time",
+            "anomaly_time",
+            "bk_ingest_time",
+            "bk_clean_time",
+            "create_time",
+            "received_at",
+        ];
+        let writes = |field: &str| HookManifest { writes: vec![field.to_owned()], ..hook(&[], Vec::new()) };
+        for field in FIXED.into_iter().chain(["seed"]) {
+            refused(&writes(field), &format!("writes: field `{field}` can be read but never written"));
+            assert!(plan(&hook(&[field], Vec::new()), Hook::EnrichEvent, 256).is_ok(), "{field} can be read");
+        }
+        for field in KnownField::ALL {
+            let taken = plan(&writes(field.name()), Hook::EnrichEvent, 256).is_ok();
+            assert_eq!(taken, !FIXED.contains(&field.name()) && field.name() != "seed", "{}", field.name());
+        }
+        for key in RESERVED_TAG_KEYS {
+            refused(&writes(&format!("tags.{key}")), "this name is reserved");
+        }
+        for field in ["id", "tags", "tags.", "extra_info", "extra_info.", "unknown", "Severity", "severity ", ""] {
+            assert!(plan(&writes(field), Hook::EnrichEvent, 256).is_err(), "`{field}` is no field that a rule may write");
+        }
+        assert!(plan(&writes("severity"), Hook::Dedupe, 256).is_err(), "a dedupe rule writes nothing");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A first look at the bytes, before any compiler sees them: what kind of file it is, and counts that bound what
 //! compiling can cost. Linear in the file's size.
 
-use crate::limits::COMPONENT_BYTES_MAX;
+use crate::limits::{COMPONENT_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use crate::refusal::Refusal;
 use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload};
 
@@ -12,7 +12,13 @@ const IMPORTS_MAX: u64 = 256;
 const EXPORTS_MAX: u64 = 256;
 const FUNCTIONS_MAX: u64 = 200_000;
 const FUNCTION_BYTES_MAX: usize = 4 << 20;
+/// Of all functions: each is a variable for the compiler, and a few bytes declare 50,000 of them.
+const LOCALS_MAX: u64 = 4_000_000;
 const TYPES_MAX: u64 = 20_000;
+const TABLES_MAX: u64 = 64;
+const GLOBALS_MAX: u64 = 20_000;
+/// Data and element segments: a module of a compiler has some thousands at most.
+const SEGMENTS_MAX: u64 = 20_000;
 const CUSTOM_BYTES_MAX: usize = 16 << 20;
 const PAGE_BYTES: u64 = 64 << 10;
 
@@ -51,7 +57,12 @@ struct Counts {
     imports: u64,
     exports: u64,
     functions: u64,
+    locals: u64,
     types: u64,
+    tables: u64,
+    table_elements: u64,
+    globals: u64,
+    segments: u64,
     custom_bytes: usize,
 }
 
@@ -85,7 +96,29 @@ impl Counts {
                 self.functions += u64::from(*count);
                 at_most("functions", self.functions, FUNCTIONS_MAX)
             }
-            Payload::CodeSectionEntry(body) => at_most("bytes in one function", body.range().len() as u64, FUNCTION_BYTES_MAX as u64),
+            Payload::CodeSectionEntry(body) => {
+                at_most("bytes in one function", body.range().len() as u64, FUNCTION_BYTES_MAX as u64)?;
+                for group in body.get_locals_reader().map_err(read)? {
+                    self.locals += u64::from(group.map_err(read)?.0);
+                    at_most("locals of functions", self.locals, LOCALS_MAX)?;
+                }
+                Ok(())
+            }
+            Payload::GlobalSection(section) => {
+                self.globals += u64::from(section.count());
+                at_most("globals", self.globals, GLOBALS_MAX)
+            }
+            Payload::DataSection(section) => self.add_segments(section.count()),
+            Payload::ElementSection(section) => self.add_segments(section.count()),
+            Payload::TableSection(section) => {
+                self.tables += u64::from(section.count());
+                at_most("tables", self.tables, TABLES_MAX)?;
+                for table in section.clone() {
+                    self.table_elements = self.table_elements.saturating_add(table.map_err(read)?.ty.initial);
+                    at_most("elements of tables at start", self.table_elements, TABLE_ELEMENTS_MAX as u64)?;
+                }
+                Ok(())
+            }
             Payload::CustomSection(section) => {
                 self.custom_bytes += section.data().len();
                 at_most("bytes of custom sections", self.custom_bytes as u64, CUSTOM_BYTES_MAX as u64)
@@ -93,8 +126,11 @@ impl Counts {
             Payload::MemorySection(section) => {
                 for memory in section.clone() {
                     let memory = memory.map_err(read)?;
-                    if memory.memory64 || memory.shared {
-                        return Err(Refusal::TooComplex("64-bit or shared memory".to_owned()));
+                    if memory.memory64 {
+                        return Err(Refusal::Memory64);
+                    }
+                    if memory.shared {
+                        return Err(Refusal::TooComplex("shared memory".to_owned()));
                     }
                     self.memory_wanted = self.memory_wanted.saturating_add(memory.initial.saturating_mul(PAGE_BYTES));
                 }
@@ -109,6 +145,11 @@ impl Counts {
             }
             _ => Ok(()),
         }
+    }
+
+    fn add_segments(&mut self, count: u32) -> Result<(), Refusal> {
+        self.segments += u64::from(count);
+        at_most("data and element segments", self.segments, SEGMENTS_MAX)
     }
 
     fn add_types(&mut self, count: u32) -> Result<(), Refusal> {

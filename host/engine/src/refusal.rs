@@ -28,6 +28,9 @@ pub enum Refusal {
         /// What it may have.
         max: u64,
     },
+    /// `memory-minimum`
+    #[error("the module uses 64-bit memory, which may ask for more at start than any rule may have; build it for wasm32")]
+    Memory64,
     /// `string-encoding`
     #[error("the module passes text as {0}; build it with UTF-8 strings")]
     StringEncoding(&'static str),
@@ -129,7 +132,7 @@ impl Refusal {
             Refusal::TooLarge { .. } => "too-large",
             Refusal::NotAComponent(_) => "not-a-component",
             Refusal::TooComplex(_) => "too-complex",
-            Refusal::MemoryMinimum { .. } => "memory-minimum",
+            Refusal::MemoryMinimum { .. } | Refusal::Memory64 => "memory-minimum",
             Refusal::StringEncoding(_) => "string-encoding",
             Refusal::ImportRefused { .. } => "import-refused",
             Refusal::WitVersion { .. } => "wit-version",

@@ -6,20 +6,17 @@ use crate::host::{GrantedTables, Host};
 use crate::instance::{Exports, NotStarted, Warm};
 use crate::interface::{Hook, Interface};
 use crate::limits::Limits;
-use crate::log::LogGate;
 use crate::manifest::{self, HookPlan, RuleInfo};
 use crate::options::{Grant, RuleOptions};
 use crate::prescan::prescan;
 use crate::refusal::Refusal;
 use crate::runtime::Runtime;
-use crate::stats::{RuleStats, RuleStatsSnapshot};
-use crate::strikes::Strikes;
+use crate::standing::Standing;
 use crate::tables::Table;
 use alertmill_core::value::Text;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{Component, InstancePre};
 
 /// A compiled component whose interface fits; the costly part of loading, the same for every config.
@@ -32,6 +29,8 @@ pub(crate) struct Compiled {
     size_bytes: u64,
     /// What its memories have at start.
     memory_wanted: u64,
+    /// What it says of itself, once it has answered: the same at every look, so that it is asked once.
+    manifest: Mutex<Option<Arc<Manifest>>>,
 }
 
 impl Compiled {
@@ -43,21 +42,36 @@ impl Compiled {
         let interface = Interface::of(&component)?;
         let exports = Exports::find(&component, &interface).map_err(|name| Refusal::ExportMissing(format!("the module does not export `{name}`")))?;
         let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::ExportType { name: "its imports".to_owned(), why: format!("{e:#}") })?;
-        Ok(Compiled { runtime: runtime.clone(), interface, pre, exports, digest: digest_of(bytes), size_bytes: bytes.len() as u64, memory_wanted })
+        Ok(Compiled {
+            runtime: runtime.clone(),
+            interface,
+            pre,
+            exports,
+            digest: digest_of(bytes),
+            size_bytes: bytes.len() as u64,
+            memory_wanted,
+            manifest: Mutex::default(),
+        })
     }
 
-    /// Asks the module what it is, without config, grants or tables.
-    pub fn describe(&self, limits: &Limits) -> Result<Manifest, Refusal> {
+    /// What the module says it is, without config, grants or tables. A failure is not kept: the next one may have other limits.
+    pub fn describe(&self, limits: &Limits) -> Result<Arc<Manifest>, Refusal> {
+        // Held while it is asked: who comes second waits for the answer.
+        let mut known = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(manifest) = &*known {
+            return Ok(manifest.clone());
+        }
         let mut warm = self.start(limits, Host::new(limits, Arc::default(), None))?;
-        warm.describe(limits.init_ms).map_err(|failure| match failure.kind {
+        let manifest = warm.describe(limits.init_ms).map_err(|failure| match failure.kind {
             FailureKind::Deadline => Refusal::InitTimeout { what: "describe", limit_ms: limits.init_ms },
             _ => Refusal::DescribeFailed(in_words(&failure)),
-        })
+        })?;
+        Ok(known.insert(Arc::new(manifest)).clone())
     }
 
     /// What the module is.
     pub fn info(&self, limits: &Limits) -> Result<(RuleInfo, manifest::Checked), Refusal> {
-        let checked = manifest::check(self.describe(limits)?, &self.interface, limits.batch_rows)?;
+        let checked = manifest::check(&*self.describe(limits)?, &self.interface, limits.batch_rows)?;
         let info = RuleInfo {
             name: checked.name.clone(),
             version: checked.version.clone(),
@@ -85,25 +99,29 @@ impl Compiled {
     }
 }
 
-/// A rule ready to run: module, options, tables; its counters and strikes are shared by all workers.
+/// A rule ready to run: module, options, tables.
 pub(crate) struct Rule {
     compiled: Arc<Compiled>,
     pub info: RuleInfo,
     options: RuleOptions,
     config: String,
     tables: Arc<GrantedTables>,
-    log: Arc<LogGate>,
     pub enrich: Option<HookPlan>,
     pub dedupe: Option<HookPlan>,
-    pub stats: RuleStats,
-    pub strikes: Strikes,
+    pub standing: Arc<Standing>,
     /// `1.2.0@sha256:..`, as rows carry it.
     pub version_on_rows: Text,
 }
 
 impl Rule {
     /// Binds a module to options and tables and tries it: `describe`, the checks, then `init` in a scratch instance.
-    pub fn bind(compiled: Arc<Compiled>, wanted_name: Option<&str>, options: RuleOptions, tables: &HashMap<Text, Arc<Table>>) -> Result<Rule, Refusal> {
+    pub fn bind(
+        compiled: Arc<Compiled>,
+        wanted_name: Option<&str>,
+        options: RuleOptions,
+        tables: &HashMap<Text, Arc<Table>>,
+        standing: impl FnOnce(&RuleInfo) -> Arc<Standing>,
+    ) -> Result<Rule, Refusal> {
         // A module that is compiled already may be wanted with less memory than when it was.
         check_memory(compiled.memory_wanted, options.limits.memory_bytes)?;
         compiled.interface.check_grants(&options)?;
@@ -119,19 +137,16 @@ impl Rule {
             Some(table) => Ok((name.clone(), table.clone())),
         };
         let granted: GrantedTables = info.tables.iter().map(granted).collect::<Result<_, _>>()?;
-        let log = Arc::new(LogGate::new(info.name.clone(), info.version.clone(), options.limits.log_bytes_per_second));
         let rule = Rule {
             version_on_rows: Text::from(format!("{}@sha256:{}", info.version, info.digest)),
             config: options.config_text(),
             tables: Arc::new(granted),
             enrich: checked.enrich,
             dedupe: checked.dedupe,
-            stats: RuleStats::default(),
-            strikes: Strikes::default(),
+            standing: standing(&info),
             compiled,
             info,
             options,
-            log,
         };
         rule.try_init()?;
         Ok(rule)
@@ -150,7 +165,7 @@ impl Rule {
 
     /// A ready instance for a worker.
     pub fn start(&self) -> Result<Warm, CallFailure> {
-        self.stats.instance_made();
+        self.standing.stats.instance_made();
         let failed = |why: String| CallFailure::new(FailureKind::Init, why);
         let mut warm = self.compiled.start(self.limits(), self.host()).map_err(|refusal| failed(refusal.to_string()))?;
         match warm.init(&self.config, self.limits().init_ms) {
@@ -164,20 +179,8 @@ impl Rule {
         &self.options.limits
     }
 
-    pub fn snapshot(&self, now: Instant) -> RuleStatsSnapshot {
-        RuleStatsSnapshot {
-            rule: self.info.name.clone(),
-            version: self.info.version.clone(),
-            digest: self.info.digest.clone(),
-            strikes: self.strikes.total(),
-            struck_out: self.strikes.is_out(now),
-            log_lines_dropped: self.log.dropped(),
-            ..self.stats.snapshot()
-        }
-    }
-
     fn host(&self) -> Host {
-        let log = self.options.grants(Grant::Log).then(|| self.log.clone());
+        let log = self.options.grants(Grant::Log).then(|| self.standing.log.clone());
         Host::new(&self.options.limits, self.tables.clone(), log)
     }
 }

@@ -64,6 +64,11 @@ impl Strikes {
         }
     }
 
+    /// Whether strikes still count, or the rule is out.
+    pub fn any(&self, now: Instant) -> bool {
+        self.is_out(now) || self.any.load(Ordering::Relaxed)
+    }
+
     /// Strikes since the rule was loaded.
     pub fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
@@ -96,6 +101,7 @@ mod tests {
         }
         let last = t + 9 * (STRIKE_WINDOW / 2);
         assert!(!strikes.is_out(last) && strikes.any.load(Ordering::Relaxed));
-        assert!(!strikes.is_out(last + STRIKE_WINDOW) && !strikes.any.load(Ordering::Relaxed), "without a lock again");
+        assert!(strikes.any(last));
+        assert!(!strikes.any(last + STRIKE_WINDOW) && !strikes.any.load(Ordering::Relaxed), "without a lock again");
     }
 }

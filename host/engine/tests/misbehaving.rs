@@ -113,6 +113,69 @@ fn a_looping_rule_costs_three_limits_and_no_more() {
     assert_eq!(spins.failures, [("struck-out", 4_010)]);
 }
 
+/// Each refresh of a table is a generation of its own, and often the one before is gone by then.
+#[test]
+fn a_refreshed_table_forgets_no_strike() {
+    let mut bench = Bench::new();
+    let exceeds = || options(json!({ "limits": { "time_ms": 20 } }));
+    for refresh in 1..=5 {
+        let hosts = format!("host,owner\nbig,{refresh}\n");
+        let generation = bench.generation(&[("exceeds", exceeds()), (NEIGHBOUR, options(json!({})))], &[("hosts", &hosts)]);
+        if refresh % 2 == 0 {
+            bench.engine.retire_before(generation);
+        }
+        let mut chain = alertmill_core::rules::RuleSets::open(&bench.engine, generation).unwrap();
+        bench.engine.retire_before(generation);
+        let mut rows = vec![tagged(0, "exceeds", "time")];
+        let tally = enrich(&mut *chain, &mut rows);
+        let wanted = if refresh <= 3 { (1, "deadline") } else { (0, "struck-out") };
+        assert_eq!((tally[0].calls, kinds(&rows[0])), (wanted.0, vec![wanted.1.to_owned()]), "refresh {refresh}: {:?}", rows[0].failures);
+        assert_eq!(tag(&rows[0], "version").as_deref(), Some("a"));
+        let stats = bench.engine.stats();
+        assert_eq!(stats.len(), 2, "{stats:?}");
+        assert_eq!((stats[0].calls, stats[0].strikes, stats[0].struck_out), (refresh.min(3), refresh.min(3), refresh >= 3), "refresh {refresh}");
+        assert_eq!(stats[1].calls, refresh);
+    }
+    assert_eq!(bench.engine.stats()[0].failures, [("deadline", 3), ("struck-out", 2)]);
+}
+
+#[test]
+fn going_back_to_a_version_is_no_way_out_of_its_strikes() {
+    let mut bench = Bench::new();
+    let spins = |bench: &mut Bench| {
+        let mut chain = bench.chain(&[("spins", options(json!({ "limits": { "time_ms": 20 } })))], &[]);
+        let mut rows = vec![tagged(0, "poison", "x")];
+        enrich(&mut *chain, &mut rows);
+        kinds(&rows[0])
+    };
+    for round in 0..4 {
+        assert_eq!(spins(&mut bench), [if round < 3 { "deadline" } else { "struck-out" }]);
+        let other = bench.generation(&[(NEIGHBOUR, options(json!({})))], &[]);
+        bench.engine.retire_before(other);
+        assert!(bench.engine.stats().is_empty(), "nothing of it is loaded");
+    }
+}
+
+/// One stall of the machine, here one crowd of rows, must not leave a rule with small batches for good.
+#[test]
+fn a_batch_that_was_too_large_once_grows_again() {
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("crowds", options(json!({ "limits": { "time_ms": 1_000 } })))], &[]);
+    let mut calls = |rows: u32, crowd: bool| {
+        let mut rows = rows_with(rows, |i| crowd && i == 0, "crowd", "yes");
+        let tally = enrich(&mut *chain, &mut rows);
+        assert!(rows.iter().all(|row| row.failures.is_empty()), "{:?}", rows[0].failures);
+        tally[0].calls
+    };
+    assert_eq!(calls(256, false), 1);
+    assert_eq!(calls(256, true), 3, "the deadline, then each half");
+    assert_eq!(calls(256, false), 2, "halved");
+    for _ in 0..60 {
+        assert_eq!(calls(128, false), 1);
+    }
+    assert_eq!(calls(256, false), 1, "as many as before");
+}
+
 #[test]
 fn a_memory_bomb_stays_below_its_limit() {
     let grows = options(json!({ "limits": { "memory_bytes": 16 << 20, "time_ms": 5_000 } }));

@@ -7,6 +7,7 @@ use alertmill_engine::{Engine, LoadedRule, Refusal, RuleOptions, Table};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::bytes::{CORE, HEAD, leb, section};
 use support::{Bench, Random, module, options};
 use wasmparser::{Parser, Payload};
 
@@ -174,36 +175,86 @@ fn canonical_bytes(bytes: &[u8]) -> Vec<usize> {
     all
 }
 
-/// Sections as bytes: id, length, content.
-fn section(id: u8, content: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![id];
-    let mut left = content.len();
-    while left >= 0x80 {
-        bytes.push((left & 0x7f) as u8 | 0x80);
-        left >>= 7;
-    }
-    bytes.push(left as u8);
-    bytes.extend_from_slice(content);
-    bytes
-}
-
 #[test]
 fn bombs_are_refused_before_the_compiler_sees_them() {
-    const HEAD: [u8; 8] = *b"\0asm\x0d\0\x01\0";
     let nested = (0..100).fold(HEAD.to_vec(), |inner, _| [HEAD.to_vec(), section(4, &inner)].concat());
-    let core = b"\0asm\x01\0\0\0".to_vec();
-    let modules = [HEAD.to_vec(), section(1, &core).repeat(1_000)].concat();
+    let modules = [HEAD.to_vec(), section(1, &CORE).repeat(1_000)].concat();
     let custom = [HEAD.to_vec(), section(0, &[b"\x04junk".to_vec(), vec![0; 20 << 20]].concat())].concat();
-    // Memory of 65,536 pages, 4 GiB.
-    let memory = [core, section(5, &[1, 0, 0x80, 0x80, 4])].concat();
-    let memory = [HEAD.to_vec(), section(1, &memory)].concat();
     let engine = engine();
     let started = Instant::now();
     refused(engine.inspect(&nested), "too-complex", &["nesting"]);
     refused(engine.inspect(&modules), "too-complex", &["core modules, at most 16"]);
     refused(engine.inspect(&custom), "too-complex", &["custom sections"]);
-    refused(engine.inspect(&memory), "memory-minimum", &["4294967296"]);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+/// Limits without a maximum: their kind, then the minimum.
+fn at_least(kind: u8, minimum: u64) -> Vec<u8> {
+    [vec![kind], leb(minimum)].concat()
+}
+
+#[test]
+fn m05_memory_that_no_rule_may_have_is_refused_before_it_is_made() {
+    let engine = engine();
+    let memory = |limits: Vec<u8>| inspect(&engine, &[section(5, &[vec![1], limits].concat())]);
+    refused(memory(at_least(0, 1 << 16)), "memory-minimum", &["4294967296", "limits.memory_bytes"]);
+    for pages in [1, 1 << 16, 1 << 48] {
+        refused(memory(at_least(4, pages)), "memory-minimum", &["64-bit memory", "wasm32"]);
+    }
+    refused(memory([at_least(3, 1), leb(1)].concat()), "too-complex", &["shared memory"]);
+    let many = section(5, &[leb(1_000), at_least(0, 2).repeat(1_000)].concat());
+    refused(inspect(&engine, &[many]), "memory-minimum", &[&(2_000 << 16).to_string()]);
+}
+
+#[test]
+fn m06_tables_are_counted_with_what_they_have_at_start() {
+    const FUNCREF: u8 = 0x70;
+    let engine = engine();
+    let tables = |limits: &[Vec<u8>]| {
+        let each: Vec<u8> = limits.iter().flat_map(|limits| [vec![FUNCREF], limits.clone()].concat()).collect();
+        inspect(&engine, &[section(4, &[leb(limits.len() as u64), each].concat())])
+    };
+    for elements in [20_001, u64::from(u32::MAX)] {
+        refused(tables(&[at_least(0, elements)]), "too-complex", &[&format!("{elements} elements of tables"), "20000"]);
+    }
+    refused(tables(&[at_least(4, u64::MAX)]), "too-complex", &["18446744073709551615 elements"]);
+    refused(tables(&vec![at_least(0, 5_000); 5]), "too-complex", &["25000 elements"]);
+    refused(tables(&vec![at_least(0, 0); 65]), "too-complex", &["65 tables, at most 64"]);
+    // Within the counts it gets as far as its interface.
+    refused(tables(&[at_least(0, 20_000)]), "export-missing", &["lifecycle"]);
+}
+
+#[test]
+fn m41_few_bytes_that_are_much_work_are_counted() {
+    const I32: u8 = 0x7f;
+    let engine = engine();
+    let no_type = section(1, &[1, 0x60, 0, 0]);
+    // 10,000 functions of 8 bytes with 50,000 locals each.
+    let functions = |count: u64, locals: u64| {
+        let body = [vec![1], leb(locals), vec![I32, 0x0b]].concat();
+        let body = [leb(body.len() as u64), body].concat();
+        let declared = section(3, &[leb(count), vec![0; count as usize]].concat());
+        [no_type.clone(), declared, section(10, &[leb(count), body.repeat(count as usize)].concat())]
+    };
+    let started = Instant::now();
+    refused(inspect(&engine, &functions(10_000, 50_000)), "too-complex", &["locals of functions, at most 4000000"]);
+    refused(inspect(&engine, &functions(1, u64::from(u32::MAX))), "too-complex", &["4294967295 locals"]);
+    let globals = section(6, &[leb(20_001), [I32, 0, 0x41, 0, 0x0b].repeat(20_001)].concat());
+    refused(inspect(&engine, &[globals]), "too-complex", &["20001 globals, at most 20000"]);
+    let data = section(11, &[leb(20_001), [1, 0].repeat(20_001)].concat());
+    refused(inspect(&engine, &[data]), "too-complex", &["20001 data and element segments"]);
+    let elements = section(9, &[leb(20_001), [1, 0, 0].repeat(20_001)].concat());
+    refused(inspect(&engine, &[elements]), "too-complex", &["20001 data and element segments"]);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    refused(inspect(&engine, &functions(10, 1_000)), "export-missing", &["lifecycle"]);
+    let large = [no_type.clone(), section(3, &[1, 0]), section(10, &[vec![1], leb(7 << 20), vec![0; 7 << 20]].concat())];
+    refused(inspect(&engine, &large), "too-complex", &["bytes in one function, at most 4194304"]);
+}
+
+/// A component of one core module with these sections.
+fn inspect(engine: &Engine, sections: &[Vec<u8>]) -> Result<alertmill_engine::RuleInfo, Refusal> {
+    let core = [CORE.to_vec(), sections.concat()].concat();
+    engine.inspect(&[HEAD.to_vec(), section(1, &core)].concat())
 }
 
 /// No cut and no damaged byte panics; most are refused. Damage inside a function is for the compiler to find.

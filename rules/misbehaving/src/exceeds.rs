@@ -3,7 +3,8 @@
 //! `stack`: calls itself without end. `handles`: opens the table `hosts` and keeps it open. `columns` and `rows`: asks `hosts` for
 //! the key `big` 10,000 times at once, in each of the two forms. `key`: looks up a key of 2,000 bytes. `twice`: wants the same
 //! column twice, and writes the host's answer as the tag `note`. `output`: answers 1 MiB. `lift`: answers text that is no
-//! UTF-8. `lower`: has damaged its allocator when the host wants to hand something over. Other rows get the tag `note`.
+//! UTF-8. `lower`: has damaged its allocator when the host wants to hand something over. `time`: never comes back. Other rows get
+//! the tag `note`.
 
 // Elsewhere than in a module nothing calls what it exports.
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
@@ -44,6 +45,7 @@ impl Enrich for Exceeds {
             Some("columns") => drop(black_box(hosts().get_columns(&["big"; 10_000]))),
             Some("rows") => drop(black_box(hosts().get_many(&["big"; 10_000]))),
             Some("key") => drop(black_box(hosts().get(&"k".repeat(2_000)))),
+            Some("time") => forever(),
             Some("twice") => change.note.set(Table::open("hosts", &["owner", "owner"]).err().as_deref().unwrap_or("taken")),
             Some("output") => change.note.set(&"x".repeat(1 << 20)),
             Some("lower") => {
@@ -59,6 +61,13 @@ impl Enrich for Exceeds {
 
 fn hosts() -> Table {
     Table::open("hosts", &["owner"]).expect("the table of the test")
+}
+
+fn forever() -> ! {
+    let mut turns = 0_u64;
+    loop {
+        turns = black_box(turns.wrapping_add(1));
+    }
 }
 
 #[allow(unconditional_recursion)]

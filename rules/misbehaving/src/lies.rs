@@ -3,6 +3,9 @@
 //! `row`: a row that the batch does not have. `severity`: 99. `field`: a tag although `tags.*` is not in `writes`. `drop`: a drop
 //! that is not in `writes` either. `column`: one column too few. `order`: the same row twice. `short`: a text that ends
 //! beyond the heap. `utf8`: text that is none. An honest row gets severity 3 and the tag `note`.
+//!
+//! Lies about size: `many`: a million patched rows. `many-tags`: a million tags. `length`: a list of 2^32 - 1 elements. `outside`: a
+//! list beyond the memory. `alias`: a text of 1 MiB, a thousand times over.
 
 // Elsewhere than in a module nothing calls what it exports.
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
@@ -22,6 +25,8 @@ writes! {
         note: Text = "tags.note",
     }
 }
+
+const MANY: u32 = 1_000_000;
 
 struct Honest;
 
@@ -81,8 +86,27 @@ fn tell(lie: &str, row: u32, output: &mut Output) {
         ("short", [_, Column::Text(note)]) => note.ends[row as usize] = u32::MAX,
         ("utf8", [_, Column::Text(note)]) => note.heap.fill(0xff),
         ("column", _) => drop(patches.columns.pop()),
+        ("many", _) => patches.rows = (0..MANY).collect(),
+        ("many-tags", _) => patches.more_tags = (0..MANY).map(|_| (row, String::new(), String::new())).collect(),
+        ("length", _) => patches.rows = list(std::mem::take(&mut patches.rows).leak().as_mut_ptr(), u32::MAX as usize),
+        ("outside", _) => patches.rows = list(0xffff_0000_usize as *mut u32, 64),
+        ("alias", _) => {
+            let text = "x".repeat(1 << 20).leak();
+            patches.more_tags = (0..1_000).map(|_| (row, "alias".to_string(), same(text))).collect();
+        }
         _ => {}
     }
+}
+
+fn list(at: *mut u32, length: usize) -> Vec<u32> {
+    // SAFETY: none, on purpose; the host is told of a list that is not there.
+    unsafe { Vec::from_raw_parts(at, length, length) }
+}
+
+/// Another owner of the same text.
+fn same(text: &mut str) -> String {
+    // SAFETY: none, on purpose.
+    unsafe { String::from_raw_parts(text.as_mut_ptr(), text.len(), text.len()) }
 }
 
 alertmill_rule::export!(@section LIFECYCLE lifecycle __export_alertmill_rules_lifecycle_0_1_0_cabi);

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod bytes;
+
 use alertmill_core::event::{Event, Status, Tag};
 use alertmill_core::fields::Field;
 use alertmill_core::record::RuleSet;
@@ -60,11 +62,16 @@ impl Bench {
 
     /// Registers the next generation of these rules and tables (name, CSV); gives its number.
     pub fn generation(&mut self, rules: &[(&str, RuleOptions)], tables: &[(&str, &str)]) -> u64 {
+        let rules: Vec<_> = rules.iter().map(|(name, options)| (module(name), options.clone())).collect();
+        self.generation_of(&rules, tables)
+    }
+
+    /// The same with the modules' bytes.
+    pub fn generation_of(&mut self, rules: &[(Vec<u8>, RuleOptions)], tables: &[(&str, &str)]) -> u64 {
         self.generation += 1;
-        let entry = |(name, options): &(&str, RuleOptions)| {
-            let bytes = module(name);
-            self.keep(&bytes);
-            options.to_entry(&self.engine.inspect(&bytes).unwrap())
+        let entry = |(bytes, options): &(Vec<u8>, RuleOptions)| {
+            self.keep(bytes);
+            options.to_entry(&self.engine.inspect(bytes).unwrap())
         };
         let set = RuleSet {
             generation: self.generation,
