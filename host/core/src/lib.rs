@@ -18,6 +18,7 @@ pub mod fields;
 pub mod identity;
 pub mod item;
 pub mod ledger;
+pub mod payload;
 pub mod pipeline;
 pub mod ports;
 pub mod python;

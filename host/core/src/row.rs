@@ -1,5 +1,6 @@
 //! A row: one event on its way through the prepare half, with what the rules decided about it.
 
+use crate::alert::Alert;
 use crate::event::{Event, Fingerprint};
 use crate::value::{Text, text_bytes};
 
@@ -45,6 +46,19 @@ impl Row {
         let of_key = if let DedupeAnswer::Key(key) = &self.dedupe { text_bytes(key) } else { 0 };
         size_of::<Row>() + self.event.heap_bytes() + of_dropped + of_key + self.failures.iter().map(of_failure).sum::<usize>()
     }
+}
+
+/// An alert that was just opened, on its way through the alert rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertRow {
+    /// The alert; rules change it in place.
+    pub alert: Box<Alert>,
+    /// Milliseconds since 1970, of the record that opened it.
+    pub received_at_ms: i64,
+    /// Of the event that opened it.
+    pub seed: i64,
+    /// Rules that could not judge it, and what their policy made of it.
+    pub failures: Vec<RuleFailure>,
 }
 
 /// A condition that its sender repeats while it holds.

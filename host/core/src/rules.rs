@@ -1,6 +1,7 @@
 //! The port to the rule engine: what the pipeline asks of user rules. Core knows neither WASM nor components.
 
-use crate::row::Row;
+use crate::payload::{Normalized, Payload};
+use crate::row::{AlertRow, Row};
 use crate::value::Text;
 
 /// A rule-set generation: a monotone number that a journal record begins.
@@ -9,10 +10,18 @@ pub type Generation = u64;
 /// The rules of one generation, in order, bound to one worker. Rows that a failing rule could not judge go on by the
 /// rule's policy, with the failure written on the row; a chain never loses a row and never reorders rows.
 pub trait RuleChain: Send {
+    /// One answer for each payload, in order: that of the first normalize rule that is for it.
+    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Vec<Normalized>;
     /// Runs every enrich rule in order over all rows.
     fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>);
     /// Runs the dedupe rules in order; for each row the first answer other than `Default` stays.
     fn dedupe(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>);
+}
+
+/// The rules over alerts of one generation, in order, bound to the fold. What holds for [`RuleChain`] holds here.
+pub trait AlertChain: Send {
+    /// Runs every alert rule in order over alerts that were just opened and are not stored yet.
+    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>);
 }
 
 /// Gives the chain of a generation. Before a generation's record is journaled its modules are in the data folder, so
@@ -22,6 +31,8 @@ pub trait RuleSets: Send + Sync {
     fn begins(&self, _set: &crate::record::RuleSet) {}
     /// Opens a generation for one worker.
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable>;
+    /// Opens a generation's alert rules for the fold; `None` when it has none.
+    fn open_alerts(&self, generation: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable>;
 }
 
 /// A generation that cannot be opened: the pipeline waits and tries again, it never goes on with other rules.
@@ -57,6 +68,9 @@ pub struct RuleTally {
 pub struct NoRules;
 
 impl RuleChain for NoRules {
+    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
+        payloads.iter().map(|_| Normalized::Unclaimed).collect()
+    }
     fn enrich_events(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}
     fn dedupe(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}
 }
@@ -64,5 +78,8 @@ impl RuleChain for NoRules {
 impl RuleSets for NoRules {
     fn open(&self, _: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
         Ok(Box::new(NoRules))
+    }
+    fn open_alerts(&self, _: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
+        Ok(None)
     }
 }

@@ -12,6 +12,7 @@ use crate::manifest::HookPlan;
 use crate::patch::{self, Applied, MESSAGE_BYTES_MAX};
 use crate::rule::Rule;
 use crate::strikes::STRIKES_MAX;
+use alertmill_core::payload::{Normalized, Payload};
 use alertmill_core::row::{DedupeAnswer, Row, RuleFailure};
 use alertmill_core::rules::{RuleChain, RuleTally};
 use alertmill_core::value::Text;
@@ -34,6 +35,10 @@ impl Chain {
 }
 
 impl RuleChain for Chain {
+    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
+        payloads.iter().map(|_| Normalized::Unclaimed).collect()
+    }
+
     fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
         for runner in &mut self.runners {
             runner.run(Hook::EnrichEvent, rows, tally);

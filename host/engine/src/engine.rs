@@ -11,7 +11,7 @@ use crate::standing::{Standing, Standings};
 use crate::stats::RuleStatsSnapshot;
 use crate::tables::Table;
 use alertmill_core::record::RuleSet;
-use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets};
+use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets};
 use alertmill_core::value::Text;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -297,6 +297,10 @@ impl Engine {
 }
 
 impl RuleSets for Engine {
+    fn open_alerts(&self, _: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
+        Ok(None)
+    }
+
     fn begins(&self, set: &RuleSet) {
         self.register(set.clone());
     }

@@ -169,6 +169,7 @@ mod tests {
     use super::*;
     use crate::command::{Action, AlertRef};
     use crate::identity::{Algorithm, UidKey};
+    use crate::payload::{Normalized, Payload};
     use crate::record::{Door, Items, Record};
     use crate::rules::NoRules;
 
@@ -183,6 +184,10 @@ mod tests {
     struct Writes(usize);
 
     impl RuleChain for Writes {
+        fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
+            payloads.iter().map(|_| Normalized::Unclaimed).collect()
+        }
+
         fn enrich_events(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) {
             rows.iter_mut().for_each(|row| row.event.description = "x".repeat(self.0).as_str().into());
         }

@@ -10,7 +10,7 @@ use alertmill_core::pipeline::prepare::Prepared;
 use alertmill_core::pipeline::understand::UnderstandConfig;
 use alertmill_core::ports::{Commit, PortError, Records};
 use alertmill_core::record::{Journaled, RecordBody, RuleSet};
-use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets};
+use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets};
 use alertmill_engine::Engine;
 use alertmill_stores::durable::FolderLock;
 use alertmill_stores::{JournalHandle, JournalReader};
@@ -121,6 +121,9 @@ impl Generations {
 }
 
 impl RuleSets for Generations {
+    fn open_alerts(&self, generation: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
+        self.engine.open_alerts(generation)
+    }
     fn begins(&self, set: &RuleSet) {
         self.engine.register(set.clone());
         self.watch.begins(set);

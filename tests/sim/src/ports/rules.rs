@@ -5,9 +5,10 @@ use crate::plant::Plant;
 use crate::weather::Part;
 use crate::world::World;
 use alertmill_core::event::{Event, Tag};
+use alertmill_core::payload::{Normalized, Payload};
 use alertmill_core::record::RuleSet;
 use alertmill_core::row::{DedupeAnswer, Dropped, Row, RuleFailure};
-use alertmill_core::rules::{Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
+use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
 use alertmill_core::value::Value;
 use std::sync::Mutex;
 
@@ -26,6 +27,10 @@ impl<'w> FakeRules<'w> {
 }
 
 impl RuleSets for FakeRules<'_> {
+    fn open_alerts(&self, _: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
+        Ok(None)
+    }
+
     fn begins(&self, set: &RuleSet) {
         let mut state = self.world.state();
         state.life.generation = state.life.generation.max(set.generation);
@@ -50,6 +55,10 @@ fn has_tag(event: &Event, key: &str) -> bool {
 }
 
 impl RuleChain for FakeChain {
+    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
+        payloads.iter().map(|_| Normalized::Unclaimed).collect()
+    }
+
     fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
         let n = rows.len() as u64;
         let (mut judge, stamp) = (

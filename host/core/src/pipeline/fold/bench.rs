@@ -5,6 +5,7 @@ use crate::alert::LifecycleConfig;
 use crate::command::{Action, AlertRef, Command, Decided, Verdict};
 use crate::event::Uid;
 use crate::identity::{Algorithm, UidKey};
+use crate::payload::{Normalized, Payload};
 use crate::pipeline::prepare::prepare;
 use crate::pipeline::understand::UnderstandConfig;
 use crate::ports::{AlertWrite, Commit, EventRole, Restored, RestoredAlert};
@@ -98,6 +99,10 @@ impl Default for Rules {
 }
 
 impl RuleChain for Rules {
+    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
+        payloads.iter().map(|_| Normalized::Unclaimed).collect()
+    }
+
     fn enrich_events(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) {
         rows.iter_mut().for_each(self.enrich);
     }
