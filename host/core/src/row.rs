@@ -53,6 +53,8 @@ impl Row {
 pub struct AlertRow {
     /// The alert; rules change it in place.
     pub alert: Box<Alert>,
+    /// Name of the source of the event that opened it.
+    pub source: Text,
     /// Milliseconds since 1970, of the record that opened it.
     pub received_at_ms: i64,
     /// Of the event that opened it.

@@ -366,8 +366,8 @@ impl Fold {
 
     fn open(&mut self, row: Row, event_at: u32, generation: u64, batch: &mut Batch) -> Outcome {
         let seq = alert_seq(row.ordinal, row.index);
-        let (alert, log) = Alert::open(row, seq, self.now_s(), generation, &self.config.lifecycle);
-        write_log(seq, log, batch);
+        let alert = Alert::open(row, seq, self.now_s(), generation, &self.config.lifecycle);
+        write_log(seq, alert.created(), batch);
         list_event(seq, event_at, EventRole::Opened, batch);
         batch.touched.insert(seq, Touched::Open(alert.fingerprint));
         self.place_open(alert);
