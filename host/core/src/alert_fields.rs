@@ -46,6 +46,9 @@ known_fields! {
     Seed "seed" Integer false
 }
 
+/// Bytes that all rules together may write into one alert. Its document is written whole with every change, for as long as it
+/// is open.
+pub const ALERT_WRITTEN_BYTES_MAX: usize = 256 * 1024;
 /// Says in `extra_info` that the severity is a rule's. Ours to write, as `severity` is written.
 pub(crate) const SEVERITY_SOURCE: &str = "severity_source";
 /// Dimensions that are tags have their key behind it.
@@ -173,24 +176,28 @@ impl AlertField {
 
     /// Writes a text. Refuses what the field cannot hold and then leaves the row as it was.
     pub fn write_text(&self, row: &mut AlertRow, text: &str) -> Result<(), WriteError> {
+        let keys = match self {
+            AlertField::Tag(key) => return row.write_tag(key, text),
+            AlertField::Extra(keys) => keys.as_slice(),
+            AlertField::Known(KnownAlertField::AlertName | KnownAlertField::Labels) => &[],
+            AlertField::Known(KnownAlertField::Severity) => return Err(self.wants("an integer")),
+            AlertField::Known(_) | AlertField::Event(_) | AlertField::AllTags => return Err(self.wants("no column")),
+        };
+        let bytes = text.len() + keys.iter().map(|key| key.len()).sum::<usize>();
+        check_room(row, bytes).map_err(|why| self.refuses(why))?;
         match self {
             AlertField::Known(KnownAlertField::AlertName) => {
                 check_alert_name(text).map_err(|why| self.refuses(why))?;
                 row.alert.alert_name = Value::from(text);
-                Ok(())
             }
-            AlertField::Known(KnownAlertField::Labels) => {
+            AlertField::Known(_) => {
                 check_bytes(text, RULE_TEXT_BYTES_MAX).map_err(|why| self.refuses(why))?;
                 row.alert.labels = Value::List(texts(text).flatten().ok_or_else(|| self.wants("a JSON list of texts"))?);
-                Ok(())
             }
-            AlertField::Tag(key) => row.write_tag(key, text),
-            AlertField::Extra(keys) => {
-                check_bytes(text, RULE_TEXT_BYTES_MAX).and_then(|()| write_extra(&mut row.alert.extra_info, keys, text)).map_err(|why| self.refuses(why))
-            }
-            AlertField::Known(KnownAlertField::Severity) => Err(self.wants("an integer")),
-            AlertField::Known(_) | AlertField::Event(_) | AlertField::AllTags => Err(self.wants("no column")),
+            _ => check_bytes(text, RULE_TEXT_BYTES_MAX).and_then(|()| write_extra(&mut row.alert.extra_info, keys, text)).map_err(|why| self.refuses(why))?,
         }
+        row.alert.written_bytes += bytes;
+        Ok(())
     }
 
     /// Writes an integer. Refuses what the field cannot hold and then leaves the row as it was.
@@ -214,6 +221,15 @@ impl AlertField {
 
     fn refuses(&self, why: String) -> WriteError {
         WriteError::Value { field: self.name().into_owned(), why }
+    }
+}
+
+fn check_room(row: &AlertRow, bytes: usize) -> Result<(), String> {
+    let written = row.alert.written_bytes + bytes;
+    if written <= ALERT_WRITTEN_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(format!("rules have written {written} bytes into the alert then, at most {ALERT_WRITTEN_BYTES_MAX}"))
     }
 }
 
@@ -290,8 +306,9 @@ impl RuleField for AlertField {
     fn write_integer(&self, row: &mut AlertRow, n: i64) -> Result<(), WriteError> {
         AlertField::write_integer(self, row, n)
     }
-    fn takes_texts_of(&self, bytes: usize) -> bool {
-        matches!(self, AlertField::Tag(_)) && bytes <= RULE_TEXT_BYTES_MAX
+    /// No text: what rules write into one alert is bounded in all.
+    fn takes_texts_of(&self, _: usize) -> bool {
+        false
     }
     fn takes_integer(&self, n: i64) -> bool {
         matches!(self, AlertField::Known(KnownAlertField::Severity)) && SEVERITIES.contains(&n)
@@ -302,11 +319,13 @@ impl RuleRow for AlertRow {
     /// The event stays as it came, and other events take its place in the alert: what is written is the alert's dimension.
     fn write_tag(&mut self, key: &str, value: &str) -> Result<(), WriteError> {
         let name = format!("{TAG_DIMENSION}{key}");
-        let dimension = check_tag(key, value).and_then(|()| only_tag(&mut self.alert.dimensions, &name, "alert"));
-        let dimension = dimension.map_err(|why| refused_tag(key, why))?;
+        let bytes = 2 * (name.len() + value.len());
+        let room = check_tag(key, value).and_then(|()| check_room(self, bytes));
+        let dimension = room.and_then(|()| only_tag(&mut self.alert.dimensions, &name, "alert")).map_err(|why| refused_tag(key, why))?;
         dimension.display_key.get_or_insert_with(|| Value::from(name.as_str()));
         dimension.value = Value::from(value);
         dimension.display_value = Some(Value::from(value));
+        self.alert.written_bytes += bytes;
         Ok(())
     }
     /// Tags of the event stay.

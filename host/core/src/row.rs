@@ -41,10 +41,9 @@ pub struct Row {
 impl Row {
     /// Rough bytes held, for the bound of queues: what rules have written included.
     pub fn size_bytes(&self) -> usize {
-        let of_failure = |failure: &RuleFailure| size_of::<RuleFailure>() + text_bytes(&failure.version) + text_bytes(&failure.message);
         let of_dropped = self.dropped.as_ref().map_or(0, |dropped| text_bytes(&dropped.reason));
         let of_key = if let DedupeAnswer::Key(key) = &self.dedupe { text_bytes(key) } else { 0 };
-        size_of::<Row>() + self.event.heap_bytes() + of_dropped + of_key + self.failures.iter().map(of_failure).sum::<usize>()
+        size_of::<Row>() + self.event.heap_bytes() + of_dropped + of_key + self.failures.iter().map(RuleFailure::size_bytes).sum::<usize>()
     }
 }
 
@@ -61,6 +60,13 @@ pub struct AlertRow {
     pub seed: i64,
     /// Rules that could not judge it, and what their policy made of it.
     pub failures: Vec<RuleFailure>,
+}
+
+impl AlertRow {
+    /// As it was opened.
+    pub fn new(alert: Box<Alert>, source: Text, received_at_ms: i64, seed: i64) -> AlertRow {
+        AlertRow { alert, source, received_at_ms, seed, failures: Vec::new() }
+    }
 }
 
 /// A condition that its sender repeats while it holds.
@@ -104,4 +110,11 @@ pub struct RuleFailure {
     pub kind: Text,
     /// What it said.
     pub message: Text,
+}
+
+impl RuleFailure {
+    /// Rough bytes held, for bounds.
+    pub(crate) fn size_bytes(&self) -> usize {
+        size_of::<RuleFailure>() + text_bytes(&self.version) + text_bytes(&self.message)
+    }
 }

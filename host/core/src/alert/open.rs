@@ -56,6 +56,7 @@ impl Alert {
             ended_by: None,
             ack: None,
             requests: Vec::new(),
+            written_bytes: 0,
             event_count: 1,
             revision: 1,
             rule_generation: generation,

@@ -10,7 +10,7 @@ fn opened(item: &str) -> AlertRow {
     let row = row(item);
     let (source, received_at_ms, seed) = (row.source.clone(), row.received_at_ms, row.seed);
     let alert = Alert::open(row, 1 << 14, NOW_S, 1, &LifecycleConfig::default());
-    AlertRow { alert: Box::new(alert), source, received_at_ms, seed, failures: Vec::new() }
+    AlertRow::new(Box::new(alert), source, received_at_ms, seed)
 }
 
 fn read(row: &AlertRow, field: &str) -> Option<String> {
@@ -170,6 +170,29 @@ fn tags_become_dimensions_and_the_event_stays_as_it_came() {
     assert!(row.write_tag("one-more", "x").is_err());
     row.write_tag("owner", "bob").unwrap();
     check_alert_restores(&row.alert);
+}
+
+#[test]
+fn what_rules_write_into_one_alert_is_bounded_in_all() {
+    let text = "x".repeat(RULE_TEXT_BYTES_MAX);
+    for field in ["extra_info.a", "tags.k", "tags.*"] {
+        let mut row = opened(ITEM);
+        let mut write = |n: usize| match field {
+            "tags.*" => row.write_tag(&format!("k{n}"), &text).map_err(|error| (row.clone(), error)),
+            _ => write(&mut row, field, &text).map_err(|error| (row.clone(), error)),
+        };
+        let (n, (refused, error)) = (0..100).find_map(|n| Some((n, write(n).err()?))).unwrap();
+        assert!(error.to_string().contains("at most 262144"), "{error}");
+        assert!(
+            (ALERT_WRITTEN_BYTES_MAX - 3 * RULE_TEXT_BYTES_MAX..=ALERT_WRITTEN_BYTES_MAX).contains(&refused.alert.written_bytes),
+            "{n} {}",
+            refused.alert.written_bytes
+        );
+        assert!(refused.alert.extra_info.heap_bytes() + refused.alert.dimensions.len() * 3 * RULE_TEXT_BYTES_MAX < 2 * ALERT_WRITTEN_BYTES_MAX);
+        row.alert.severity = 3;
+        AlertField::parse_write("severity").unwrap().write_integer(&mut row, 1).unwrap();
+        assert_eq!(row.alert.severity, 1, "a number takes no room");
+    }
 }
 
 #[test]
