@@ -146,7 +146,7 @@ impl Alert {
             ended_by,
             ack,
             requests,
-            written_bytes: state.get("written_bytes").and_then(Value::as_int).unwrap_or_default() as usize,
+            written_bytes: state.get("written_bytes").and_then(Value::as_int).and_then(|n| usize::try_from(n).ok()).unwrap_or_default(),
             event_count: int("event_count")? as u64,
             revision: int("revision")? as u64,
             rule_generation: int("rule_generation")? as u64,

@@ -34,6 +34,7 @@ pub(crate) fn check_alert_restores(alert: &Alert) {
     let mut again = Vec::new();
     restored.write_document(&mut again);
     assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&document));
+    assert_eq!(String::from_utf8_lossy(&restored.write_state()), String::from_utf8_lossy(&alert.write_state()));
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! The loops: records -> prepared batches -> commits. They wait only at ports, so that production runs them on threads
 //! and the simulator polls the very same futures, crashing them wherever they wait.
 
-use super::fold::Fold;
+use super::fold::{AlertBatch, Fold, Step, generations};
 use super::prepare::{Prepared, cut_at_generations, prepare};
 use super::understand::UnderstandConfig;
 use crate::event::Uid;
 use crate::ports::{Commit, EVENT_OVERHEAD_BYTES, KnownUids, LocalStore, PortError, Records};
 use crate::record::{RecordBody, RuleSet};
-use crate::rules::{RuleChain, RuleSets};
+use crate::rules::{AlertChain, Generation, RuleChain, RuleSets};
 use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::future::Future;
 
 /// Promise: batches come out in the order in which they went in; `hand_over` waits while the fold is behind.
@@ -103,11 +104,13 @@ async fn open_chain(rule_sets: &impl RuleSets, generation: u64, patience: &mut i
 /// behind it is folded; commits are saved one after the other nevertheless.
 pub async fn fold_half<S: LocalStore + KnownUids>(
     fold: &mut Fold,
+    rule_sets: &impl RuleSets,
     store: &mut S,
     incoming: &mut impl Incoming,
     watcher: &mut impl Committed,
     patience: &mut impl Patience,
 ) -> Result<(), PortError> {
+    let mut alert_rules = AlertRules::default();
     let mut begun: Option<Commit> = None;
     loop {
         let next = match begun {
@@ -122,10 +125,12 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
             continue;
         };
         let uids: Vec<Uid> = prepared.rows.iter().map(|row| row.event.uid).collect();
+        let generations = generations(&prepared);
         let mut tries = 0;
-        let mut known_until_s = loop {
-            match store.known_until_s(&uids) {
-                Ok(known_until_s) => break known_until_s,
+        let (mut known_until_s, enriched) = loop {
+            let known = store.known_until_s(&uids);
+            match known.and_then(|known| Ok((known, alert_rules.open(&generations, rule_sets)?))) {
+                Ok(ready) => break ready,
                 Err(error) => {
                     // What is begun does not wait for it, nor end with it.
                     if let Some(commit) = begun.take() {
@@ -142,17 +147,66 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         if let Some(commit) = &begun {
             also_known(&mut known_until_s, &uids, commit);
         }
-        let folded = fold.check(&prepared, &known_until_s).map(|()| fold.apply(prepared, known_until_s));
-        if let Some(before) = begun.take() {
-            save(&before, store, watcher, patience).await?;
+        if let Err(error) = fold.check(&prepared, &known_until_s) {
+            if let Some(before) = begun.take() {
+                save(&before, store, watcher, patience).await?;
+            }
+            return Err(error);
         }
-        let commit = folded?;
-        check_places(&commit)?;
-        // Two commits in memory are what it costs; a large one is not doubled.
-        if commit.size_bytes() <= COMMIT_BYTES_MAX && store.begin(&commit) {
-            begun = Some(commit);
-        } else {
-            save(&commit, store, watcher, patience).await?;
+        let mut folding = fold.begin(prepared, known_until_s, enriched, COMMIT_BYTES_MAX);
+        loop {
+            let (commit, is_last) = match folding.run() {
+                Step::Enrich(mut new) => {
+                    alert_rules.enrich(&mut new);
+                    folding.enriched(new);
+                    continue;
+                }
+                Step::Part(commit) => (commit, false),
+                Step::Done(commit) => (commit, true),
+            };
+            if let Some(before) = begun.take() {
+                save(&before, store, watcher, patience).await?;
+            }
+            check_places(&commit)?;
+            // Two commits in memory are what it costs; a large one is not doubled.
+            if commit.size_bytes() <= COMMIT_BYTES_MAX && store.begin(&commit) {
+                begun = Some(commit);
+            } else {
+                save(&commit, store, watcher, patience).await?;
+            }
+            if is_last {
+                break;
+            }
+        }
+    }
+}
+
+/// The rules over alerts that the fold has open.
+#[derive(Default)]
+struct AlertRules(BTreeMap<Generation, Option<Box<dyn AlertChain>>>);
+
+impl AlertRules {
+    /// Opens what is not open of these, forgets what is before them, and gives those that have any rules. Going on with other
+    /// rules, or none, would break the promise of one generation: what cannot be opened is asked for again.
+    fn open(&mut self, generations: &[Generation], rule_sets: &impl RuleSets) -> Result<Vec<Generation>, PortError> {
+        let mut enriched = Vec::new();
+        for generation in generations {
+            let rules = match self.0.entry(*generation) {
+                Entry::Occupied(open) => open.into_mut(),
+                Entry::Vacant(entry) => entry.insert(rule_sets.open_alerts(*generation).map_err(|error| PortError::Unavailable(error.to_string()))?),
+            };
+            enriched.extend(rules.is_some().then_some(*generation));
+        }
+        // Those of the batch before are in no record that comes.
+        if let Some(first) = generations.first() {
+            self.0 = self.0.split_off(first);
+        }
+        Ok(enriched)
+    }
+
+    fn enrich(&mut self, new: &mut AlertBatch) {
+        if let Some(Some(rules)) = self.0.get_mut(&new.generation) {
+            rules.enrich_alerts(&mut new.rows, &mut new.tallies);
         }
     }
 }
@@ -278,7 +332,7 @@ mod tests {
     fn fold(ordinals: [u64; 3], begins: bool) -> (Result<(), PortError>, Vec<String>) {
         let mut fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
         let (mut store, mut batches) = (Store { begins, ..Store::default() }, Batches(ordinals.map(batch).into()));
-        let half = pin!(fold_half(&mut fold, &mut store, &mut batches, &mut Nothing, &mut Nothing)).poll(&mut Context::from_waker(Waker::noop()));
+        let half = pin!(fold_half(&mut fold, &NoRules, &mut store, &mut batches, &mut Nothing, &mut Nothing)).poll(&mut Context::from_waker(Waker::noop()));
         let Poll::Ready(ended) = half else { panic!("nothing waits here") };
         (ended, store.asked)
     }
