@@ -259,7 +259,31 @@ impl Patience for Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::rules_folder::RulesFolder;
     use alertmill_core::ports::Restored;
+    use alertmill_stores::modules::ModuleFiles;
+
+    #[test]
+    fn what_the_fold_still_opens_is_not_retired() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).unwrap();
+        let folder = RulesFolder::new(&Config::default(), engine.clone(), ModuleFiles::open(dir.path()).unwrap());
+        let generations = Generations::new(engine.clone(), Arc::new(RulesWatch::new(folder, engine.clone(), RuleSet::default())));
+        for generation in 1..=3 {
+            generations.begins(&RuleSet { generation, ..RuleSet::default() });
+            generations.open(generation).unwrap();
+        }
+        let known = |generation| engine.open(generation).is_ok();
+        assert_eq!([1, 2, 3].map(known), [true; 3], "prepare is ahead");
+        generations.open_alerts(2).unwrap();
+        assert_eq!([1, 2, 3].map(known), [false, true, true]);
+        generations.open_alerts(3).unwrap();
+        assert_eq!([1, 2, 3].map(known), [false, false, true]);
+        generations.begins(&RuleSet { generation: 4, ..RuleSet::default() });
+        generations.open(4).unwrap();
+        assert_eq!([3, 4].map(known), [true; 2]);
+    }
 
     #[tokio::test]
     async fn a_half_that_is_refused_tries_again_until_the_process_stops() {
