@@ -27,8 +27,8 @@ pub struct Row {
     pub fingerprint: Fingerprint,
     /// Set by a rule: stored, but makes no alert.
     pub dropped: Option<Dropped>,
-    /// An alert rule decided the severity, which only such a rule can; then worse events do not replace the alert
-    /// (docs/semantics.md, Fold). There is no such hook yet: rules over events write what a sender could have sent.
+    /// The severity of the alert that this event opens is a rule's. No rule over events says so, they write what a sender could have
+    /// sent: alert rules say it of the alert (docs/semantics.md, Fold).
     pub severity_by_rule: bool,
     /// Rules that could not judge this row, and what their policy made of it.
     pub failures: Vec<RuleFailure>,

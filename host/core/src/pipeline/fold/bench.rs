@@ -224,6 +224,7 @@ impl Life {
         loop {
             let (mut commit, is_last) = match folding.run() {
                 Step::Enrich(mut new) => {
+                    assert!(new.rows.is_sorted_by_key(|row| row.alert.seq), "in the order in which they were opened");
                     self.asked.push((new.generation, new.rows.len()));
                     let rule = self.rules.alert.unwrap();
                     new.rows.iter_mut().for_each(|row| rule(new.generation, row));
