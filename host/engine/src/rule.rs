@@ -38,8 +38,8 @@ impl Compiled {
     pub fn new(runtime: &Runtime, bytes: &[u8], memory_bytes: u64) -> Result<Compiled, Refusal> {
         let memory_wanted = prescan(bytes)?;
         check_memory(memory_wanted, memory_bytes)?;
+        let interface = Interface::of(bytes)?;
         let component = Component::from_binary(runtime.engine(), bytes).map_err(|e| Refusal::Compile(format!("{e:#}")))?;
-        let interface = Interface::of(&component)?;
         let exports = Exports::find(&component, &interface).map_err(|name| Refusal::ExportMissing(format!("the module does not export `{name}`")))?;
         let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::ExportType { name: "its imports".to_owned(), why: format!("{e:#}") })?;
         Ok(Compiled {
@@ -80,6 +80,8 @@ impl Compiled {
             imports: self.interface.imports.clone(),
             exports: self.interface.exports.clone(),
             grants: self.interface.needs.iter().map(|(grant, _)| grant.name()).collect(),
+            stand_ins: self.interface.stand_ins.clone(),
+            useful_grants: self.interface.useful_grants(),
             hooks: checked.hooks.clone(),
             tables: checked.tables.clone(),
             config_schema: checked.config_schema.clone(),
@@ -132,6 +134,7 @@ impl Rule {
         if let Some((hook, _)) = compiled.interface.hooks.iter().find(|(hook, _)| matches!(hook, Hook::Normalize | Hook::EnrichAlert)) {
             return Err(Refusal::HookUnsupported(hook.name()));
         }
+        checked.schema.check(&options.config).map_err(Refusal::ConfigInvalid)?;
         let granted = |name: &String| match tables.get(name.as_str()) {
             None => Err(Refusal::TableMissing(name.clone())),
             Some(table) => Ok((name.clone(), table.clone())),
