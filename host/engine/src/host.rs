@@ -67,7 +67,7 @@ impl Host {
         self.growth.take_memory_denied();
         self.last_error = None;
         self.end_printing();
-        self.stand_ins.rewind();
+        self.stand_ins.begin_call();
     }
 
     /// Reads wasmtime's error, with what the rule itself said last.

@@ -1,6 +1,6 @@
 //! Stand-ins for what the runtimes of languages import of WASI 0.2, whether a rule needs it or not. All of them are constant,
 //! so that a rule stays a function of its row, its tables and its config: no arguments and no environment, a clock that
-//! stands at 0, the same "random" bytes in each call, a standard input that is at its end. What is printed is kept for the
+//! stands at 0, the same "random" bytes whenever it asks, a standard input that is at its end. What is printed is kept for the
 //! message of a failing call. They can do nothing, so that they need no grant.
 //!
 //! Files, sockets and HTTP have no stand-in: a rule that asks for them means it.
@@ -45,15 +45,13 @@ const HANDLES_MAX: u32 = 256;
 #[derive(Default)]
 pub(crate) struct StandIns {
     pub printed: Printed,
-    random: random::Stream,
     handles: u32,
 }
 
 impl StandIns {
-    /// A call begins: nothing of the one before shows.
-    pub fn rewind(&mut self) {
+    /// A call begins.
+    pub fn begin_call(&mut self) {
         self.printed.forget();
-        self.random = random::Stream::default();
     }
 
     fn opened(&mut self) -> Result<(), Misuse> {

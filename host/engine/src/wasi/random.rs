@@ -1,5 +1,6 @@
-//! `wasi:random`: the same numbers in each call of each instance. Hash maps want a seed and get one; nothing else of it is
-//! random, or meant to be. A rule that wants to choose at random has `seed`, on its row.
+//! `wasi:random`: whoever asks gets what everybody gets, each time. A stream would tell a rule how many rows of its batch it
+//! had judged before, and the answer for a row must not rest on that. Hash maps want a seed and get one; a rule that wants to
+//! choose at random has `seed`, on its row.
 
 use super::{Cx, Misuse, instance};
 use crate::host::Host;
@@ -12,39 +13,47 @@ pub(super) const INSECURE_SEED: &[(&str, &str)] = &[("insecure-seed", "() -> tup
 /// What may be asked for at once.
 pub(super) const BYTES_MAX: u64 = 64 << 10;
 
-/// SplitMix64 from 0: evenly spread, and known to everybody.
-#[derive(Default)]
-pub(super) struct Stream(u64);
+/// The n-th number of SplitMix64 from 0: evenly spread, and known to everybody.
+const fn number(n: u64) -> u64 {
+    let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
 
-impl Stream {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+fn bytes(count: u64) -> Result<Vec<u8>, Misuse> {
+    if count > BYTES_MAX {
+        return Err(Misuse::Random(count));
     }
-
-    fn bytes(&mut self, count: u64) -> Result<Vec<u8>, Misuse> {
-        if count > BYTES_MAX {
-            return Err(Misuse::Random(count));
-        }
-        let mut bytes: Vec<u8> = (0..count.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).collect();
-        bytes.truncate(count as usize);
-        Ok(bytes)
-    }
+    let mut bytes: Vec<u8> = (0..count.div_ceil(8)).flat_map(|n| number(n).to_le_bytes()).collect();
+    bytes.truncate(count as usize);
+    Ok(bytes)
 }
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    for (interface, bytes, number) in [
+    for (interface, get_bytes, get_number) in [
         ("wasi:random/random", "get-random-bytes", "get-random-u64"),
         ("wasi:random/insecure", "get-insecure-random-bytes", "get-insecure-random-u64"),
     ] {
         let mut random = instance(linker, interface)?;
-        random.func_wrap(bytes, |mut cx: Cx<'_>, (count,): (u64,)| Ok((cx.data_mut().stand_ins.random.bytes(count)?,)))?;
-        random.func_wrap(number, |mut cx: Cx<'_>, (): ()| Ok((cx.data_mut().stand_ins.random.next(),)))?;
+        random.func_wrap(get_bytes, |_: Cx<'_>, (count,): (u64,)| Ok((bytes(count)?,)))?;
+        random.func_wrap(get_number, |_: Cx<'_>, (): ()| Ok((number(0),)))?;
     }
-    // No state: whoever asks again gets the same.
-    let seed = (Stream(1).next(), Stream(2).next());
-    instance(linker, "wasi:random/insecure-seed")?.func_wrap("insecure-seed", move |_: Cx<'_>, (): ()| Ok((seed,)))
+    instance(linker, "wasi:random/insecure-seed")?.func_wrap("insecure-seed", |_: Cx<'_>, (): ()| Ok(((number(0), number(1)),)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_a_beginning_of_one_text_and_bounded() {
+        assert_eq!(bytes(8).expect("few"), 0xe220_a839_7b1d_cdaf_u64.to_le_bytes());
+        let most = bytes(BYTES_MAX).expect("as many as there may be");
+        for count in [0, 1, 7, 9, 1_000] {
+            assert_eq!(bytes(count).expect("few"), most[..count as usize]);
+        }
+        assert!(bytes(BYTES_MAX + 1).is_err_and(|misuse| misuse.to_string().contains("65537 random bytes")));
+        assert!(bytes(u64::MAX).is_err());
+    }
 }
