@@ -321,3 +321,6 @@ fn import_hints(names: &[String]) -> String {
     }
     hints.join("; ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,14 @@ impl Compiled {
         Ok((info, checked))
     }
 
+    /// What the module is, with what the operator gives it: grants and config.
+    pub fn fits(&self, options: &RuleOptions) -> Result<(RuleInfo, manifest::Checked), Refusal> {
+        self.interface.check_grants(options)?;
+        let (info, checked) = self.info(&options.limits)?;
+        checked.schema.check(&options.config).map_err(Refusal::ConfigInvalid)?;
+        Ok((info, checked))
+    }
+
     fn start(&self, limits: &Limits, host: Host) -> Result<Warm, Refusal> {
         Warm::start(&self.runtime, &self.pre, &self.exports, limits, host).map_err(|e| match e {
             NotStarted::Type(name, why) => Refusal::ExportType { name: name.to_owned(), why },
@@ -126,15 +134,13 @@ impl Rule {
     ) -> Result<Rule, Refusal> {
         // A module that is compiled already may be wanted with less memory than when it was.
         check_memory(compiled.memory_wanted, options.limits.memory_bytes)?;
-        compiled.interface.check_grants(&options)?;
-        let (info, checked) = compiled.info(&options.limits)?;
+        let (info, checked) = compiled.fits(&options)?;
         if let Some(wanted) = wanted_name.filter(|wanted| *wanted != info.name) {
             return Err(Refusal::NameDiffers { wanted: wanted.to_owned(), found: info.name.to_string() });
         }
         if let Some((hook, _)) = compiled.interface.hooks.iter().find(|(hook, _)| matches!(hook, Hook::Normalize | Hook::EnrichAlert)) {
             return Err(Refusal::HookUnsupported(hook.name()));
         }
-        checked.schema.check(&options.config).map_err(Refusal::ConfigInvalid)?;
         let granted = |name: &String| match tables.get(name.as_str()) {
             None => Err(Refusal::TableMissing(name.clone())),
             Some(table) => Ok((name.clone(), table.clone())),

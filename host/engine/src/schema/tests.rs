@@ -43,11 +43,7 @@ const ROWS: [(&str, &str, &str); 72] = [
     (r#"{"properties":{"a":{"maxItems":2}}}"#, r#"{"a":[1,2,3]}"#, "`config.a` has 3 entries; allowed: 2 entries or fewer"),
     (r#"{"properties":{"a":{"uniqueItems":true}}}"#, r#"{"a":[1,"1"]}"#, ""),
     (r#"{"properties":{"a":{"uniqueItems":true}}}"#, r#"{"a":[1,"1",1.0]}"#, "`config.a[2]` is 1.0, which is there before; each may be there once"),
-    (
-        r#"{"properties":{"set":{"items":{"properties":{"tier":{"enum":[1,2]}}}}}}"#,
-        r#"{"set":[{},{},{"tier":3}]}"#,
-        "`config.set[2].tier` is 3; allowed: 1, 2",
-    ),
+    (r#"{"properties":{"set":{"items":{"properties":{"tier":{"enum":[1,2]}}}}}}"#, r#"{"set":[{},{},{"tier":3}]}"#, "`config.set[2].tier` is 3; allowed: 1, 2"),
     // Texts.
     (r#"{"properties":{"a":{"minLength":1}}}"#, r#"{"a":""}"#, "`config.a` has 0 characters; allowed: 1 character or more"),
     (r#"{"properties":{"a":{"maxLength":2}}}"#, r#"{"a":"üü"}"#, ""),
@@ -67,7 +63,11 @@ const ROWS: [(&str, &str, &str); 72] = [
     (r##"{"definitions":{"n":{"minimum":2}},"properties":{"a":{"$ref":"#/definitions/n","maximum":3}}}"##, r#"{"a":4}"#, "allowed: 3 or less"),
     (r##"{"definitions":{"n":{"minimum":2}},"properties":{"a":{"$ref":"#/definitions/n","maximum":3}}}"##, r#"{"a":1}"#, "allowed: 2 or more"),
     (r##"{"properties":{"in":{"$ref":"#"}},"additionalProperties":false}"##, r#"{"in":{"in":{"in":{}}}}"#, ""),
-    (r##"{"properties":{"in":{"$ref":"#"}},"additionalProperties":false}"##, r#"{"in":{"in":{"on":{}}}}"#, "`config.in.in.on` is no known key; did you mean `in`?"),
+    (
+        r##"{"properties":{"in":{"$ref":"#"}},"additionalProperties":false}"##,
+        r#"{"in":{"in":{"on":{}}}}"#,
+        "`config.in.in.on` is no known key; did you mean `in`?",
+    ),
     (r#"{"properties":{"a":{"allOf":[{"minimum":1},{"maximum":3}]}}}"#, r#"{"a":4}"#, "allowed: 3 or less"),
     (r#"{"properties":{"a":{"anyOf":[{"type":"string"},{"type":"integer"}]}}}"#, r#"{"a":1}"#, ""),
     (r#"{"properties":{"a":{"anyOf":[{"type":"string"},{"properties":{"b":{"type":"null"}}}]}}}"#, r#"{"a":{"b":1}}"#, "`config.a.b` is 1; allowed: null"),
@@ -85,7 +85,11 @@ const ROWS: [(&str, &str, &str); 72] = [
     ("", r#"{"a":1}"#, "the module takes no config"),
     ("{}", r#"{"a":{"b":[1,"x",null]}}"#, ""),
     // Several slips at once, and hostile names.
-    (r#"{"properties":{"a":{"type":"string"},"b":{"type":"string"}}}"#, r#"{"a":1,"b":2}"#, "`config.a` is 1; allowed: a text; `config.b` is 2; allowed: a text"),
+    (
+        r#"{"properties":{"a":{"type":"string"},"b":{"type":"string"}}}"#,
+        r#"{"a":1,"b":2}"#,
+        "`config.a` is 1; allowed: a text; `config.b` is 2; allowed: a text",
+    ),
     (r#"{"additionalProperties":{"type":"null"}}"#, r#"{"a\nb":1}"#, r#"`config["a\nb"]` is 1; allowed: null"#),
     (r#"{"x-order":["a"],"$comment":"all of these say nothing","title":"t","examples":[1],"default":{"a":1}}"#, r#"{}"#, ""),
 ];

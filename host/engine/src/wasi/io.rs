@@ -24,22 +24,13 @@ pub(super) const STREAMS: &[(&str, &str)] = &[
     ("[method]input-stream.subscribe", "(borrow<input-stream>) -> pollable"),
     ("[method]output-stream.check-write", "(borrow<output-stream>) -> result<u64, variant { last-operation-failed(error), closed }>"),
     ("[method]output-stream.write", "(borrow<output-stream>, list<u8>) -> result<_, variant { last-operation-failed(error), closed }>"),
-    (
-        "[method]output-stream.blocking-write-and-flush",
-        "(borrow<output-stream>, list<u8>) -> result<_, variant { last-operation-failed(error), closed }>",
-    ),
+    ("[method]output-stream.blocking-write-and-flush", "(borrow<output-stream>, list<u8>) -> result<_, variant { last-operation-failed(error), closed }>"),
     ("[method]output-stream.flush", "(borrow<output-stream>) -> result<_, variant { last-operation-failed(error), closed }>"),
     ("[method]output-stream.blocking-flush", "(borrow<output-stream>) -> result<_, variant { last-operation-failed(error), closed }>"),
     ("[method]output-stream.subscribe", "(borrow<output-stream>) -> pollable"),
     ("[method]output-stream.write-zeroes", "(borrow<output-stream>, u64) -> result<_, variant { last-operation-failed(error), closed }>"),
-    (
-        "[method]output-stream.blocking-write-zeroes-and-flush",
-        "(borrow<output-stream>, u64) -> result<_, variant { last-operation-failed(error), closed }>",
-    ),
-    (
-        "[method]output-stream.splice",
-        "(borrow<output-stream>, borrow<input-stream>, u64) -> result<u64, variant { last-operation-failed(error), closed }>",
-    ),
+    ("[method]output-stream.blocking-write-zeroes-and-flush", "(borrow<output-stream>, u64) -> result<_, variant { last-operation-failed(error), closed }>"),
+    ("[method]output-stream.splice", "(borrow<output-stream>, borrow<input-stream>, u64) -> result<u64, variant { last-operation-failed(error), closed }>"),
     (
         "[method]output-stream.blocking-splice",
         "(borrow<output-stream>, borrow<input-stream>, u64) -> result<u64, variant { last-operation-failed(error), closed }>",
@@ -86,9 +77,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     resource::<InputStream>(&mut streams, "input-stream")?;
     resource::<OutputStream>(&mut streams, "output-stream")?;
     for read in ["[method]input-stream.read", "[method]input-stream.blocking-read"] {
-        streams.func_wrap(read, |_: Cx<'_>, (_, _): (Resource<InputStream>, u64)| -> wasmtime::Result<Answer<Vec<u8>>> {
-            Ok((Err(StreamError::Closed),))
-        })?;
+        streams.func_wrap(read, |_: Cx<'_>, (_, _): (Resource<InputStream>, u64)| -> wasmtime::Result<Answer<Vec<u8>>> { Ok((Err(StreamError::Closed),)) })?;
     }
     for skip in ["[method]input-stream.skip", "[method]input-stream.blocking-skip"] {
         streams.func_wrap(skip, |_: Cx<'_>, (_, _): (Resource<InputStream>, u64)| -> wasmtime::Result<Answer<u64>> { Ok((Err(StreamError::Closed),)) })?;

@@ -31,10 +31,9 @@ fn bytes(count: u64) -> Result<Vec<u8>, Misuse> {
 }
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    for (interface, get_bytes, get_number) in [
-        ("wasi:random/random", "get-random-bytes", "get-random-u64"),
-        ("wasi:random/insecure", "get-insecure-random-bytes", "get-insecure-random-u64"),
-    ] {
+    for (interface, get_bytes, get_number) in
+        [("wasi:random/random", "get-random-bytes", "get-random-u64"), ("wasi:random/insecure", "get-insecure-random-bytes", "get-insecure-random-u64")]
+    {
         let mut random = instance(linker, interface)?;
         random.func_wrap(get_bytes, |_: Cx<'_>, (count,): (u64,)| Ok((bytes(count)?,)))?;
         random.func_wrap(get_number, |_: Cx<'_>, (): ()| Ok((number(0),)))?;
