@@ -101,6 +101,11 @@ impl CallFailure {
         CallFailure { kind, message: message.into() }
     }
 
+    /// What the rule itself says of a row that it cannot judge.
+    pub fn by_rule(message: &str) -> CallFailure {
+        CallFailure::new(FailureKind::RowError, if message.is_empty() { "the rule gave no reason" } else { message })
+    }
+
     /// Reads wasmtime's error. `growth` knows whether memory was refused during the call.
     pub fn of(error: &wasmtime::Error, growth: &mut Growth) -> CallFailure {
         let denied = growth.take_memory_denied();

@@ -5,7 +5,7 @@
 //! What language runtimes import of WASI is answered by `wasi`, with constants.
 //!
 //! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
-//! call, `patch` and `keys` check what came back and write it on the rows. `chain` does this for every rule in order and
+//! call, `patch`, `keys` and `normalize` check what came back and write it on the rows; `hooks` says which of these a hook takes. `chain` does this for every rule in order and
 //! halves a batch that fails until the poison row is alone; `strikes` bounds what that can cost.
 //!
 //! Not known here: what an alert is, the journal, files, the network. Modules and tables come by digest from [`Contents`].
@@ -16,6 +16,7 @@ mod condition;
 mod contract;
 mod engine;
 mod failure;
+mod hooks;
 mod host;
 mod instance;
 mod interface;
@@ -24,6 +25,7 @@ mod limits;
 mod log;
 mod lower;
 mod manifest;
+mod normalize;
 mod options;
 mod patch;
 mod prescan;

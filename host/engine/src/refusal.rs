@@ -88,9 +88,6 @@ pub enum Refusal {
     /// `config-invalid`
     #[error("the config does not fit what the module takes: {0}")]
     ConfigInvalid(String),
-    /// `hook-unsupported`
-    #[error("the module implements `{0}`, which this version does not call yet; it runs `enrich-event` and `dedupe`")]
-    HookUnsupported(&'static str),
     /// `table-missing`
     #[error("the module reads table `{0}`, which cannot be used; add [tables.{0}], or, if it is there, correct what is reported of it")]
     TableMissing(String),
@@ -156,7 +153,6 @@ impl Refusal {
             Refusal::Compile(_) => "compile",
             Refusal::Manifest(_) => "manifest",
             Refusal::ConfigInvalid(_) => "config-invalid",
-            Refusal::HookUnsupported(_) => "hook-unsupported",
             Refusal::TableMissing(_) => "table-missing",
             Refusal::TableInvalid { .. } => "table-invalid",
             Refusal::NameDiffers { .. } => "name-differs",

@@ -4,9 +4,9 @@ use crate::contract::Manifest;
 use crate::failure::{CallFailure, FailureKind};
 use crate::host::{GrantedTables, Host};
 use crate::instance::{Exports, NotStarted, Warm};
-use crate::interface::{Hook, Interface};
+use crate::interface::Interface;
 use crate::limits::Limits;
-use crate::manifest::{self, HookPlan, RuleInfo};
+use crate::manifest::{self, Plans, RuleInfo};
 use crate::options::{Grant, RuleOptions};
 use crate::prescan::prescan;
 use crate::refusal::Refusal;
@@ -75,6 +75,7 @@ impl Compiled {
         let info = RuleInfo {
             name: checked.name.clone(),
             version: checked.version.clone(),
+            description: checked.description.clone(),
             digest: self.digest.clone(),
             size_bytes: self.size_bytes,
             imports: self.interface.imports.clone(),
@@ -116,8 +117,7 @@ pub(crate) struct Rule {
     options: RuleOptions,
     config: String,
     tables: Arc<GrantedTables>,
-    pub enrich: Option<HookPlan>,
-    pub dedupe: Option<HookPlan>,
+    pub plans: Plans,
     pub standing: Arc<Standing>,
     /// `1.2.0@sha256:..`, as rows carry it.
     pub version_on_rows: Text,
@@ -138,9 +138,6 @@ impl Rule {
         if let Some(wanted) = wanted_name.filter(|wanted| *wanted != info.name) {
             return Err(Refusal::NameDiffers { wanted: wanted.to_owned(), found: info.name.to_string() });
         }
-        if let Some((hook, _)) = compiled.interface.hooks.iter().find(|(hook, _)| matches!(hook, Hook::Normalize | Hook::EnrichAlert)) {
-            return Err(Refusal::HookUnsupported(hook.name()));
-        }
         let granted = |name: &String| match tables.get(name.as_str()) {
             None => Err(Refusal::TableMissing(name.clone())),
             Some(table) => Ok((name.clone(), table.clone())),
@@ -150,8 +147,7 @@ impl Rule {
             version_on_rows: Text::from(format!("{}@sha256:{}", info.version, info.digest)),
             config: options.config_text(),
             tables: Arc::new(granted),
-            enrich: checked.enrich,
-            dedupe: checked.dedupe,
+            plans: checked.plans,
             standing: standing(&info),
             compiled,
             info,
