@@ -15,6 +15,8 @@ const TOOLCHAIN: &str = "1.95.0";
 const RULES: &[&str] = &["owner-from-table", "severity-by-labels", "dedupe-by-tags", "r1-enrich", "r2-dedupe"];
 /// Sources in `misbehaving/src` that become `dist/test/NAME.wasm`.
 const MISBEHAVING: &[&str] = &[
+    "alerts",
+    "all-hooks",
     "crowds",
     "drops",
     "errors",
@@ -27,6 +29,7 @@ const MISBEHAVING: &[&str] = &[
     "lies",
     "lies-dedupe",
     "no-lifecycle",
+    "normalizes",
     "says",
     "says-b",
     "spins",

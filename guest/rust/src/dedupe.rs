@@ -19,6 +19,29 @@ pub enum Answer {
 }
 
 /// A rule that makes dedupe keys.
+///
+/// ```
+/// use alertmill_rule::prelude::*;
+///
+/// reads! { struct Event { host: Text = "tags.host" } }
+///
+/// struct ByHost;
+///
+/// impl Dedupe for ByHost {
+///     type Row<'a> = Event<'a>;
+///     fn new(_config: &str) -> Result<Self, String> {
+///         Ok(ByHost)
+///     }
+///     fn key(&self, event: &Event, key: &mut String) -> Result<Answer, String> {
+///         let Some(host) = event.host else { return Ok(Answer::Default) };
+///         key.push_str(host);
+///         Ok(Answer::Key)
+///     }
+/// }
+///
+/// export!(dedupe: ByHost);
+/// # fn main() {}
+/// ```
 pub trait Dedupe: Sized {
     /// What it reads, made by [`reads!`](crate::reads).
     type Row<'a>: Row<'a>;
@@ -31,8 +54,8 @@ pub trait Dedupe: Sized {
     fn new(config: &str) -> Result<Self, String>;
 
     /// Called for each row, with an empty `key` to write to; the text counts only with [`Answer::Key`]. The host adds tenant,
-    /// strategy and the rule's name.
-    fn key(&self, row: &Self::Row<'_>, key: &mut String) -> Answer;
+    /// strategy and the rule's name. `Err`: the rule could not judge this row, and its failure policy decides.
+    fn key(&self, row: &Self::Row<'_>, key: &mut String) -> Result<Answer, String>;
 }
 
 /// A [`Dedupe`] rule behind its export.
@@ -55,18 +78,18 @@ impl<R: Dedupe> DedupeHook<R> {
     pub fn run(&self, batch: Batch) -> Vec<DedupeKey> {
         let mut columns = match R::Row::open(&batch.columns) {
             Ok(columns) => columns,
-            // This hook has no way to refuse a row but to stop.
-            Err(message) => panic!("{message}"),
+            Err(message) => return (0..batch.rows).map(|_| DedupeKey::Error(message.clone())).collect(),
         };
         let mut key = String::with_capacity(256);
         let mut answers = Vec::with_capacity(batch.rows as usize);
         for row in 0..batch.rows {
             key.clear();
             answers.push(match self.rule.key(&R::Row::next(&mut columns, row), &mut key) {
-                Answer::Default => DedupeKey::Default,
+                Ok(Answer::Default) => DedupeKey::Default,
                 // A copy of the right size is cheaper than a string that is grown and then shrunk to cross.
-                Answer::Key => DedupeKey::Key(key.as_str().to_owned()),
-                Answer::Unique => DedupeKey::Unique,
+                Ok(Answer::Key) => DedupeKey::Key(key.as_str().to_owned()),
+                Ok(Answer::Unique) => DedupeKey::Unique,
+                Err(message) => DedupeKey::Error(message),
             });
         }
         answers

@@ -8,7 +8,35 @@ use crate::patch::Change;
 use crate::row::Row;
 use std::cell::RefCell;
 
-/// A rule that looks at a row and changes it. Exported as `enrich` it sees events, as `alert` new alerts.
+/// A rule that looks at a row and changes it. Exported as `enrich` it sees events, as `alert` new alerts, whose fields are others: those of
+/// the event that opened the alert are `event.NAME`.
+///
+/// ```
+/// use alertmill_rule::prelude::*;
+///
+/// reads! { struct Alert { name: Text = "alert_name", env: Text = "tags.env", cause: Text = "event.description" } }
+/// writes! { struct Change { severity: Integer = "severity", labels: Text = "labels" } }
+///
+/// /// Whatever happens in the test environment is a reminder, for as long as the alert is open.
+/// struct TestsRemind;
+///
+/// impl Enrich for TestsRemind {
+///     type Row<'a> = Alert<'a>;
+///     type Change = Change;
+///     const WHEN: &'static [When] = &[When::Equals("tags.env", "test")];
+///     fn new(_config: &str) -> Result<Self, String> {
+///         Ok(TestsRemind)
+///     }
+///     fn enrich(&self, _alert: &Alert, change: &mut Change) -> Result<(), String> {
+///         change.severity.set(3);
+///         change.labels.set(r#"["test"]"#);
+///         Ok(())
+///     }
+/// }
+///
+/// export!(alert: TestsRemind);
+/// # fn main() {}
+/// ```
 pub trait Enrich: Sized {
     /// What it reads, made by [`reads!`](crate::reads).
     type Row<'a>: Row<'a>;

@@ -46,8 +46,8 @@ pub mod sections {
 /// Exports rules as the hooks of this module: `export!(enrich: Severity);`, `export!(lookup: Owner, dedupe: Key);`.
 ///
 /// Hooks: `normalize`, `enrich` and `lookup` (events), `dedupe`, `alert` and `alert_lookup` (new alerts). Name and version are
-/// those of the crate; `export!(name: "severity", version: "1.2.0", enrich: Severity);` says others. With several
-/// hooks each rule is made from the same config.
+/// those of the crate; `export!(name: "severity", version: "1.2.0", enrich: Severity);` says others. The description is always the
+/// crate's. With several hooks each rule is made from the same config, and one type may be several of them.
 #[macro_export]
 macro_rules! export {
     (name: $name:expr, version: $version:expr, $($hook:ident : $rule:ty),+ $(,)?) => {
@@ -57,7 +57,7 @@ macro_rules! export {
 
             impl $crate::glue::lifecycle::Guest for Module {
                 fn describe() -> $crate::glue::lifecycle::Manifest {
-                    $crate::glue::manifest($name, $version, vec![$($crate::export!(@describe $hook $rule)),+])
+                    $crate::glue::manifest($name, $version, env!("CARGO_PKG_DESCRIPTION"), vec![$($crate::export!(@describe $hook $rule)),+])
                 }
                 fn init(config: String) -> Result<(), String> {
                     $($crate::export!(@init $hook config);)+

@@ -8,7 +8,36 @@ use crate::manifest::Hook;
 
 pub use crate::glue::normalize_rule::Payload;
 
-/// A rule that makes events of a payload. Conditions may name `source` and `content_type`.
+/// A rule that makes events of a payload. Conditions may name `source`, `content_type` and `headers.NAME`; the first rule whose
+/// conditions hold gets the payload, and no other does.
+///
+/// ```
+/// use alertmill_rule::prelude::*;
+///
+/// /// One event for each line, as `disk full on web-1`.
+/// struct Lines;
+///
+/// impl Normalize for Lines {
+///     const WHEN: &'static [When] = &[When::Equals("content_type", "text/plain")];
+///     fn new(_config: &str) -> Result<Self, String> {
+///         Ok(Lines)
+///     }
+///     fn normalize(&self, payload: &Payload, events: &mut Vec<NewEvent>) -> Result<(), String> {
+///         for line in payload.text()?.lines() {
+///             let (what, host) = line.split_once(" on ").ok_or("a line without a host")?;
+///             events.push(NewEvent::named(what).tag("host", host));
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// export!(normalize: Lines);
+/// # fn main() {
+/// let mut events = Vec::new();
+/// Lines.normalize(&alertmill_rule::testing::payload("hook", "disk full on web-1"), &mut events).unwrap();
+/// assert_eq!(events, [NewEvent::named("disk full").tag("host", "web-1")]);
+/// # }
+/// ```
 pub trait Normalize: Sized {
     /// Payloads that it is for.
     const WHEN: &'static [When] = &[];
@@ -22,8 +51,20 @@ pub trait Normalize: Sized {
     fn normalize(&self, payload: &Payload, events: &mut Vec<NewEvent>) -> Result<(), String>;
 }
 
+impl Payload {
+    /// The body, if it is UTF-8.
+    pub fn text(&self) -> Result<&str, String> {
+        std::str::from_utf8(&self.body).map_err(|error| format!("the body is no text: {error}"))
+    }
+
+    /// A header by its name in lower case; only those that the source's configuration names are there.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
 /// An event to be. What is left out gets the host's default: an event without time has the time of its arrival.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewEvent {
     /// The sender's id of it; repeats of an id are counted once.
     pub event_id: Option<String>,
@@ -37,6 +78,8 @@ pub struct NewEvent {
     pub status: Option<String>,
     /// Unix seconds.
     pub time: Option<u64>,
+    /// Unix seconds; when the anomaly began, if not at `time`.
+    pub anomaly_time: Option<u64>,
     /// 1 fatal, 2 warning, 3 remind.
     pub severity: Option<u8>,
     /// Group of alerts, as `os` or `application`.
@@ -55,6 +98,8 @@ pub struct NewEvent {
     pub dedupe_keys: Vec<String>,
     /// A JSON object kept under `extra_info`.
     pub extra: Option<String>,
+    /// Name and value of any other field that a sender may set: `assignee`, `ip`, `bk_host_id`, ...
+    pub more: Vec<(String, String)>,
 }
 
 impl NewEvent {
@@ -70,6 +115,13 @@ impl NewEvent {
         self
     }
 
+    /// The same with one more field: `assignee`, `ip`, `bk_host_id`, ...
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.more.push((name.into(), value.into()));
+        self
+    }
+
     fn of_payload(self, row: u32) -> normalize_rule::NewEvent {
         normalize_rule::NewEvent {
             row,
@@ -79,6 +131,7 @@ impl NewEvent {
             description: self.description,
             status: self.status,
             time: self.time,
+            anomaly_time: self.anomaly_time,
             severity: self.severity,
             category: self.category,
             target_type: self.target_type,
@@ -88,6 +141,7 @@ impl NewEvent {
             tags: self.tags.into_iter().map(|(key, value)| Tag { key, value }).collect(),
             dedupe_keys: self.dedupe_keys,
             extra: self.extra,
+            more: self.more,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A unit test of one row needs none of this: make the row and the change by hand and call the rule. This is for whole
 //! batches, and for `cases/*.json`.
 
+use crate::Payload;
 use crate::bindings::alertmill::rules::types::{Batch, Column, IntegerColumn, Tag, TextColumn};
 use crate::lookup::Source;
 use std::cell::RefCell;
@@ -23,8 +24,9 @@ pub type Fields = BTreeMap<String, Value>;
 pub type Rows = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Fields that cross as integers (section "Fields" of the rule author's guide); all others are text.
-const INTEGERS: &[&str] =
-    &["severity", "time", "anomaly_time", "bk_ingest_time", "bk_clean_time", "create_time", "bk_biz_id", "received_at", "seed", "event_count"];
+const INTEGERS: &[&str] = &["severity", "time", "anomaly_time", "bk_ingest_time", "bk_clean_time", "create_time", "bk_biz_id", "received_at", "seed"];
+/// Fields of alerts that do.
+const ALERT_INTEGERS: &[&str] = &["begin_time", "latest_time", "first_anomaly_time", "event_count"];
 
 /// Lowers rows as the host does: one column for each of `reads`.
 pub fn batch(reads: &[&str], rows: &[Fields]) -> Batch {
@@ -36,7 +38,8 @@ fn column(field: &str, rows: &[Fields]) -> Column {
         return Column::Tags(rows.iter().map(all_tags).collect());
     }
     let missing = (0u32..).zip(rows).filter(|(_, row)| !row.contains_key(field)).map(|(row, _)| row).collect();
-    if INTEGERS.contains(&field) {
+    let of_event = field.strip_prefix("event.").unwrap_or(field);
+    if INTEGERS.contains(&of_event) || ALERT_INTEGERS.contains(&field) {
         let values = rows.iter().map(|row| match row.get(field) {
             Some(Value::Integer(value)) => *value,
             _ => 0,
@@ -63,6 +66,11 @@ fn all_tags(row: &Fields) -> Vec<Tag> {
         Value::Integer(value) => Tag { key: key.to_string(), value: value.to_string() },
     })
     .collect()
+}
+
+/// A payload of that source, with no content type and no header.
+pub fn payload(source: &str, body: impl Into<Vec<u8>>) -> Payload {
+    Payload { source: source.to_string(), content_type: String::new(), headers: Vec::new(), received_at_ms: 0, body: body.into() }
 }
 
 thread_local! {

@@ -7,7 +7,7 @@ use crate::glue::{DedupeHook, LookupHook, NormalizeHook, lifecycle};
 use crate::patch::Change as _;
 use crate::prelude::*;
 use crate::row::Row;
-use crate::testing::{Fields, MemoryTable, Value, batch, set_tables};
+use crate::testing::{Fields, MemoryTable, Value, batch, payload, set_tables};
 use std::collections::BTreeMap;
 
 reads! {
@@ -146,7 +146,7 @@ fn a_column_shorter_than_the_batch_reads_as_missing() {
 fn the_manifest_says_what_the_rule_says() {
     assert!(EnrichHook::<ByHost>::new("bad").is_err());
     let hook = EnrichHook::<ByHost>::describe(lifecycle::Hook::EnrichEvent);
-    let manifest = crate::glue::manifest("by-host", "1.0.0", vec![hook]);
+    let manifest = crate::glue::manifest("by-host", "1.0.0", "By host.", vec![hook]);
     let hook = &manifest.hooks[0];
     assert_eq!(hook.reads, ["tags.host", "severity", "tags"]);
     assert_eq!(hook.writes, Change::FIELDS);
@@ -197,7 +197,7 @@ fn each_row_gets_what_was_found_for_its_own_key() {
     let expected = ["none", "none", "alice"].map(|owner| Some(owner.to_string()));
     assert_eq!(texts(&output.patches.columns[0]), expected);
     let manifest = LookupHook::<OwnerOf, MemoryTable>::describe(lifecycle::Hook::EnrichEvent);
-    assert_eq!(crate::glue::manifest("owner", "1", vec![manifest]).tables, ["hosts"]);
+    assert_eq!(crate::glue::manifest("owner", "1", "", vec![manifest]).tables, ["hosts"]);
 }
 
 #[test]
@@ -213,23 +213,30 @@ impl Dedupe for KeyOf {
     fn new(_config: &str) -> Result<Self, String> {
         Ok(KeyOf)
     }
-    fn key(&self, row: &Host, key: &mut String) -> Answer {
-        let Some(host) = row.host else { return Answer::Default };
+    fn key(&self, row: &Host, key: &mut String) -> Result<Answer, String> {
+        let Some(host) = row.host else { return Ok(Answer::Default) };
         key.push_str(host);
-        if host == "alone" { Answer::Unique } else { Answer::Key }
+        match host {
+            "alone" => Ok(Answer::Unique),
+            "fail" => Err("no key".to_string()),
+            _ => Ok(Answer::Key),
+        }
     }
 }
 
 #[test]
 fn keys_do_not_run_into_each_other() {
     let hook = DedupeHook::<KeyOf>::new("").unwrap();
-    let answers = hook.run(batch(Host::FIELDS, &[host("alone"), host("a"), Fields::new(), host("b")]));
+    let answers = hook.run(batch(Host::FIELDS, &[host("alone"), host("a"), Fields::new(), host("fail"), host("b")]));
     let key = |answer: &DedupeKey| match answer {
         DedupeKey::Key(key) => key.clone(),
         DedupeKey::Default => "default".to_string(),
         DedupeKey::Unique => "unique".to_string(),
+        DedupeKey::Error(message) => format!("error: {message}"),
     };
-    assert_eq!(answers.iter().map(key).collect::<Vec<_>>(), ["unique", "a", "default", "b"]);
+    assert_eq!(answers.iter().map(key).collect::<Vec<_>>(), ["unique", "a", "default", "error: no key", "b"]);
+    let unfit = hook.run(Batch { rows: 2, columns: vec![] });
+    assert!(unfit.len() == 2 && unfit.iter().all(|answer| key(answer).contains("tags.host")));
 }
 
 struct Lines;
@@ -247,13 +254,7 @@ impl Normalize for Lines {
 
 #[test]
 fn events_name_the_payload_they_are_of() {
-    let payload = |body: &str| Payload {
-        source: "hook".to_string(),
-        content_type: "text/plain".to_string(),
-        headers: vec![],
-        received_at_ms: 0,
-        body: body.as_bytes().to_vec(),
-    };
+    let payload = |body: &str| payload("hook", body);
     let hook = NormalizeHook::<Lines>::new("").unwrap();
     let normalized = hook.run(vec![payload("a\nb"), payload("lost!"), payload("c")]);
     let events: Vec<_> = normalized.events.iter().map(|event| (event.row, event.alert_name.as_str())).collect();

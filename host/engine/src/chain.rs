@@ -1,20 +1,20 @@
-//! The rules of one generation, bound to one worker: core's `RuleChain`.
+//! The rules of one generation, bound to one worker: core's `RuleChain`, and `AlertChain` for the fold.
 
 use crate::batch_rows::BatchRows;
 use crate::failure::{CallFailure, FailureKind};
+use crate::hooks::{Enriching, Judge, Keying, Normalizing, PayloadRow};
 use crate::instance::Warm;
 use crate::interface::Hook;
-use crate::keys;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::log::one_line;
-use crate::lower::Projection;
-use crate::manifest::HookPlan;
-use crate::patch::{self, Applied, MESSAGE_BYTES_MAX};
+use crate::patch::MESSAGE_BYTES_MAX;
 use crate::rule::Rule;
 use crate::strikes::STRIKES_MAX;
+use alertmill_core::alert_fields::AlertField;
+use alertmill_core::fields::Field;
 use alertmill_core::payload::{Normalized, Payload};
-use alertmill_core::row::{DedupeAnswer, Row, RuleFailure};
-use alertmill_core::rules::{RuleChain, RuleTally};
+use alertmill_core::row::{AlertRow, Row, RuleFailure};
+use alertmill_core::rules::{AlertChain, RuleChain, RuleTally};
 use alertmill_core::value::Text;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,31 +23,76 @@ use std::time::{Duration, Instant};
 /// Time that the failing calls of one batch may take in any case: 256 rows that all crash take a tenth of it.
 const FAILING_TIME_MIN: Duration = Duration::from_millis(500);
 
-/// One worker's rules, each with a warm instance.
-pub(crate) struct Chain {
-    runners: Vec<Runner>,
+/// One worker's rules over payloads and events, in order.
+pub(crate) struct Chain(Vec<Member>);
+
+/// One of them, with its hooks: they share its instance.
+struct Member {
+    runner: Runner,
+    normalize: Option<Turn<Normalizing>>,
+    enrich: Option<Turn<Enriching<Field>>>,
+    dedupe: Option<Turn<Keying>>,
 }
 
 impl Chain {
     pub fn new(rules: &[Arc<Rule>]) -> Chain {
-        Chain { runners: rules.iter().map(|rule| Runner::new(rule.clone())).collect() }
+        Chain(rules.iter().map(Member::new).collect())
+    }
+}
+
+impl Member {
+    fn new(rule: &Arc<Rule>) -> Member {
+        let plans = &rule.plans;
+        Member {
+            runner: Runner::new(rule),
+            normalize: plans.normalize.as_ref().map(|plan| Turn::new(Normalizing::new(plan), plan.batch_rows)),
+            enrich: plans.enrich.as_ref().map(|plan| Turn::new(Enriching::new(Hook::EnrichEvent, plan), plan.batch_rows)),
+            dedupe: plans.dedupe.as_ref().map(|plan| Turn::new(Keying::new(plan), plan.batch_rows)),
+        }
     }
 }
 
 impl RuleChain for Chain {
-    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
-        payloads.iter().map(|_| Normalized::Unclaimed).collect()
+    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Vec<Normalized> {
+        let mut rows: Vec<PayloadRow<'_>> = payloads.iter().map(|payload| PayloadRow { payload, answer: Normalized::Unclaimed }).collect();
+        for Member { runner, normalize, .. } in &mut self.0 {
+            normalize.iter_mut().for_each(|turn| runner.run(turn, &mut rows, tally));
+        }
+        rows.into_iter().map(|row| row.answer).collect()
     }
 
     fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
-        for runner in &mut self.runners {
-            runner.run(Hook::EnrichEvent, rows, tally);
+        for Member { runner, enrich, .. } in &mut self.0 {
+            enrich.iter_mut().for_each(|turn| runner.run(turn, rows, tally));
         }
     }
 
     fn dedupe(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
-        for runner in &mut self.runners {
-            runner.run(Hook::Dedupe, rows, tally);
+        for Member { runner, dedupe, .. } in &mut self.0 {
+            dedupe.iter_mut().for_each(|turn| runner.run(turn, rows, tally));
+        }
+    }
+}
+
+/// The fold's rules over new alerts, in order.
+pub(crate) struct Alerts(Vec<(Runner, Turn<Enriching<AlertField>>)>);
+
+impl Alerts {
+    /// `None` when no rule has this hook.
+    pub fn of(rules: &[Arc<Rule>]) -> Option<Alerts> {
+        let of_rule = |rule: &Arc<Rule>| {
+            let plan = rule.plans.enrich_alert.as_ref()?;
+            Some((Runner::new(rule), Turn::new(Enriching::new(Hook::EnrichAlert, plan), plan.batch_rows)))
+        };
+        let alerts: Vec<_> = rules.iter().filter_map(of_rule).collect();
+        (!alerts.is_empty()).then_some(Alerts(alerts))
+    }
+}
+
+impl AlertChain for Alerts {
+    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) {
+        for (runner, turn) in &mut self.0 {
+            runner.run(turn, rows, tally);
         }
     }
 }
@@ -56,53 +101,35 @@ impl RuleChain for Chain {
 struct Runner {
     rule: Arc<Rule>,
     warm: Option<Warm>,
-    enrich: Option<HookRunner>,
-    dedupe: Option<HookRunner>,
 }
 
-/// One hook of it: the plan is copied out of the rule so that the instance can be borrowed beside it.
-struct HookRunner {
-    hook: Hook,
-    plan: HookPlan,
-    projection: Projection,
+/// One hook's turn in it.
+struct Turn<J> {
+    judge: J,
     chosen: Vec<u32>,
     batch_rows: BatchRows,
 }
 
-impl HookRunner {
-    fn new(hook: Hook, plan: &HookPlan) -> HookRunner {
-        HookRunner { hook, plan: plan.clone(), projection: Projection::new(&plan.reads), chosen: Vec::new(), batch_rows: BatchRows::new(plan.batch_rows) }
-    }
-
-    /// Chooses the rows that the rule is asked about: an event that was dropped is out, and the first key stays.
-    fn choose(&mut self, rows: &[Row]) {
-        self.chosen.clear();
-        for (index, row) in rows.iter().enumerate() {
-            let open = row.dropped.is_none() && (self.hook != Hook::Dedupe || row.dedupe == DedupeAnswer::Default);
-            if open && (self.plan.when.is_empty() || self.plan.when.holds(row)) {
-                self.chosen.push(index as u32);
-            }
-        }
+impl<J> Turn<J> {
+    fn new(judge: J, batch_rows: usize) -> Turn<J> {
+        Turn { judge, chosen: Vec::new(), batch_rows: BatchRows::new(batch_rows) }
     }
 }
 
 impl Runner {
-    fn new(rule: Arc<Rule>) -> Runner {
-        let enrich = rule.enrich.as_ref().map(|plan| HookRunner::new(Hook::EnrichEvent, plan));
-        let dedupe = rule.dedupe.as_ref().map(|plan| HookRunner::new(Hook::Dedupe, plan));
-        Runner { rule, warm: None, enrich, dedupe }
+    fn new(rule: &Arc<Rule>) -> Runner {
+        Runner { rule: rule.clone(), warm: None }
     }
 
-    fn run(&mut self, hook: Hook, rows: &mut [Row], tallies: &mut Vec<RuleTally>) {
-        let slot = if hook == Hook::Dedupe { &mut self.dedupe } else { &mut self.enrich };
-        let Some(mut runner) = slot.take() else { return };
-        runner.choose(rows);
-        let chosen = std::mem::take(&mut runner.chosen);
+    fn run<R, J: Judge<R>>(&mut self, turn: &mut Turn<J>, rows: &mut [R], tallies: &mut Vec<RuleTally>) {
+        let mut chosen = std::mem::take(&mut turn.chosen);
+        chosen.clear();
+        chosen.extend((0..).zip(&*rows).filter(|(_, row)| turn.judge.is_for(row)).map(|(index, _)| index));
         let mut tally = RuleTally { rule: self.rule.info.name.clone(), rows: chosen.len() as u64, ..RuleTally::default() };
         let mut at = 0;
         while at < chosen.len() {
-            let end = chosen.len().min(at + runner.batch_rows.now());
-            self.run_batch(&mut runner, rows, &chosen[at..end], &mut tally);
+            let end = chosen.len().min(at + turn.batch_rows.now());
+            self.run_batch(turn, rows, &chosen[at..end], &mut tally);
             at = end;
         }
         self.rule.standing.stats.applied(tally.changed, tally.dropped);
@@ -110,14 +137,12 @@ impl Runner {
             Some(known) => add(known, &tally),
             None => tallies.push(tally),
         }
-        runner.chosen = chosen;
-        let slot = if hook == Hook::Dedupe { &mut self.dedupe } else { &mut self.enrich };
-        *slot = Some(runner);
+        turn.chosen = chosen;
     }
 
     /// One batch; if its call fails, its halves, and so on until the poison row is alone. The time that failing calls may
     /// take is bounded: beyond it the rows that are left are not judged.
-    fn run_batch(&mut self, runner: &mut HookRunner, rows: &mut [Row], batch: &[u32], tally: &mut RuleTally) {
+    fn run_batch<R, J: Judge<R>>(&mut self, turn: &mut Turn<J>, rows: &mut [R], batch: &[u32], tally: &mut RuleTally) {
         let mut parts: Vec<Range<usize>> = Vec::new();
         parts.push(0..batch.len());
         let mut left = (Duration::from_millis(self.rule.limits().time_ms) * STRIKES_MAX as u32).max(FAILING_TIME_MIN);
@@ -126,10 +151,10 @@ impl Runner {
             let started = Instant::now();
             if self.rule.standing.strikes.is_out(started) {
                 let why = CallFailure::new(FailureKind::StruckOut, "not called: the rule failed too long or too often within a minute");
-                self.fail(rows, chosen, &why, tally);
+                self.fail::<R, J>(rows, chosen, &why, tally);
                 continue;
             }
-            let (failure, reused) = match self.attempt(runner, rows, chosen, tally) {
+            let (failure, reused) = match self.attempt(turn, rows, chosen, tally) {
                 Attempt::Done => continue,
                 Attempt::TooManyBytes => {
                     split(&mut parts, part);
@@ -142,7 +167,7 @@ impl Runner {
                 self.strike(&failure);
             }
             if failure.kind == FailureKind::Deadline {
-                runner.batch_rows.too_slow(chosen.len());
+                turn.batch_rows.too_slow(chosen.len());
             }
             // What failed may be what earlier calls left in the instance, such as memory that was never given back. Where batches
             // were cut must not show, so a row is judged by a fresh instance before it is said to be at fault. A loop is not asked
@@ -153,21 +178,21 @@ impl Runner {
             }
             // Rows have no part in a failing `init`.
             if chosen.len() == 1 || failure.kind == FailureKind::Init {
-                self.fail(rows, chosen, &failure, tally);
+                self.fail::<R, J>(rows, chosen, &failure, tally);
             } else if left.is_zero() {
                 let why = CallFailure::new(FailureKind::StruckOut, format!("not judged: failing calls took too long; the last one: {}", failure.message));
-                self.fail(rows, chosen, &why, tally);
-                parts.drain(..).for_each(|part| self.fail(rows, &batch[part], &why, tally));
+                self.fail::<R, J>(rows, chosen, &why, tally);
+                parts.drain(..).for_each(|part| self.fail::<R, J>(rows, &batch[part], &why, tally));
             } else {
                 split(&mut parts, part);
             }
         }
     }
 
-    fn attempt(&mut self, runner: &mut HookRunner, rows: &mut [Row], chosen: &[u32], tally: &mut RuleTally) -> Attempt {
+    fn attempt<R, J: Judge<R>>(&mut self, turn: &mut Turn<J>, rows: &mut [R], chosen: &[u32], tally: &mut RuleTally) -> Attempt {
         // A row cannot be cut.
         let bytes_max = if chosen.len() == 1 { usize::MAX } else { BATCH_BYTES_MAX };
-        if !runner.projection.fill(&runner.plan.reads, rows, chosen, bytes_max) {
+        if !turn.judge.fill(rows, chosen, bytes_max) {
             return Attempt::TooManyBytes;
         }
         // Taken out while it runs: an instance that failed is never called again.
@@ -178,40 +203,23 @@ impl Runner {
         };
         let limit_ms = self.rule.limits().time_ms;
         let started = Instant::now();
-        let answer = runner.projection.lend(|batch| match runner.hook {
-            Hook::Dedupe => warm.dedupe(batch, limit_ms).map(Answer::Keys),
-            _ => warm.enrich(batch, limit_ms).map(Answer::Output),
-        });
+        let answer = turn.judge.call(&mut warm, rows, chosen, limit_ms);
         let took = started.elapsed();
         let nanos = took.as_nanos() as u64;
         tally.calls += 1;
         tally.nanos += nanos;
         self.rule.standing.stats.call(chosen.len() as u64, nanos);
-        match answer.and_then(|answer| self.accept(runner, rows, chosen, answer)) {
+        match answer.and_then(|answer| turn.judge.accept(&self.rule.info.name, rows, chosen, answer)) {
             Err(failure) => Attempt::Failed { failure, reused },
             Ok(applied) => {
                 self.warm = Some(warm);
-                runner.batch_rows.answered(chosen.len(), took, Duration::from_millis(limit_ms));
+                turn.batch_rows.answered(chosen.len(), took, Duration::from_millis(limit_ms));
                 tally.changed += applied.changed;
                 tally.dropped += applied.dropped;
                 for (row, failure) in &applied.failed {
-                    self.fail(rows, &chosen[*row as usize..][..1], failure, tally);
+                    self.fail::<R, J>(rows, &chosen[*row as usize..][..1], failure, tally);
                 }
                 Attempt::Done
-            }
-        }
-    }
-
-    fn accept(&self, runner: &HookRunner, rows: &mut [Row], chosen: &[u32], answer: Answer) -> Result<Applied, CallFailure> {
-        let name = &self.rule.info.name;
-        match answer {
-            Answer::Output(output) => {
-                let output = patch::check(&runner.plan, chosen.len() as u32, output)?;
-                Ok(patch::apply(&runner.plan, name, rows, chosen, output))
-            }
-            Answer::Keys(keys) => {
-                keys::check(&keys, chosen.len())?;
-                Ok(keys::apply(keys, name, rows, chosen))
             }
         }
     }
@@ -223,8 +231,8 @@ impl Runner {
         }
     }
 
-    /// Pass-through: the row goes on as this rule found it, with the failure written on it.
-    fn fail(&self, rows: &mut [Row], chosen: &[u32], failure: &CallFailure, tally: &mut RuleTally) {
+    /// Pass-through, for each of these rows.
+    fn fail<R, J: Judge<R>>(&self, rows: &mut [R], chosen: &[u32], failure: &CallFailure, tally: &mut RuleTally) {
         let mut message = one_line(&failure.message);
         if message.len() > MESSAGE_BYTES_MAX {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
@@ -236,16 +244,11 @@ impl Runner {
             message: Text::from(message),
         };
         for index in chosen {
-            rows[*index as usize].failures.push(failure_on_row.clone());
+            J::fail(&mut rows[*index as usize], failure_on_row.clone());
         }
         tally.failed += chosen.len() as u64;
         self.rule.standing.stats.failed(failure.kind, chosen.len() as u64);
     }
-}
-
-enum Answer {
-    Output(crate::contract::Output),
-    Keys(Vec<crate::contract::DedupeKey>),
 }
 
 enum Attempt {

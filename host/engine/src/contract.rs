@@ -180,6 +180,66 @@ pub(crate) enum DedupeKey {
     Key(Arc<str>),
     #[component(name = "unique")]
     Unique,
+    #[component(name = "error")]
+    Error(String),
+}
+
+/// A payload on its way in; its body is copied once, into the guest.
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct PayloadRef<'a> {
+    pub source: &'a str,
+    #[component(name = "content-type")]
+    pub content_type: &'a str,
+    pub headers: &'a [(&'a str, &'a str)],
+    #[component(name = "received-at-ms")]
+    pub received_at_ms: u64,
+    pub body: &'a [u8],
+}
+
+/// Texts are lifted into the form in which events keep them.
+#[derive(ComponentType, Lift, Debug, Clone)]
+#[component(record)]
+pub(crate) struct NewTag {
+    pub key: Arc<str>,
+    pub value: Arc<str>,
+}
+
+#[derive(ComponentType, Lift, Debug, Clone)]
+#[component(record)]
+pub(crate) struct NewEvent {
+    pub row: u32,
+    #[component(name = "event-id")]
+    pub event_id: Option<Arc<str>>,
+    #[component(name = "plugin-id")]
+    pub plugin_id: Option<Arc<str>>,
+    #[component(name = "alert-name")]
+    pub alert_name: Arc<str>,
+    pub description: Arc<str>,
+    pub status: Option<Arc<str>>,
+    pub time: Option<u64>,
+    #[component(name = "anomaly-time")]
+    pub anomaly_time: Option<u64>,
+    pub severity: Option<u8>,
+    pub category: Option<Arc<str>>,
+    #[component(name = "target-type")]
+    pub target_type: Option<Arc<str>>,
+    pub target: Option<Arc<str>>,
+    #[component(name = "bk-biz-id")]
+    pub bk_biz_id: Option<i64>,
+    pub metric: Vec<Arc<str>>,
+    pub tags: Vec<NewTag>,
+    #[component(name = "dedupe-keys")]
+    pub dedupe_keys: Vec<Arc<str>>,
+    pub extra: Option<Arc<str>>,
+    pub more: Vec<(Arc<str>, Arc<str>)>,
+}
+
+#[derive(ComponentType, Lift, Debug, Default)]
+#[component(record)]
+pub(crate) struct Normalized {
+    pub events: Vec<NewEvent>,
+    pub errors: Vec<RowError>,
 }
 
 #[derive(ComponentType, Lift, Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,12 +253,18 @@ pub(crate) enum Op {
     NotEquals,
     #[component(name = "any-of")]
     AnyOf,
+    #[component(name = "none-of")]
+    NoneOf,
     #[component(name = "prefix")]
     Prefix,
+    #[component(name = "suffix")]
+    Suffix,
     #[component(name = "contains")]
     Contains,
     #[component(name = "exists")]
     Exists,
+    #[component(name = "missing")]
+    Missing,
 }
 
 #[derive(ComponentType, Lift, Debug, Clone)]
@@ -240,6 +306,7 @@ pub(crate) struct HookManifest {
 pub(crate) struct Manifest {
     pub name: String,
     pub version: String,
+    pub description: String,
     pub hooks: Vec<HookManifest>,
     pub tables: Vec<String>,
     #[component(name = "config-schema")]
@@ -264,4 +331,5 @@ pub(crate) enum LogLevel {
 pub(crate) type DescribeFunc = TypedFunc<(), (Manifest,)>;
 pub(crate) type InitFunc = TypedFunc<(&'static str,), (Result<(), String>,)>;
 pub(crate) type EnrichFunc = TypedFunc<(BatchRef<'static>,), (Output,)>;
+pub(crate) type NormalizeFunc = TypedFunc<(&'static [PayloadRef<'static>],), (Normalized,)>;
 pub(crate) type DedupeFunc = TypedFunc<(BatchRef<'static>,), (Vec<DedupeKey>,)>;

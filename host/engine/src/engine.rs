@@ -1,6 +1,6 @@
 //! The engine as the rest of the process sees it: look at a module, load it, register generations, open chains.
 
-use crate::chain::Chain;
+use crate::chain::{Alerts, Chain};
 use crate::limits::Limits;
 use crate::manifest::RuleInfo;
 use crate::options::RuleOptions;
@@ -136,6 +136,12 @@ impl Engine {
             return Err(Refusal::NameDiffers { wanted: wanted_name.to_owned(), found: info.name.to_string() });
         }
         Ok(info)
+    }
+
+    /// What a module is, held against the grants and the config that it is to have: no table is looked for, and `init` is not called.
+    pub fn inspect_with(&self, bytes: &[u8], options: &RuleOptions) -> Result<RuleInfo, Refusal> {
+        let compiled = self.compile(bytes, options.limits.memory_bytes)?;
+        compiled.fits(options).map(|(info, _)| info)
     }
 
     /// Checks a module as activating it would, and keeps it compiled for as long as the answer lives. `wanted_name` comes
@@ -297,16 +303,16 @@ impl Engine {
 }
 
 impl RuleSets for Engine {
-    fn open_alerts(&self, _: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
-        Ok(None)
-    }
-
     fn begins(&self, set: &RuleSet) {
         self.register(set.clone());
     }
 
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
         self.rules_of(generation).map(|rules| Box::new(Chain::new(&rules)) as Box<dyn RuleChain>)
+    }
+
+    fn open_alerts(&self, generation: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
+        Ok(Alerts::of(&*self.rules_of(generation)?).map(|rules| Box::new(rules) as Box<dyn AlertChain>))
     }
 }
 
@@ -339,7 +345,7 @@ mod tests {
         engine.inspect(&bytes).expect("a good module");
         let other_limits = RuleOptions { limits: Limits { batch_rows: 7, ..Limits::default() }, ..RuleOptions::default() };
         let bound = engine.load(&bytes, None, &other_limits, &[]).expect("a good rule");
-        assert_eq!(bound.0.enrich.as_ref().map(|plan| plan.batch_rows), Some(7), "what rests on the limits is worked out anew");
+        assert_eq!(bound.0.plans.enrich.as_ref().map(|plan| plan.batch_rows), Some(7), "what rests on the limits is worked out anew");
         assert!(Arc::ptr_eq(&says, &compiled.describe(&Limits::default()).expect("a good module")), "the answer is the first one's");
     }
 

@@ -1,6 +1,7 @@
 //! A call into a rule that gave no usable answer: which kind, and in words.
 
 use crate::limits::Growth;
+use crate::wasi::Misuse;
 use wasmtime::{Trap, WasmBacktrace};
 
 /// Kinds of failure, as rows, metrics and the API name them.
@@ -100,11 +101,19 @@ impl CallFailure {
         CallFailure { kind, message: message.into() }
     }
 
+    /// What the rule itself says of a row that it cannot judge.
+    pub fn by_rule(message: &str) -> CallFailure {
+        CallFailure::new(FailureKind::RowError, if message.is_empty() { "the rule gave no reason" } else { message })
+    }
+
     /// Reads wasmtime's error. `growth` knows whether memory was refused during the call.
     pub fn of(error: &wasmtime::Error, growth: &mut Growth) -> CallFailure {
         let denied = growth.take_memory_denied();
         if let Some(budget) = error.downcast_ref::<Budget>() {
             return CallFailure::new(budget.kind(), budget.to_string());
+        }
+        if let Some(misuse) = error.downcast_ref::<Misuse>() {
+            return CallFailure::new(FailureKind::Trap, misuse.to_string());
         }
         let kind = match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => FailureKind::Deadline,

@@ -1,6 +1,6 @@
 //! One warm instance: a store with its module, called once a batch. After any failed call it is dropped, never reused.
 
-use crate::contract::{BatchRef, DedupeFunc, DedupeKey, DescribeFunc, EnrichFunc, InitFunc, Manifest, Output};
+use crate::contract::{BatchRef, DedupeFunc, DedupeKey, DescribeFunc, EnrichFunc, InitFunc, Manifest, NormalizeFunc, Normalized, Output, PayloadRef};
 use crate::failure::{CallFailure, FailureKind};
 use crate::host::Host;
 use crate::interface::{Hook, Interface};
@@ -14,8 +14,10 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, I
 pub(crate) struct Exports {
     describe: ComponentExportIndex,
     init: ComponentExportIndex,
+    normalize: Option<ComponentExportIndex>,
     enrich: Option<ComponentExportIndex>,
     dedupe: Option<ComponentExportIndex>,
+    enrich_alerts: Option<ComponentExportIndex>,
 }
 
 impl Exports {
@@ -33,8 +35,10 @@ impl Exports {
         Ok(Exports {
             describe: find(&interface.lifecycle, "describe")?,
             init: find(&interface.lifecycle, "init")?,
+            normalize: hook(Hook::Normalize)?,
             enrich: hook(Hook::EnrichEvent)?,
             dedupe: hook(Hook::Dedupe)?,
+            enrich_alerts: hook(Hook::EnrichAlert)?,
         })
     }
 }
@@ -45,8 +49,10 @@ pub(crate) struct Warm {
     store: Store<Host>,
     describe: DescribeFunc,
     init: InitFunc,
+    normalize: Option<NormalizeFunc>,
     enrich: Option<EnrichFunc>,
     dedupe: Option<DedupeFunc>,
+    enrich_alerts: Option<EnrichFunc>,
 }
 
 /// Why no instance could be made.
@@ -70,8 +76,8 @@ impl Warm {
         };
         let instance = instance.map_err(|e| NotStarted::Failed(store.data_mut().failure_of(&e)))?;
         let functions = Functions { instance, store: &mut store };
-        let (describe, init, enrich, dedupe) = functions.all(exports)?;
-        Ok(Warm { runtime: runtime.clone(), store, describe, init, enrich, dedupe })
+        let (describe, init, normalize, enrich, dedupe, enrich_alerts) = functions.all(exports)?;
+        Ok(Warm { runtime: runtime.clone(), store, describe, init, normalize, enrich, dedupe, enrich_alerts })
     }
 
     pub fn describe(&mut self, limit_ms: u64) -> Result<Manifest, CallFailure> {
@@ -86,16 +92,26 @@ impl Warm {
         Ok(answer)
     }
 
+    pub fn normalize(&mut self, payloads: &[PayloadRef<'_>], limit_ms: u64) -> Result<Normalized, CallFailure> {
+        let normalize: TypedFunc<(&[PayloadRef<'_>],), (Normalized,)> = self.normalize.ok_or_else(|| without(Hook::Normalize))?;
+        let (normalized,) = self.call(normalize, (payloads,), limit_ms)?;
+        Ok(normalized)
+    }
+
     pub fn enrich(&mut self, batch: BatchRef<'_>, limit_ms: u64) -> Result<Output, CallFailure> {
-        let Some(enrich) = self.enrich else { return Err(CallFailure::new(FailureKind::Init, "it has no enrich hook")) };
-        let enrich: TypedFunc<(BatchRef<'_>,), (Output,)> = enrich;
+        let enrich: TypedFunc<(BatchRef<'_>,), (Output,)> = self.enrich.ok_or_else(|| without(Hook::EnrichEvent))?;
+        let (output,) = self.call(enrich, (batch,), limit_ms)?;
+        Ok(output)
+    }
+
+    pub fn enrich_alerts(&mut self, batch: BatchRef<'_>, limit_ms: u64) -> Result<Output, CallFailure> {
+        let enrich: TypedFunc<(BatchRef<'_>,), (Output,)> = self.enrich_alerts.ok_or_else(|| without(Hook::EnrichAlert))?;
         let (output,) = self.call(enrich, (batch,), limit_ms)?;
         Ok(output)
     }
 
     pub fn dedupe(&mut self, batch: BatchRef<'_>, limit_ms: u64) -> Result<Vec<DedupeKey>, CallFailure> {
-        let Some(dedupe) = self.dedupe else { return Err(CallFailure::new(FailureKind::Init, "it has no dedupe hook")) };
-        let dedupe: TypedFunc<(BatchRef<'_>,), (Vec<DedupeKey>,)> = dedupe;
+        let dedupe: TypedFunc<(BatchRef<'_>,), (Vec<DedupeKey>,)> = self.dedupe.ok_or_else(|| without(Hook::Dedupe))?;
         let (keys,) = self.call(dedupe, (batch,), limit_ms)?;
         Ok(keys)
     }
@@ -113,20 +129,27 @@ impl Warm {
     }
 }
 
+/// A plan is made only for hooks that the module exports, so that nobody sees this.
+fn without(hook: Hook) -> CallFailure {
+    CallFailure::new(FailureKind::Init, format!("it has no hook `{}`", hook.name()))
+}
+
 struct Functions<'a> {
     instance: Instance,
     store: &'a mut Store<Host>,
 }
 
-type AllFunctions = (DescribeFunc, InitFunc, Option<EnrichFunc>, Option<DedupeFunc>);
+type AllFunctions = (DescribeFunc, InitFunc, Option<NormalizeFunc>, Option<EnrichFunc>, Option<DedupeFunc>, Option<EnrichFunc>);
 
 impl Functions<'_> {
     fn all(mut self, exports: &Exports) -> Result<AllFunctions, NotStarted> {
         Ok((
             self.typed(&exports.describe, "lifecycle#describe")?,
             self.typed(&exports.init, "lifecycle#init")?,
+            exports.normalize.as_ref().map(|at| self.typed(at, "normalize-rule#normalize")).transpose()?,
             exports.enrich.as_ref().map(|at| self.typed(at, "enrich-rule#enrich")).transpose()?,
             exports.dedupe.as_ref().map(|at| self.typed(at, "dedupe-rule#dedupe")).transpose()?,
+            exports.enrich_alerts.as_ref().map(|at| self.typed(at, "alert-rule#enrich-alerts")).transpose()?,
         ))
     }
 

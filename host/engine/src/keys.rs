@@ -22,6 +22,10 @@ pub(crate) fn apply(keys: Vec<DedupeKey>, rule: &Text, rows: &mut [Row], chosen:
         let answer = match key {
             DedupeKey::Default => continue,
             DedupeKey::Unique => DedupeAnswer::Unique,
+            DedupeKey::Error(message) => {
+                applied.failed.push((at as u32, CallFailure::by_rule(&message)));
+                continue;
+            }
             DedupeKey::Key(key) if (1..=DEDUPE_KEY_BYTES_MAX).contains(&key.len()) => DedupeAnswer::Key(Text::from(key)),
             DedupeKey::Key(key) => {
                 let why = format!("a key of {} bytes; it may have 1 to {DEDUPE_KEY_BYTES_MAX}", key.len());

@@ -7,6 +7,8 @@ use wasmtime::ResourceLimiter;
 pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
 /// Rows of one call at most.
 pub const BATCH_ROWS_MAX: u32 = 256;
+/// Payloads of one call at most: each may make as many events as a record holds.
+pub(crate) const PAYLOADS_MAX: usize = 64;
 /// Texts of one call's rows; more are cut into several calls.
 pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
 /// What a table may answer at once. A batch that looks up more is cut like any that fails, so few rows can have large cells.

@@ -2,8 +2,7 @@
 //! heap; the buffers stay with the worker from batch to batch.
 
 use crate::contract::{BatchRef, ColumnRef, IntegerColumnRef, TagRef, TextColumnRef};
-use alertmill_core::fields::{Field, FieldType};
-use alertmill_core::row::Row;
+use alertmill_core::fields::{FieldType, RuleField};
 use std::borrow::Cow;
 
 /// The columns of one hook.
@@ -26,7 +25,7 @@ struct TagSpan {
 }
 
 impl Projection {
-    pub fn new(reads: &[Field]) -> Projection {
+    pub fn new<F: RuleField>(reads: &[F]) -> Projection {
         let columns = reads.iter().map(|field| match field.kind() {
             FieldType::Text => ColumnBuffer::Text { ends: Vec::new(), missing: Vec::new(), heap: Vec::new() },
             FieldType::Integer => ColumnBuffer::Integer { values: Vec::new(), missing: Vec::new() },
@@ -37,7 +36,7 @@ impl Projection {
 
     /// Fills the columns with the rows named by `chosen`; false as soon as their texts are longer than `bytes_max`. What is in
     /// the columns then is of no use.
-    pub fn fill(&mut self, reads: &[Field], rows: &[Row], chosen: &[u32], bytes_max: usize) -> bool {
+    pub fn fill<F: RuleField>(&mut self, reads: &[F], rows: &[F::Row], chosen: &[u32], bytes_max: usize) -> bool {
         self.rows = chosen.len() as u32;
         let mut room = bytes_max;
         self.columns.iter_mut().zip(reads).all(|(column, field)| match column.fill(field, rows, chosen, room) {
@@ -59,7 +58,7 @@ impl Projection {
 
 impl ColumnBuffer {
     /// Bytes of text that it took; `None` when there is no room for them.
-    fn fill(&mut self, field: &Field, rows: &[Row], chosen: &[u32], room: usize) -> Option<usize> {
+    fn fill<F: RuleField>(&mut self, field: &F, rows: &[F::Row], chosen: &[u32], room: usize) -> Option<usize> {
         match self {
             ColumnBuffer::Text { ends, missing, heap } => {
                 ends.clear();
@@ -95,17 +94,17 @@ impl ColumnBuffer {
                 spans.resize_with(chosen.len(), Vec::new);
                 for (index, spans) in chosen.iter().zip(spans) {
                     spans.clear();
-                    for tag in &rows[*index as usize].event.tags {
+                    field.each_tag(&rows[*index as usize], |key, value| {
                         // A tag that is null has no text form, here as in a `tags.KEY` column.
-                        let Some(value) = tag.value.to_rule_text() else { continue };
-                        heap.push_str(&tag.key);
+                        let Some(value) = value.to_rule_text() else { return };
+                        heap.push_str(key);
                         let key_end = heap.len();
                         heap.push_str(match &value {
                             Cow::Borrowed(text) => text,
                             Cow::Owned(text) => text,
                         });
                         spans.push(TagSpan { key_end, value_end: heap.len() });
-                    }
+                    });
                     if heap.len() > room {
                         return None;
                     }

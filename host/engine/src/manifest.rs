@@ -1,11 +1,14 @@
 //! What a module says of itself, checked against what it exports and against core's table of fields.
 
-use crate::condition::When;
+use crate::condition::{PayloadField, When};
 use crate::contract;
 use crate::interface::{Hook, Interface};
-use crate::limits::BATCH_ROWS_MAX;
+use crate::limits::{BATCH_ROWS_MAX, PAYLOADS_MAX};
+use crate::options::Grant;
 use crate::refusal::Refusal;
-use alertmill_core::fields::{Field, FieldType};
+use crate::schema::Schema;
+use alertmill_core::alert_fields::AlertField;
+use alertmill_core::fields::{Field, RuleField};
 use alertmill_core::value::Text;
 use serde::Serialize;
 
@@ -17,7 +20,7 @@ const WHOLE_VALUES_MAX: usize = 1_000;
 const PART_VALUES_MAX: usize = 64;
 const PART_BYTES_MAX: usize = 4 << 10;
 const TABLES_MAX: usize = 16;
-const SCHEMA_BYTES_MAX: usize = 64 << 10;
+const DESCRIPTION_BYTES_MAX: usize = 4 << 10;
 
 /// What a module is: for `rule inspect`, the API and scanning `rules.d/`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +31,8 @@ pub struct RuleInfo {
     /// From the manifest.
     #[serde(serialize_with = "as_text")]
     pub version: Text,
+    /// From the manifest: what it is for, in words.
+    pub description: String,
     /// SHA-256 of the file, 64 hex digits.
     #[serde(serialize_with = "as_text")]
     pub digest: Text,
@@ -39,12 +44,27 @@ pub struct RuleInfo {
     pub exports: Vec<String>,
     /// Grants that it needs.
     pub grants: Vec<&'static str>,
+    /// Full names of the WASI imports that constants stand in for: they can do nothing, so they need no grant.
+    pub stand_ins: Vec<String>,
+    /// Grants that change something for it: a module that prints can do without `log` and gains by it.
+    #[serde(skip)]
+    pub useful_grants: Vec<Grant>,
     /// What each hook touches.
     pub hooks: Vec<HookInfo>,
     /// Tables that it may open.
     pub tables: Vec<String>,
     /// JSON schema of its config; empty means no config.
     pub config_schema: String,
+}
+
+impl RuleInfo {
+    /// Of the grants that it was given, those that it does not need: power that nobody uses, to be taken back.
+    pub fn unneeded_grants(&self, given: &[Grant]) -> Vec<&'static str> {
+        let mut all: Vec<Grant> = given.iter().copied().filter(|grant| !self.useful_grants.contains(grant)).collect();
+        all.sort();
+        all.dedup();
+        all.into_iter().map(Grant::name).collect()
+    }
 }
 
 /// Core's text type has no serde of its own.
@@ -67,32 +87,51 @@ pub struct HookInfo {
     pub max_batch: u32,
 }
 
-/// What the engine runs of one hook.
+/// What the engine runs of one hook over events or alerts.
 #[derive(Clone, Debug)]
-pub(crate) struct HookPlan {
+pub(crate) struct HookPlan<F> {
     /// One column each, in order.
-    pub reads: Vec<Field>,
+    pub reads: Vec<F>,
     /// One column each, in order.
-    pub writes: Vec<Field>,
+    pub writes: Vec<F>,
     /// `tags.*` was declared.
     pub writes_tags: bool,
     /// `drop` was declared.
     pub drops: bool,
     /// Which rows it is asked about.
-    pub when: When,
+    pub when: When<F>,
     /// Rows of one call.
     pub batch_rows: usize,
+}
+
+/// What the engine runs of the hook over payloads.
+#[derive(Clone, Debug)]
+pub(crate) struct NormalizePlan {
+    /// Which payloads it is for.
+    pub when: When<PayloadField>,
+    /// Payloads of one call.
+    pub batch_rows: usize,
+}
+
+/// What the engine runs of a module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plans {
+    pub normalize: Option<NormalizePlan>,
+    pub enrich: Option<HookPlan<Field>>,
+    pub dedupe: Option<HookPlan<Field>>,
+    pub enrich_alert: Option<HookPlan<AlertField>>,
 }
 
 /// Both forms of a checked manifest.
 pub(crate) struct Checked {
     pub name: Text,
     pub version: Text,
+    pub description: String,
     pub hooks: Vec<HookInfo>,
     pub tables: Vec<String>,
     pub config_schema: String,
-    pub enrich: Option<HookPlan>,
-    pub dedupe: Option<HookPlan>,
+    pub schema: Schema,
+    pub plans: Plans,
 }
 
 /// Checks a manifest. `batch_rows` is the host's limit.
@@ -102,11 +141,12 @@ pub(crate) fn check(manifest: &contract::Manifest, interface: &Interface, batch_
     let mut checked = Checked {
         name: Text::new(&manifest.name),
         version: Text::new(&manifest.version),
+        description: check_description(&manifest.description)?,
         hooks: Vec::new(),
         tables: check_tables(manifest)?,
-        config_schema: check_schema(manifest.config_schema.clone())?,
-        enrich: None,
-        dedupe: None,
+        config_schema: manifest.config_schema.clone(),
+        schema: Schema::parse(&manifest.config_schema).map_err(|why| Refusal::Manifest(format!("config-schema: {why}")))?,
+        plans: Plans::default(),
     };
     for hook in &manifest.hooks {
         let name = hook_of(hook.hook);
@@ -117,10 +157,10 @@ pub(crate) fn check(manifest: &contract::Manifest, interface: &Interface, batch_
             return refuse(format!("it names the hook `{}` twice", name.name()));
         }
         match name {
-            Hook::EnrichEvent => checked.enrich = Some(plan(hook, name, batch_rows)?),
-            Hook::Dedupe => checked.dedupe = Some(plan(hook, name, batch_rows)?),
-            Hook::Normalize => check_normalize(hook)?,
-            Hook::EnrichAlert => {}
+            Hook::Normalize => checked.plans.normalize = Some(normalize_plan(hook, batch_rows)?),
+            Hook::EnrichEvent => checked.plans.enrich = Some(plan(hook, name, batch_rows)?),
+            Hook::Dedupe => checked.plans.dedupe = Some(plan(hook, name, batch_rows)?),
+            Hook::EnrichAlert => checked.plans.enrich_alert = Some(plan(hook, name, batch_rows)?),
         }
         checked.hooks.push(info(hook, name));
     }
@@ -143,13 +183,13 @@ const fn hook_of(hook: contract::HookName) -> Hook {
     }
 }
 
-fn plan(hook: &contract::HookManifest, name: Hook, batch_rows: u32) -> Result<HookPlan, Refusal> {
+fn plan<F: RuleField>(hook: &contract::HookManifest, name: Hook, batch_rows: u32) -> Result<HookPlan<F>, Refusal> {
     let at = name.name();
     if hook.reads.len() > FIELDS_MAX || hook.writes.len() > FIELDS_MAX {
         return refuse(format!("{at}: at most {FIELDS_MAX} fields may be read and as many written"));
     }
-    let reads = hook.reads.iter().map(|field| Field::parse_read(field).map_err(|e| Refusal::Manifest(format!("{at}: reads: {e}"))));
-    let reads: Vec<Field> = reads.collect::<Result<_, _>>()?;
+    let reads = hook.reads.iter().map(|field| F::parse_read(field).map_err(|e| Refusal::Manifest(format!("{at}: reads: {e}"))));
+    let reads: Vec<F> = reads.collect::<Result<_, _>>()?;
     // Each would be copied into every batch once more.
     if let Some((i, _)) = reads.iter().enumerate().find(|(i, field)| reads[..*i].contains(field)) {
         return refuse(format!("{at}: reads: `{}` is named twice", hook.reads[i]));
@@ -159,32 +199,37 @@ fn plan(hook: &contract::HookManifest, name: Hook, batch_rows: u32) -> Result<Ho
         writes: Vec::new(),
         writes_tags: false,
         drops: false,
-        when: conditions(hook, at)?,
-        batch_rows: match hook.max_batch {
-            0 => batch_rows,
-            n => n.min(batch_rows).min(BATCH_ROWS_MAX),
-        } as usize,
+        when: conditions(hook, at, When::parse)?,
+        batch_rows: rows_of_a_call(hook, batch_rows),
     };
     if name == Hook::Dedupe && !hook.writes.is_empty() {
         return refuse("dedupe: it answers keys and writes nothing; leave `writes` empty".to_owned());
     }
     for written in &hook.writes {
-        let field = Field::parse_write(written).map_err(|e| Refusal::Manifest(format!("{at}: writes: {e}")))?;
-        match field {
-            Field::AllTags => plan.writes_tags = true,
-            Field::Drop => plan.drops = true,
-            field if plan.writes.contains(&field) => return refuse(format!("{at}: writes: `{written}` is named twice")),
-            field => plan.writes.push(field),
+        let field = F::parse_write(written).map_err(|e| Refusal::Manifest(format!("{at}: writes: {e}")))?;
+        if field.is_all_tags() {
+            plan.writes_tags = true;
+        } else if field.is_drop() {
+            plan.drops = true;
+        } else if plan.writes.contains(&field) {
+            return refuse(format!("{at}: writes: `{written}` is named twice"));
+        } else {
+            plan.writes.push(field);
         }
     }
     Ok(plan)
 }
 
-fn conditions(hook: &contract::HookManifest, at: &str) -> Result<When, Refusal> {
+fn rows_of_a_call(hook: &contract::HookManifest, batch_rows: u32) -> usize {
+    let wanted = if hook.max_batch == 0 { batch_rows } else { hook.max_batch };
+    wanted.min(batch_rows).min(BATCH_ROWS_MAX) as usize
+}
+
+fn conditions<W>(hook: &contract::HookManifest, at: &str, parse: impl FnOnce(&[contract::Condition]) -> Result<W, String>) -> Result<W, Refusal> {
     if hook.when.len() > CONDITIONS_MAX {
         return refuse(format!("{at}: when: {} conditions, at most {CONDITIONS_MAX}", hook.when.len()));
     }
-    let (parts, whole): (Vec<_>, Vec<_>) = hook.when.iter().partition(|c| matches!(c.op, contract::Op::Prefix | contract::Op::Contains));
+    let (parts, whole): (Vec<_>, Vec<_>) = hook.when.iter().partition(|c| matches!(c.op, contract::Op::Prefix | contract::Op::Suffix | contract::Op::Contains));
     let count = |conditions: &[&contract::Condition]| conditions.iter().map(|c| c.values.len()).sum::<usize>();
     if count(&whole) > WHOLE_VALUES_MAX {
         return refuse(format!("{at}: when: {} values, at most {WHOLE_VALUES_MAX} in all conditions together", count(&whole)));
@@ -192,18 +237,25 @@ fn conditions(hook: &contract::HookManifest, at: &str) -> Result<When, Refusal> 
     let bytes: usize = parts.iter().flat_map(|c| &c.values).map(String::len).sum();
     if count(&parts) > PART_VALUES_MAX || bytes > PART_BYTES_MAX {
         let (count, max) = (count(&parts), PART_VALUES_MAX);
-        return refuse(format!("{at}: when: {count} values of {bytes} bytes for `prefix` and `contains`, at most {max} of {PART_BYTES_MAX} together"));
+        return refuse(format!(
+            "{at}: when: {count} values of {bytes} bytes for `prefix`, `suffix` and `contains`, at most {max} of {PART_BYTES_MAX} together"
+        ));
     }
-    When::parse(&hook.when).map_err(|why| Refusal::Manifest(format!("{at}: when: {why}")))
+    parse(&hook.when).map_err(|why| Refusal::Manifest(format!("{at}: when: {why}")))
 }
 
-fn check_normalize(hook: &contract::HookManifest) -> Result<(), Refusal> {
+fn normalize_plan(hook: &contract::HookManifest, batch_rows: u32) -> Result<NormalizePlan, Refusal> {
     if !hook.reads.is_empty() || !hook.writes.is_empty() {
         return refuse("normalize: it gets payloads and makes events; leave `reads` and `writes` empty".to_owned());
     }
-    match hook.when.iter().find(|c| c.field != "source" && c.field != "content_type") {
-        None => Ok(()),
-        Some(c) => refuse(format!("normalize: when: `{}` is not known for payloads; `source` and `content_type` are", c.field)),
+    let when = conditions(hook, Hook::Normalize.name(), When::parse_payload)?;
+    Ok(NormalizePlan { when, batch_rows: rows_of_a_call(hook, batch_rows).min(PAYLOADS_MAX) })
+}
+
+fn check_description(text: &str) -> Result<String, Refusal> {
+    match text.len() <= DESCRIPTION_BYTES_MAX {
+        true => Ok(crate::log::one_line(text)),
+        false => refuse(format!("description has {} bytes, at most {DESCRIPTION_BYTES_MAX}", text.len())),
     }
 }
 
@@ -242,30 +294,9 @@ fn check_tables(manifest: &contract::Manifest) -> Result<Vec<String>, Refusal> {
     }
 }
 
-fn check_schema(schema: String) -> Result<String, Refusal> {
-    if schema.len() > SCHEMA_BYTES_MAX {
-        return refuse(format!("config-schema has {} bytes, at most {SCHEMA_BYTES_MAX}", schema.len()));
-    }
-    if schema.is_empty() {
-        return Ok(schema);
-    }
-    match serde_json::from_str::<serde_json::Value>(&schema) {
-        Ok(serde_json::Value::Object(_)) => Ok(schema),
-        Ok(_) => refuse("config-schema is JSON but no object".to_owned()),
-        Err(e) => refuse(format!("config-schema is no JSON: {e}")),
-    }
-}
-
 /// A hostile name, short and without controls.
 fn shown(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_default).collect()
-}
-
-impl HookPlan {
-    /// Whether a write column of this field is of integers.
-    pub fn is_integer(field: &Field) -> bool {
-        field.kind() == FieldType::Integer
-    }
 }
 
 #[cfg(test)]
@@ -282,16 +313,20 @@ mod tests {
         Condition { field: "description".to_owned(), op, values: (0..count).map(|i| format!("{i:0bytes$}")).collect() }
     }
 
+    fn events(hook: &HookManifest) -> Result<HookPlan<Field>, Refusal> {
+        plan(hook, Hook::EnrichEvent, 256)
+    }
+
     #[track_caller]
     fn refused(hook: &HookManifest, says: &str) {
-        let why = plan(hook, Hook::EnrichEvent, 256).map(|_| ()).expect_err("a refusal").to_string();
+        let why = events(hook).map(|_| ()).expect_err("a refusal").to_string();
         assert!(why.contains(says), "{why}");
     }
 
     #[test]
     fn a_field_is_read_once() {
         refused(&hook(&["severity", "tags.a", "severity"], Vec::new()), "reads: `severity` is named twice");
-        assert!(plan(&hook(&["severity", "tags.a", "tags.b"], Vec::new()), Hook::EnrichEvent, 256).is_ok());
+        assert!(events(&hook(&["severity", "tags.a", "tags.b"], Vec::new())).is_ok());
     }
 
     /// Written out, so that a field which becomes writable shows here.
@@ -318,28 +353,28 @@ mod tests {
         let writes = |field: &str| HookManifest { writes: vec![field.to_owned()], ..hook(&[], Vec::new()) };
         for field in FIXED.into_iter().chain(["seed"]) {
             refused(&writes(field), &format!("writes: field `{field}` can be read but never written"));
-            assert!(plan(&hook(&[field], Vec::new()), Hook::EnrichEvent, 256).is_ok(), "{field} can be read");
+            assert!(events(&hook(&[field], Vec::new())).is_ok(), "{field} can be read");
         }
         for field in KnownField::ALL {
-            let taken = plan(&writes(field.name()), Hook::EnrichEvent, 256).is_ok();
+            let taken = events(&writes(field.name())).is_ok();
             assert_eq!(taken, !FIXED.contains(&field.name()) && field.name() != "seed", "{}", field.name());
         }
         for key in RESERVED_TAG_KEYS {
             refused(&writes(&format!("tags.{key}")), "this name is reserved");
         }
         for field in ["id", "tags", "tags.", "extra_info", "extra_info.", "unknown", "Severity", "severity ", ""] {
-            assert!(plan(&writes(field), Hook::EnrichEvent, 256).is_err(), "`{field}` is no field that a rule may write");
+            assert!(events(&writes(field)).is_err(), "`{field}` is no field that a rule may write");
         }
-        assert!(plan(&writes("severity"), Hook::Dedupe, 256).is_err(), "a dedupe rule writes nothing");
+        assert!(plan::<Field>(&writes("severity"), Hook::Dedupe, 256).is_err(), "a dedupe rule writes nothing");
     }
 
     #[test]
     fn what_conditions_may_cost_is_bounded_for_all_of_a_hook() {
         let parts = |count: usize, bytes| hook(&[], vec![many(Op::Prefix, count / 2, bytes), many(Op::Contains, count - count / 2, bytes)]);
-        assert!(plan(&parts(64, 64), Hook::EnrichEvent, 256).is_ok());
-        refused(&parts(65, 8), "65 values of 520 bytes for `prefix` and `contains`, at most 64 of 4096");
+        assert!(events(&parts(64, 64)).is_ok());
+        refused(&parts(65, 8), "65 values of 520 bytes for `prefix`, `suffix` and `contains`, at most 64 of 4096");
         refused(&parts(64, 65), "64 values of 4160 bytes");
-        assert!(plan(&hook(&[], vec![many(Op::AnyOf, 1_000, 8)]), Hook::EnrichEvent, 256).is_ok());
+        assert!(events(&hook(&[], vec![many(Op::AnyOf, 1_000, 8)])).is_ok());
         refused(&hook(&[], vec![many(Op::AnyOf, 600, 8), many(Op::NotEquals, 401, 8)]), "1001 values, at most 1000");
     }
 }

@@ -6,8 +6,8 @@ use crate::failure::{CallFailure, FailureKind};
 use crate::limits::DROP_REASON_CHARS_MAX;
 use crate::log::one_line;
 use crate::manifest::HookPlan;
-use alertmill_core::fields::{Field, KnownField, RULE_TEXT_BYTES_MAX, TAGS_MAX, WriteError, remove_tag, write_tag};
-use alertmill_core::row::{Dropped, Row};
+use alertmill_core::fields::{FieldType, RuleField, RuleRow, WriteError};
+use alertmill_core::row::Dropped;
 use alertmill_core::value::Text;
 
 /// Longest text of a failure on a row, bytes.
@@ -39,13 +39,13 @@ enum CheckedColumn {
 }
 
 /// Checks an output of `rows` rows against what the hook declared.
-pub(crate) fn check(plan: &HookPlan, rows: u32, output: Output) -> Result<Checked, CallFailure> {
+pub(crate) fn check<F: RuleField>(plan: &HookPlan<F>, rows: u32, output: Output) -> Result<Checked, CallFailure> {
     let Output { patches, errors } = output;
     ascending(&patches.rows, rows, "patches.rows")?;
     if !plan.writes_tags && !patches.more_tags.is_empty() {
         return undeclared("it writes further tags, and `tags.*` is not in its `writes`");
     }
-    let may_remove = |key: &str| plan.writes_tags || plan.writes.iter().any(|field| matches!(field, Field::Tag(tag) if tag == key));
+    let may_remove = |key: &str| plan.writes_tags || plan.writes.iter().any(|field| field.tag_key() == Some(key));
     if let Some((_, key)) = patches.removed_tags.iter().find(|(_, key)| !may_remove(key)) {
         return undeclared(&format!("it removes tag `{}`, and neither it nor `tags.*` is in its `writes`", shown(key)));
     }
@@ -61,7 +61,7 @@ pub(crate) fn check(plan: &HookPlan, rows: u32, output: Output) -> Result<Checke
     Ok(Checked { rows, columns, more_tags, removed_tags, drops, errors })
 }
 
-fn check_columns(plan: &HookPlan, columns: Vec<Column>, patched: usize) -> Result<Vec<CheckedColumn>, CallFailure> {
+fn check_columns<F: RuleField>(plan: &HookPlan<F>, columns: Vec<Column>, patched: usize) -> Result<Vec<CheckedColumn>, CallFailure> {
     if patched == 0 && columns.is_empty() {
         return Ok(Vec::new());
     }
@@ -78,17 +78,16 @@ fn check_columns(plan: &HookPlan, columns: Vec<Column>, patched: usize) -> Resul
     checked.collect()
 }
 
-fn check_column(field: &Field, column: Column, patched: usize) -> Result<CheckedColumn, String> {
+fn check_column(field: &impl RuleField, column: Column, patched: usize) -> Result<CheckedColumn, String> {
+    let is_integer = field.kind() == FieldType::Integer;
     let (len, checked) = match column {
-        Column::Text(text) if !HookPlan::is_integer(field) => {
+        Column::Text(text) if !is_integer => {
             let heap = check_heap(&text.ends, text.heap)?;
             (text.ends.len(), CheckedColumn::Text { ends: text.ends, missing: text.missing, heap })
         }
-        Column::Integer(integers) if HookPlan::is_integer(field) => {
-            (integers.values.len(), CheckedColumn::Integer { values: integers.values, missing: integers.missing })
-        }
+        Column::Integer(integers) if is_integer => (integers.values.len(), CheckedColumn::Integer { values: integers.values, missing: integers.missing }),
         other => {
-            let wanted = if HookPlan::is_integer(field) { "integer" } else { "text" };
+            let wanted = if is_integer { "integer" } else { "text" };
             return Err(format!("{} values, the field takes {wanted}", kind_of(&other)));
         }
     };
@@ -137,7 +136,7 @@ fn ascending(rows: &[u32], count: u32, what: &str) -> Result<(), CallFailure> {
     in_range(rows.iter().copied(), count, what)
 }
 
-fn in_range(mut rows: impl Iterator<Item = u32>, count: u32, what: &str) -> Result<(), CallFailure> {
+pub(crate) fn in_range(mut rows: impl Iterator<Item = u32>, count: u32, what: &str) -> Result<(), CallFailure> {
     match rows.find(|row| *row >= count) {
         None => Ok(()),
         Some(row) => Err(CallFailure::new(FailureKind::RowIndex, format!("{what}: row {row} of a batch of {count}"))),
@@ -157,14 +156,13 @@ fn shown(text: &str) -> String {
 }
 
 /// Applies a checked output to the rows that `chosen` names.
-pub(crate) fn apply(plan: &HookPlan, rule: &Text, rows: &mut [Row], chosen: &[u32], output: Checked) -> Applied {
+pub(crate) fn apply<F: RuleField>(plan: &HookPlan<F>, rule: &Text, rows: &mut [F::Row], chosen: &[u32], output: Checked) -> Applied {
     let mut applied = Applied::default();
     let Checked { rows: patched, columns, more_tags, removed_tags, drops, mut errors } = output;
     errors.sort_by_key(|e| e.row);
     errors.dedup_by_key(|e| e.row);
     for error in &errors {
-        let message = if error.message.is_empty() { "the rule gave no reason" } else { &error.message };
-        applied.failed.push((error.row, CallFailure::new(FailureKind::RowError, message)));
+        applied.failed.push((error.row, CallFailure::by_rule(&error.message)));
     }
     let mut more = Loose::new(more_tags, removed_tags, drops);
     let columns = Columns::new(plan, columns);
@@ -193,10 +191,17 @@ pub(crate) fn apply(plan: &HookPlan, rule: &Text, rows: &mut [Row], chosen: &[u3
 }
 
 /// Whether a value of a column was written.
-fn apply_row(columns: &Columns, cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut Row) -> Result<bool, String> {
+fn apply_row<F: RuleField>(
+    columns: &Columns<F>,
+    cursor: &mut Cursor<F>,
+    place: Option<usize>,
+    loose: &LooseRow,
+    rule: &Text,
+    row: &mut F::Row,
+) -> Result<bool, String> {
     // Nearly all patches are small texts and tags, which a field always takes. Only what might be refused half-way pays
     // for a copy to go back to.
-    if columns.cannot_fail && loose.is_empty() && row.event.tags.len() + columns.tag_columns <= TAGS_MAX {
+    if columns.cannot_fail && loose.is_empty() && row.has_room_for_tags(columns.tag_columns) {
         return place.map_or(Ok(false), |place| cursor.write(place, row)).map_err(|e| e.to_string());
     }
     let before = row.clone();
@@ -207,15 +212,15 @@ fn apply_row(columns: &Columns, cursor: &mut Cursor, place: Option<usize>, loose
     written
 }
 
-fn write_all(cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut Row) -> Result<bool, String> {
+fn write_all<F: RuleField>(cursor: &mut Cursor<F>, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut F::Row) -> Result<bool, String> {
     let mut written = false;
     // Removals first, so that a tag can be renamed or replaced in one patch.
-    loose.removed.iter().for_each(|(_, key)| remove_tag(row, key));
+    loose.removed.iter().for_each(|(_, key)| row.remove_tag(key));
     if let Some(place) = place {
         written = cursor.write(place, row).map_err(|e| e.to_string())?;
     }
     for (_, key, value) in loose.more {
-        write_tag(row, key, value).map_err(|e| e.to_string())?;
+        row.write_tag(key, value).map_err(|e| e.to_string())?;
     }
     for (_, reason) in loose.drops {
         let reason = one_line(reason);
@@ -223,45 +228,40 @@ fn write_all(cursor: &mut Cursor, place: Option<usize>, loose: &LooseRow, rule: 
         if !(1..=DROP_REASON_CHARS_MAX).contains(&chars) {
             return Err(format!("the reason of a drop has {chars} characters; it may have 1 to {DROP_REASON_CHARS_MAX}"));
         }
-        if row.dropped.is_none() {
-            row.dropped = Some(Dropped { rule: rule.clone(), reason: Text::new(reason) });
-        }
+        row.drop_by(Dropped { rule: rule.clone(), reason: Text::new(reason) });
     }
     Ok(written)
 }
 
 /// The write columns, with what is known of all their values.
-struct Columns<'a> {
-    fields: &'a [Field],
+struct Columns<'a, F> {
+    fields: &'a [F],
     columns: Vec<CheckedColumn>,
     tag_columns: usize,
     cannot_fail: bool,
 }
 
-impl<'a> Columns<'a> {
-    fn new(plan: &'a HookPlan, columns: Vec<CheckedColumn>) -> Columns<'a> {
+impl<'a, F: RuleField> Columns<'a, F> {
+    fn new(plan: &'a HookPlan<F>, columns: Vec<CheckedColumn>) -> Columns<'a, F> {
         let fields = plan.writes.as_slice();
-        let tag_columns = fields.iter().filter(|field| matches!(field, Field::Tag(_))).count();
+        let tag_columns = fields.iter().filter(|field| field.tag_key().is_some()).count();
         let cannot_fail = fields.iter().zip(&columns).all(|(field, column)| always_taken(field, column));
         Columns { fields, columns, tag_columns, cannot_fail }
     }
 
-    fn cursor(&self) -> Cursor<'_> {
+    fn cursor(&self) -> Cursor<'_, F> {
         let values = self.columns.iter().map(|column| ColumnCursor { column, start: 0, missing: column.missing() });
         Cursor { fields: self.fields, values: values.collect(), next: 0 }
     }
 }
 
 /// Whether a field takes every value of this column, whatever the row.
-fn always_taken(field: &Field, column: &CheckedColumn) -> bool {
-    match (field, column) {
-        (Field::Known(KnownField::Severity), CheckedColumn::Integer { values, missing }) => {
-            values.iter().enumerate().all(|(at, n)| (1..=3).contains(n) || missing.binary_search(&(at as u32)).is_ok())
+fn always_taken(field: &impl RuleField, column: &CheckedColumn) -> bool {
+    match column {
+        CheckedColumn::Integer { values, missing } => {
+            values.iter().enumerate().all(|(at, n)| field.takes_integer(*n) || missing.binary_search(&(at as u32)).is_ok())
         }
-        (Field::Known(KnownField::BkBizId), CheckedColumn::Integer { .. }) => true,
-        (Field::Known(KnownField::DedupeKeys | KnownField::AlertName) | Field::Extra(_), _) => false,
-        (Field::Known(_) | Field::Tag(_), CheckedColumn::Text { ends, .. }) => longest(ends) <= RULE_TEXT_BYTES_MAX,
-        _ => false,
+        CheckedColumn::Text { ends, .. } => field.takes_texts_of(longest(ends)),
     }
 }
 
@@ -271,8 +271,8 @@ fn longest(ends: &[u32]) -> usize {
 }
 
 /// Reads the columns forward, one patched row after the other.
-struct Cursor<'a> {
-    fields: &'a [Field],
+struct Cursor<'a, F> {
+    fields: &'a [F],
     values: Vec<ColumnCursor<'a>>,
     next: usize,
 }
@@ -283,7 +283,7 @@ struct ColumnCursor<'a> {
     missing: &'a [u32],
 }
 
-impl Cursor<'_> {
+impl<F: RuleField> Cursor<'_, F> {
     fn skip(&mut self, place: usize) {
         for column in &mut self.values {
             let _ = column.next(place);
@@ -292,7 +292,7 @@ impl Cursor<'_> {
     }
 
     /// Whether there was a value to write. The SDK names each row that it has anything for, a drop too, in every column.
-    fn write(&mut self, place: usize, row: &mut Row) -> Result<bool, WriteError> {
+    fn write(&mut self, place: usize, row: &mut F::Row) -> Result<bool, WriteError> {
         debug_assert_eq!(self.next, place, "rows are patched in order");
         self.next = place + 1;
         let mut result = Ok(false);

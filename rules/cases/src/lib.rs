@@ -60,6 +60,7 @@ pub fn dedupe<R: Dedupe>(folder: &str) {
             DedupeKey::Default => json!("default"),
             DedupeKey::Unique => json!("unique"),
             DedupeKey::Key(key) => json!({ "key": key }),
+            DedupeKey::Error(message) => json!({ "error": message }),
         };
         Ok(keys.into_iter().map(answer).collect())
     });

@@ -95,7 +95,7 @@ impl Dedupe for DedupeByTags {
 
     /// `name=value|name=value`, in the order of the config, without those that the event lacks. If it lacks all chosen tags the
     /// event's own dedupe keys decide: its name alone would merge what has nothing to do with each other.
-    fn key(&self, event: &Event, key: &mut String) -> Answer {
+    fn key(&self, event: &Event, key: &mut String) -> Result<Answer, String> {
         let mut has_tag = !self.config.has_tags;
         for part in &self.config.parts {
             let Some(value) = value_of(event, part.name) else { continue };
@@ -107,7 +107,7 @@ impl Dedupe for DedupeByTags {
             key.push('=');
             normalise::write(value, part.kinds, key);
         }
-        if has_tag && !key.is_empty() { Answer::Key } else { Answer::Default }
+        Ok(if has_tag && !key.is_empty() { Answer::Key } else { Answer::Default })
     }
 }
 

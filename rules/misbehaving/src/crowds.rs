@@ -40,7 +40,7 @@ struct Module;
 
 impl lifecycle::Guest for Module {
     fn describe() -> lifecycle::Manifest {
-        manifest("crowds", "0.1.0", vec![EnrichHook::<Crowds>::describe(lifecycle::Hook::EnrichEvent)])
+        manifest("crowds", "0.1.0", "", vec![EnrichHook::<Crowds>::describe(lifecycle::Hook::EnrichEvent)])
     }
     fn init(_config: String) -> Result<(), String> {
         Ok(())

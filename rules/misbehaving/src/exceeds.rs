@@ -92,7 +92,7 @@ struct Module;
 
 impl lifecycle::Guest for Module {
     fn describe() -> lifecycle::Manifest {
-        let mut manifest = manifest("exceeds", "0.1.0", vec![EnrichHook::<Exceeds>::describe(lifecycle::Hook::EnrichEvent)]);
+        let mut manifest = manifest("exceeds", "0.1.0", "", vec![EnrichHook::<Exceeds>::describe(lifecycle::Hook::EnrichEvent)]);
         manifest.tables = vec!["hosts".to_string()];
         manifest
     }

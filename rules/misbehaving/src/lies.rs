@@ -50,7 +50,7 @@ struct Module;
 
 impl lifecycle::Guest for Module {
     fn describe() -> lifecycle::Manifest {
-        manifest("lies", "0.1.0", vec![EnrichHook::<Honest>::describe(lifecycle::Hook::EnrichEvent)])
+        manifest("lies", "0.1.0", "", vec![EnrichHook::<Honest>::describe(lifecycle::Hook::EnrichEvent)])
     }
     fn init(_config: String) -> Result<(), String> {
         Ok(())

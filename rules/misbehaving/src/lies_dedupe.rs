@@ -26,7 +26,7 @@ impl Dedupe for Honest {
         Ok(Honest)
     }
 
-    fn key(&self, event: &Event, key: &mut String) -> Answer {
+    fn key(&self, event: &Event, key: &mut String) -> Result<Answer, String> {
         match event.lie {
             Some("empty") => {}
             Some("long") => key.push_str(&"k".repeat(1 << 20)),
@@ -34,7 +34,7 @@ impl Dedupe for Honest {
             Some("nul") => key.push_str("a\0b"),
             _ => key.push_str("honest"),
         }
-        Answer::Key
+        Ok(Answer::Key)
     }
 }
 
@@ -43,7 +43,7 @@ struct Module;
 
 impl lifecycle::Guest for Module {
     fn describe() -> lifecycle::Manifest {
-        manifest("lies-dedupe", "0.1.0", vec![DedupeHook::<Honest>::describe(lifecycle::Hook::Dedupe)])
+        manifest("lies-dedupe", "0.1.0", "", vec![DedupeHook::<Honest>::describe(lifecycle::Hook::Dedupe)])
     }
     fn init(_config: String) -> Result<(), String> {
         Ok(())

@@ -204,7 +204,7 @@ pub mod alertmill {
         pub more_tags: _rt::Vec::<(u32,_rt::String,_rt::String,)>,
         /// Row, key; like a write, a removal concerns all tags of that key.
         pub removed_tags: _rt::Vec::<(u32,_rt::String,)>,
-        /// Row, reason: the event is stored but makes no alert; enrich-event only, and if `drop` is in `writes`.
+        /// Row, reason: the event is stored but makes no alert; only for enrich-event, and if `drop` is in `writes`. Empty for enrich-alert.
         pub drops: _rt::Vec::<(u32,_rt::String,)>,
       }
       impl ::core::fmt::Debug for Patches {
@@ -589,9 +589,12 @@ pub mod exports {
           Equals,
           NotEquals,
           AnyOf,
+          NoneOf,
           Prefix,
+          Suffix,
           Contains,
           Exists,
+          Missing,
         }
         impl ::core::fmt::Debug for Op {
           fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -605,14 +608,23 @@ pub mod exports {
               Op::AnyOf => {
                 f.debug_tuple("Op::AnyOf").finish()
               }
+              Op::NoneOf => {
+                f.debug_tuple("Op::NoneOf").finish()
+              }
               Op::Prefix => {
                 f.debug_tuple("Op::Prefix").finish()
+              }
+              Op::Suffix => {
+                f.debug_tuple("Op::Suffix").finish()
               }
               Op::Contains => {
                 f.debug_tuple("Op::Contains").finish()
               }
               Op::Exists => {
                 f.debug_tuple("Op::Exists").finish()
+              }
+              Op::Missing => {
+                f.debug_tuple("Op::Missing").finish()
               }
             }
           }
@@ -629,17 +641,21 @@ pub mod exports {
               0 => Op::Equals,
               1 => Op::NotEquals,
               2 => Op::AnyOf,
-              3 => Op::Prefix,
-              4 => Op::Contains,
-              5 => Op::Exists,
+              3 => Op::NoneOf,
+              4 => Op::Prefix,
+              5 => Op::Suffix,
+              6 => Op::Contains,
+              7 => Op::Exists,
+              8 => Op::Missing,
 
               _ => panic!("invalid enum discriminant"),
             }
           }
         }
 
-        /// Evaluated by the host before anything crosses, on text forms; a missing field satisfies only `not-equals`. For
-        /// normalize the fields are `source` and `content_type`.
+        /// Evaluated by the host before anything crosses, on text forms. Several values of `prefix`, `suffix` and `contains` are alternatives,
+        /// `not-equals` and `none-of` want none of theirs. A missing field satisfies only `not-equals`, `none-of` and `missing`. For normalize
+        /// the fields are `source`, `content_type` and `headers.NAME`, NAME in lower case.
         #[derive(Clone)]
         pub struct Condition {
           pub field: _rt::String,
@@ -701,11 +717,14 @@ pub mod exports {
         pub struct HookManifest {
           pub hook: Hook,
           /// `alert_name`, `severity`, `tags.host`, `tags`, `extra_info.trace_id`, `received_at`, `seed`, ...: exactly what is
-          /// lowered. For enrich-alert also `event.*` and `event_count`. Empty for normalize.
+          /// lowered. For enrich-alert the fields are the alert's: `id`, `alert_name`, `severity`, `status`, `strategy_id`, `begin_time`,
+          /// `create_time`, `latest_time`, `first_anomaly_time`, `dedupe_md5`, `event_count`, `bk_tenant_id`, `labels`, `dimensions`,
+          /// `extra_info.*`, `tags.*`, `received_at`, `seed`, and `event.NAME` for any field of the event that opened it. Empty for normalize.
           pub reads: _rt::Vec::<_rt::String>,
           /// `severity`, `description`, `tags.owner`, ...: one column each in `patches`. `tags.*` and `drop` may be named too and
           /// have no column. Anything else in a patch is refused, and never event_id, plugin_id, time, status, create_time,
-          /// dedupe_md5, uid, bk_tenant_id.
+          /// dedupe_md5, uid, bk_tenant_id. For enrich-alert `alert_name`, `severity`, `labels` (a JSON list of texts), `extra_info.*`, `tags.KEY`
+          /// and `tags.*`; no `drop`. Empty for normalize and dedupe.
           pub writes: _rt::Vec::<_rt::String>,
           /// All must hold; empty means every row.
           pub when: _rt::Vec::<Condition>,
@@ -721,15 +740,18 @@ pub mod exports {
         pub struct Manifest {
           pub name: _rt::String,
           pub version: _rt::String,
+          /// For people, in a sentence: what the rule is for. May be empty.
+          pub description: _rt::String,
           pub hooks: _rt::Vec::<HookManifest>,
           /// Tables that `tables` may open.
           pub tables: _rt::Vec::<_rt::String>,
-          /// JSON schema of `config`; empty means no config.
+          /// JSON schema of `config`; empty means no config. The host checks a config against it before `init`, and refuses a module whose schema
+          /// uses a keyword that it does not check (`pattern`, `patternProperties`, a `$ref` that is not to `#/$defs/`, ...).
           pub config_schema: _rt::String,
         }
         impl ::core::fmt::Debug for Manifest {
           fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-            f.debug_struct("Manifest").field("name", &self.name).field("version", &self.version).field("hooks", &self.hooks).field("tables", &self.tables).field("config-schema", &self.config_schema).finish()
+            f.debug_struct("Manifest").field("name", &self.name).field("version", &self.version).field("description", &self.description).field("hooks", &self.hooks).field("tables", &self.tables).field("config-schema", &self.config_schema).finish()
           }
         }
         #[doc(hidden)]
@@ -739,7 +761,7 @@ pub mod exports {
           T_::describe()
         };
         let ptr1 = (&raw mut _RET_AREA.0).cast::<u8>();
-        let Manifest{ name:name2, version:version2, hooks:hooks2, tables:tables2, config_schema:config_schema2, } = result0;
+        let Manifest{ name:name2, version:version2, description:description2, hooks:hooks2, tables:tables2, config_schema:config_schema2, } = result0;
         let vec3 = (name2.into_bytes()).into_boxed_slice();
         let ptr3 = vec3.as_ptr().cast::<u8>();
         let len3 = vec3.len();
@@ -752,113 +774,119 @@ pub mod exports {
         ::core::mem::forget(vec4);
         *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len4;
         *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr4.cast_mut();
-        let vec15 = hooks2;
-        let len15 = vec15.len();
-        let layout15 = _rt::alloc::Layout::from_size_align(vec15.len() * (8*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-        let (result15, _cleanup15) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout15);if let Some(cleanup) = _cleanup15 { cleanup.forget(); }
-        for (i, e) in vec15.into_iter().enumerate() {
-          let base = result15.add(i * (8*::core::mem::size_of::<*const u8>()));
+        let vec5 = (description2.into_bytes()).into_boxed_slice();
+        let ptr5 = vec5.as_ptr().cast::<u8>();
+        let len5 = vec5.len();
+        ::core::mem::forget(vec5);
+        *ptr1.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>() = len5;
+        *ptr1.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr5.cast_mut();
+        let vec16 = hooks2;
+        let len16 = vec16.len();
+        let layout16 = _rt::alloc::Layout::from_size_align(vec16.len() * (8*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+        let (result16, _cleanup16) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout16);if let Some(cleanup) = _cleanup16 { cleanup.forget(); }
+        for (i, e) in vec16.into_iter().enumerate() {
+          let base = result16.add(i * (8*::core::mem::size_of::<*const u8>()));
           {
-            let HookManifest{ hook:hook5, reads:reads5, writes:writes5, when:when5, max_batch:max_batch5, } = e;
-            *base.add(0).cast::<u8>() = (hook5.clone() as i32) as u8;
-            let vec7 = reads5;
-            let len7 = vec7.len();
-            let layout7 = _rt::alloc::Layout::from_size_align(vec7.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-            let (result7, _cleanup7) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout7);if let Some(cleanup) = _cleanup7 { cleanup.forget(); }
-            for (i, e) in vec7.into_iter().enumerate() {
-              let base = result7.add(i * (2*::core::mem::size_of::<*const u8>()));
+            let HookManifest{ hook:hook6, reads:reads6, writes:writes6, when:when6, max_batch:max_batch6, } = e;
+            *base.add(0).cast::<u8>() = (hook6.clone() as i32) as u8;
+            let vec8 = reads6;
+            let len8 = vec8.len();
+            let layout8 = _rt::alloc::Layout::from_size_align(vec8.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+            let (result8, _cleanup8) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout8);if let Some(cleanup) = _cleanup8 { cleanup.forget(); }
+            for (i, e) in vec8.into_iter().enumerate() {
+              let base = result8.add(i * (2*::core::mem::size_of::<*const u8>()));
               {
-                let vec6 = (e.into_bytes()).into_boxed_slice();
-                let ptr6 = vec6.as_ptr().cast::<u8>();
-                let len6 = vec6.len();
-                ::core::mem::forget(vec6);
-                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len6;
-                *base.add(0).cast::<*mut u8>() = ptr6.cast_mut();
+                let vec7 = (e.into_bytes()).into_boxed_slice();
+                let ptr7 = vec7.as_ptr().cast::<u8>();
+                let len7 = vec7.len();
+                ::core::mem::forget(vec7);
+                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len7;
+                *base.add(0).cast::<*mut u8>() = ptr7.cast_mut();
               }
             }
-            *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len7;
-            *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result7;
-            let vec9 = writes5;
-            let len9 = vec9.len();
-            let layout9 = _rt::alloc::Layout::from_size_align(vec9.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-            let (result9, _cleanup9) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout9);if let Some(cleanup) = _cleanup9 { cleanup.forget(); }
-            for (i, e) in vec9.into_iter().enumerate() {
-              let base = result9.add(i * (2*::core::mem::size_of::<*const u8>()));
+            *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len8;
+            *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result8;
+            let vec10 = writes6;
+            let len10 = vec10.len();
+            let layout10 = _rt::alloc::Layout::from_size_align(vec10.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+            let (result10, _cleanup10) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout10);if let Some(cleanup) = _cleanup10 { cleanup.forget(); }
+            for (i, e) in vec10.into_iter().enumerate() {
+              let base = result10.add(i * (2*::core::mem::size_of::<*const u8>()));
               {
-                let vec8 = (e.into_bytes()).into_boxed_slice();
-                let ptr8 = vec8.as_ptr().cast::<u8>();
-                let len8 = vec8.len();
-                ::core::mem::forget(vec8);
-                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len8;
-                *base.add(0).cast::<*mut u8>() = ptr8.cast_mut();
+                let vec9 = (e.into_bytes()).into_boxed_slice();
+                let ptr9 = vec9.as_ptr().cast::<u8>();
+                let len9 = vec9.len();
+                ::core::mem::forget(vec9);
+                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len9;
+                *base.add(0).cast::<*mut u8>() = ptr9.cast_mut();
               }
             }
-            *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len9;
-            *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result9;
-            let vec14 = when5;
-            let len14 = vec14.len();
-            let layout14 = _rt::alloc::Layout::from_size_align(vec14.len() * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-            let (result14, _cleanup14) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout14);if let Some(cleanup) = _cleanup14 { cleanup.forget(); }
-            for (i, e) in vec14.into_iter().enumerate() {
-              let base = result14.add(i * (5*::core::mem::size_of::<*const u8>()));
+            *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len10;
+            *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result10;
+            let vec15 = when6;
+            let len15 = vec15.len();
+            let layout15 = _rt::alloc::Layout::from_size_align(vec15.len() * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+            let (result15, _cleanup15) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout15);if let Some(cleanup) = _cleanup15 { cleanup.forget(); }
+            for (i, e) in vec15.into_iter().enumerate() {
+              let base = result15.add(i * (5*::core::mem::size_of::<*const u8>()));
               {
-                let Condition{ field:field10, op:op10, values:values10, } = e;
-                let vec11 = (field10.into_bytes()).into_boxed_slice();
-                let ptr11 = vec11.as_ptr().cast::<u8>();
-                let len11 = vec11.len();
-                ::core::mem::forget(vec11);
-                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len11;
-                *base.add(0).cast::<*mut u8>() = ptr11.cast_mut();
-                *base.add(2*::core::mem::size_of::<*const u8>()).cast::<u8>() = (op10.clone() as i32) as u8;
-                let vec13 = values10;
-                let len13 = vec13.len();
-                let layout13 = _rt::alloc::Layout::from_size_align(vec13.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-                let (result13, _cleanup13) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout13);if let Some(cleanup) = _cleanup13 { cleanup.forget(); }
-                for (i, e) in vec13.into_iter().enumerate() {
-                  let base = result13.add(i * (2*::core::mem::size_of::<*const u8>()));
+                let Condition{ field:field11, op:op11, values:values11, } = e;
+                let vec12 = (field11.into_bytes()).into_boxed_slice();
+                let ptr12 = vec12.as_ptr().cast::<u8>();
+                let len12 = vec12.len();
+                ::core::mem::forget(vec12);
+                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len12;
+                *base.add(0).cast::<*mut u8>() = ptr12.cast_mut();
+                *base.add(2*::core::mem::size_of::<*const u8>()).cast::<u8>() = (op11.clone() as i32) as u8;
+                let vec14 = values11;
+                let len14 = vec14.len();
+                let layout14 = _rt::alloc::Layout::from_size_align(vec14.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+                let (result14, _cleanup14) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout14);if let Some(cleanup) = _cleanup14 { cleanup.forget(); }
+                for (i, e) in vec14.into_iter().enumerate() {
+                  let base = result14.add(i * (2*::core::mem::size_of::<*const u8>()));
                   {
-                    let vec12 = (e.into_bytes()).into_boxed_slice();
-                    let ptr12 = vec12.as_ptr().cast::<u8>();
-                    let len12 = vec12.len();
-                    ::core::mem::forget(vec12);
-                    *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len12;
-                    *base.add(0).cast::<*mut u8>() = ptr12.cast_mut();
+                    let vec13 = (e.into_bytes()).into_boxed_slice();
+                    let ptr13 = vec13.as_ptr().cast::<u8>();
+                    let len13 = vec13.len();
+                    ::core::mem::forget(vec13);
+                    *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len13;
+                    *base.add(0).cast::<*mut u8>() = ptr13.cast_mut();
                   }
                 }
-                *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len13;
-                *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result13;
+                *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len14;
+                *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result14;
               }
             }
-            *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>() = len14;
-            *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result14;
-            *base.add(7*::core::mem::size_of::<*const u8>()).cast::<i32>() = _rt::as_i32(max_batch5);
+            *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>() = len15;
+            *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result15;
+            *base.add(7*::core::mem::size_of::<*const u8>()).cast::<i32>() = _rt::as_i32(max_batch6);
           }
         }
-        *ptr1.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>() = len15;
-        *ptr1.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result15;
-        let vec17 = tables2;
-        let len17 = vec17.len();
-        let layout17 = _rt::alloc::Layout::from_size_align(vec17.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-        let (result17, _cleanup17) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout17);if let Some(cleanup) = _cleanup17 { cleanup.forget(); }
-        for (i, e) in vec17.into_iter().enumerate() {
-          let base = result17.add(i * (2*::core::mem::size_of::<*const u8>()));
-          {
-            let vec16 = (e.into_bytes()).into_boxed_slice();
-            let ptr16 = vec16.as_ptr().cast::<u8>();
-            let len16 = vec16.len();
-            ::core::mem::forget(vec16);
-            *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len16;
-            *base.add(0).cast::<*mut u8>() = ptr16.cast_mut();
-          }
-        }
-        *ptr1.add(7*::core::mem::size_of::<*const u8>()).cast::<usize>() = len17;
-        *ptr1.add(6*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result17;
-        let vec18 = (config_schema2.into_bytes()).into_boxed_slice();
-        let ptr18 = vec18.as_ptr().cast::<u8>();
+        *ptr1.add(7*::core::mem::size_of::<*const u8>()).cast::<usize>() = len16;
+        *ptr1.add(6*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result16;
+        let vec18 = tables2;
         let len18 = vec18.len();
-        ::core::mem::forget(vec18);
+        let layout18 = _rt::alloc::Layout::from_size_align(vec18.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+        let (result18, _cleanup18) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout18);if let Some(cleanup) = _cleanup18 { cleanup.forget(); }
+        for (i, e) in vec18.into_iter().enumerate() {
+          let base = result18.add(i * (2*::core::mem::size_of::<*const u8>()));
+          {
+            let vec17 = (e.into_bytes()).into_boxed_slice();
+            let ptr17 = vec17.as_ptr().cast::<u8>();
+            let len17 = vec17.len();
+            ::core::mem::forget(vec17);
+            *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len17;
+            *base.add(0).cast::<*mut u8>() = ptr17.cast_mut();
+          }
+        }
         *ptr1.add(9*::core::mem::size_of::<*const u8>()).cast::<usize>() = len18;
-        *ptr1.add(8*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr18.cast_mut();
+        *ptr1.add(8*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result18;
+        let vec19 = (config_schema2.into_bytes()).into_boxed_slice();
+        let ptr19 = vec19.as_ptr().cast::<u8>();
+        let len19 = vec19.len();
+        ::core::mem::forget(vec19);
+        *ptr1.add(11*::core::mem::size_of::<*const u8>()).cast::<usize>() = len19;
+        *ptr1.add(10*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr19.cast_mut();
         ptr1
       } }
       #[doc(hidden)]
@@ -872,82 +900,85 @@ pub mod exports {
         _rt::cabi_dealloc(l2, l3, 1);
         let l4 = *arg0.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
         let l5 = *arg0.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>();
-        let base26 = l4;
-        let len26 = l5;
-        for i in 0..len26 {
-          let base = base26.add(i * (8*::core::mem::size_of::<*const u8>()));
+        _rt::cabi_dealloc(l4, l5, 1);
+        let l6 = *arg0.add(6*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l7 = *arg0.add(7*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        let base28 = l6;
+        let len28 = l7;
+        for i in 0..len28 {
+          let base = base28.add(i * (8*::core::mem::size_of::<*const u8>()));
           {
-            let l6 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l7 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base10 = l6;
-            let len10 = l7;
-            for i in 0..len10 {
-              let base = base10.add(i * (2*::core::mem::size_of::<*const u8>()));
+            let l8 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l9 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            let base12 = l8;
+            let len12 = l9;
+            for i in 0..len12 {
+              let base = base12.add(i * (2*::core::mem::size_of::<*const u8>()));
               {
-                let l8 = *base.add(0).cast::<*mut u8>();
-                let l9 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                _rt::cabi_dealloc(l8, l9, 1);
+                let l10 = *base.add(0).cast::<*mut u8>();
+                let l11 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                _rt::cabi_dealloc(l10, l11, 1);
               }
             }
-            _rt::cabi_dealloc(base10, len10 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-            let l11 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l12 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base15 = l11;
-            let len15 = l12;
-            for i in 0..len15 {
-              let base = base15.add(i * (2*::core::mem::size_of::<*const u8>()));
+            _rt::cabi_dealloc(base12, len12 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+            let l13 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l14 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            let base17 = l13;
+            let len17 = l14;
+            for i in 0..len17 {
+              let base = base17.add(i * (2*::core::mem::size_of::<*const u8>()));
               {
-                let l13 = *base.add(0).cast::<*mut u8>();
-                let l14 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                _rt::cabi_dealloc(l13, l14, 1);
+                let l15 = *base.add(0).cast::<*mut u8>();
+                let l16 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                _rt::cabi_dealloc(l15, l16, 1);
               }
             }
-            _rt::cabi_dealloc(base15, len15 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-            let l16 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l17 = *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base25 = l16;
-            let len25 = l17;
-            for i in 0..len25 {
-              let base = base25.add(i * (5*::core::mem::size_of::<*const u8>()));
+            _rt::cabi_dealloc(base17, len17 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+            let l18 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l19 = *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            let base27 = l18;
+            let len27 = l19;
+            for i in 0..len27 {
+              let base = base27.add(i * (5*::core::mem::size_of::<*const u8>()));
               {
-                let l18 = *base.add(0).cast::<*mut u8>();
-                let l19 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                _rt::cabi_dealloc(l18, l19, 1);
-                let l20 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l21 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let base24 = l20;
-                let len24 = l21;
-                for i in 0..len24 {
-                  let base = base24.add(i * (2*::core::mem::size_of::<*const u8>()));
+                let l20 = *base.add(0).cast::<*mut u8>();
+                let l21 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                _rt::cabi_dealloc(l20, l21, 1);
+                let l22 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l23 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let base26 = l22;
+                let len26 = l23;
+                for i in 0..len26 {
+                  let base = base26.add(i * (2*::core::mem::size_of::<*const u8>()));
                   {
-                    let l22 = *base.add(0).cast::<*mut u8>();
-                    let l23 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                    _rt::cabi_dealloc(l22, l23, 1);
+                    let l24 = *base.add(0).cast::<*mut u8>();
+                    let l25 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                    _rt::cabi_dealloc(l24, l25, 1);
                   }
                 }
-                _rt::cabi_dealloc(base24, len24 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+                _rt::cabi_dealloc(base26, len26 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
               }
             }
-            _rt::cabi_dealloc(base25, len25 * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+            _rt::cabi_dealloc(base27, len27 * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
           }
         }
-        _rt::cabi_dealloc(base26, len26 * (8*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-        let l27 = *arg0.add(6*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l28 = *arg0.add(7*::core::mem::size_of::<*const u8>()).cast::<usize>();
-        let base31 = l27;
-        let len31 = l28;
-        for i in 0..len31 {
-          let base = base31.add(i * (2*::core::mem::size_of::<*const u8>()));
+        _rt::cabi_dealloc(base28, len28 * (8*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+        let l29 = *arg0.add(8*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l30 = *arg0.add(9*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        let base33 = l29;
+        let len33 = l30;
+        for i in 0..len33 {
+          let base = base33.add(i * (2*::core::mem::size_of::<*const u8>()));
           {
-            let l29 = *base.add(0).cast::<*mut u8>();
-            let l30 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-            _rt::cabi_dealloc(l29, l30, 1);
+            let l31 = *base.add(0).cast::<*mut u8>();
+            let l32 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l31, l32, 1);
           }
         }
-        _rt::cabi_dealloc(base31, len31 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-        let l32 = *arg0.add(8*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l33 = *arg0.add(9*::core::mem::size_of::<*const u8>()).cast::<usize>();
-        _rt::cabi_dealloc(l32, l33, 1);
+        _rt::cabi_dealloc(base33, len33 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+        let l34 = *arg0.add(10*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l35 = *arg0.add(11*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        _rt::cabi_dealloc(l34, l35, 1);
       } }
       #[doc(hidden)]
       #[allow(non_snake_case, unused_unsafe)]
@@ -990,7 +1021,9 @@ pub mod exports {
       /// What the module is. Called without config, so that `rule inspect` and refusals need none.
       #[allow(async_fn_in_trait)]
       fn describe() -> Manifest;
-      /// Called once per instance, before any other export but `describe`. `config`: the JSON configured for this rule.
+      /// Called once per instance, before any other export but `describe`. `config`: the JSON configured for this rule. An instance may be
+      /// dropped and made anew between any two calls, so what one call leaves behind must not matter to the next; all hooks of a module may
+      /// be called on one instance, and one instance serves one tenant.
       #[allow(async_fn_in_trait)]
       fn init(config: _rt::String,) -> Result<(),_rt::String>;
     }
@@ -1022,8 +1055,8 @@ pub mod exports {
 
     #[cfg_attr(target_pointer_width="64", repr(align(8)))]
     #[cfg_attr(target_pointer_width="32", repr(align(4)))]
-    struct _RetArea([::core::mem::MaybeUninit::<u8>; 10*::core::mem::size_of::<*const u8>()]);
-    static mut _RET_AREA: _RetArea = _RetArea([::core::mem::MaybeUninit::uninit(); 10*::core::mem::size_of::<*const u8>()]);
+    struct _RetArea([::core::mem::MaybeUninit::<u8>; 12*::core::mem::size_of::<*const u8>()]);
+    static mut _RET_AREA: _RetArea = _RetArea([::core::mem::MaybeUninit::uninit(); 12*::core::mem::size_of::<*const u8>()]);
 
   }
 
@@ -1043,7 +1076,10 @@ pub mod exports {
     #[derive(Clone)]
     pub struct Payload {
       pub source: _rt::String,
+      /// As the sender said, in lower case and without parameters; empty when it said nothing.
       pub content_type: _rt::String,
+      /// Only those that the source's configuration names, names in lower case. A name that begins with `:` is no header of the sender's:
+      /// it is the host's own word about the request.
       pub headers: _rt::Vec::<(_rt::String,_rt::String,)>,
       pub received_at_ms: u64,
       pub body: _rt::Vec::<u8>,
@@ -1055,7 +1091,7 @@ pub mod exports {
     }
     #[derive(Clone)]
     pub struct NewEvent {
-      /// Index into the batch of payloads; one payload may give several events.
+      /// Index into the batch of payloads; one payload may give no event, one or several. Those of one payload keep their order.
       pub row: u32,
       pub event_id: Option<_rt::String>,
       pub plugin_id: Option<_rt::String>,
@@ -1064,6 +1100,8 @@ pub mod exports {
       /// `abnormal`, `recovered`, `closed`; none is abnormal.
       pub status: Option<_rt::String>,
       pub time: Option<Timestamp>,
+      /// When the anomaly began, if not at `time`.
+      pub anomaly_time: Option<Timestamp>,
       pub severity: Option<Severity>,
       pub category: Option<_rt::String>,
       pub target_type: Option<_rt::String>,
@@ -1074,12 +1112,16 @@ pub mod exports {
       pub dedupe_keys: _rt::Vec::<_rt::String>,
       /// A JSON object, kept under `extra_info`.
       pub extra: Option<_rt::String>,
+      /// Name and value as text of any other field that a sender may set: `assignee`, `ip`, `bk_host_id`, ...; a list as JSON text.
+      pub more: _rt::Vec::<(_rt::String,_rt::String,)>,
     }
     impl ::core::fmt::Debug for NewEvent {
       fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("NewEvent").field("row", &self.row).field("event-id", &self.event_id).field("plugin-id", &self.plugin_id).field("alert-name", &self.alert_name).field("description", &self.description).field("status", &self.status).field("time", &self.time).field("severity", &self.severity).field("category", &self.category).field("target-type", &self.target_type).field("target", &self.target).field("bk-biz-id", &self.bk_biz_id).field("metric", &self.metric).field("tags", &self.tags).field("dedupe-keys", &self.dedupe_keys).field("extra", &self.extra).finish()
+        f.debug_struct("NewEvent").field("row", &self.row).field("event-id", &self.event_id).field("plugin-id", &self.plugin_id).field("alert-name", &self.alert_name).field("description", &self.description).field("status", &self.status).field("time", &self.time).field("anomaly-time", &self.anomaly_time).field("severity", &self.severity).field("category", &self.category).field("target-type", &self.target_type).field("target", &self.target).field("bk-biz-id", &self.bk_biz_id).field("metric", &self.metric).field("tags", &self.tags).field("dedupe-keys", &self.dedupe_keys).field("extra", &self.extra).field("more", &self.more).finish()
       }
     }
+    /// An event is then held to what any sender is held to; one that is refused is a dead letter of its own. A payload with an error gives
+    /// no events and is a dead letter as a whole.
     #[derive(Clone)]
     pub struct Normalized {
       pub events: _rt::Vec::<NewEvent>,
@@ -1150,14 +1192,14 @@ pub mod exports {
     };
     let ptr21 = (&raw mut _RET_AREA.0).cast::<u8>();
     let Normalized{ events:events22, errors:errors22, } = result20;
-    let vec41 = events22;
-    let len41 = vec41.len();
-    let layout41 = _rt::alloc::Layout::from_size_align(vec41.len() * (40+32*::core::mem::size_of::<*const u8>()), 8).unwrap();
-    let (result41, _cleanup41) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout41);if let Some(cleanup) = _cleanup41 { cleanup.forget(); }
-    for (i, e) in vec41.into_iter().enumerate() {
-      let base = result41.add(i * (40+32*::core::mem::size_of::<*const u8>()));
+    let vec45 = events22;
+    let len45 = vec45.len();
+    let layout45 = _rt::alloc::Layout::from_size_align(vec45.len() * (56+34*::core::mem::size_of::<*const u8>()), 8).unwrap();
+    let (result45, _cleanup45) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout45);if let Some(cleanup) = _cleanup45 { cleanup.forget(); }
+    for (i, e) in vec45.into_iter().enumerate() {
+      let base = result45.add(i * (56+34*::core::mem::size_of::<*const u8>()));
       {
-        let NewEvent{ row:row23, event_id:event_id23, plugin_id:plugin_id23, alert_name:alert_name23, description:description23, status:status23, time:time23, severity:severity23, category:category23, target_type:target_type23, target:target23, bk_biz_id:bk_biz_id23, metric:metric23, tags:tags23, dedupe_keys:dedupe_keys23, extra:extra23, } = e;
+        let NewEvent{ row:row23, event_id:event_id23, plugin_id:plugin_id23, alert_name:alert_name23, description:description23, status:status23, time:time23, anomaly_time:anomaly_time23, severity:severity23, category:category23, target_type:target_type23, target:target23, bk_biz_id:bk_biz_id23, metric:metric23, tags:tags23, dedupe_keys:dedupe_keys23, extra:extra23, more:more23, } = e;
         *base.add(0).cast::<i32>() = _rt::as_i32(row23);
         match event_id23 {
           Some(e) => {
@@ -1226,69 +1268,79 @@ pub mod exports {
               *base.add(14*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
             }
           },
-        };match severity23 {
+        };match anomaly_time23 {
           Some(e) => {
             *base.add(16+14*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
-            *base.add(17+14*::core::mem::size_of::<*const u8>()).cast::<u8>() = (_rt::as_i32(e)) as u8;
+            *base.add(24+14*::core::mem::size_of::<*const u8>()).cast::<i64>() = _rt::as_i64(e);
           },
           None => {
             {
               *base.add(16+14*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
             }
           },
+        };match severity23 {
+          Some(e) => {
+            *base.add(32+14*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
+            *base.add(33+14*::core::mem::size_of::<*const u8>()).cast::<u8>() = (_rt::as_i32(e)) as u8;
+          },
+          None => {
+            {
+              *base.add(32+14*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
+            }
+          },
         };match category23 {
           Some(e) => {
-            *base.add(16+15*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
+            *base.add(32+15*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
             let vec29 = (e.into_bytes()).into_boxed_slice();
             let ptr29 = vec29.as_ptr().cast::<u8>();
             let len29 = vec29.len();
             ::core::mem::forget(vec29);
-            *base.add(16+17*::core::mem::size_of::<*const u8>()).cast::<usize>() = len29;
-            *base.add(16+16*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr29.cast_mut();
+            *base.add(32+17*::core::mem::size_of::<*const u8>()).cast::<usize>() = len29;
+            *base.add(32+16*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr29.cast_mut();
           },
           None => {
             {
-              *base.add(16+15*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
+              *base.add(32+15*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
             }
           },
         };match target_type23 {
           Some(e) => {
-            *base.add(16+18*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
+            *base.add(32+18*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
             let vec30 = (e.into_bytes()).into_boxed_slice();
             let ptr30 = vec30.as_ptr().cast::<u8>();
             let len30 = vec30.len();
             ::core::mem::forget(vec30);
-            *base.add(16+20*::core::mem::size_of::<*const u8>()).cast::<usize>() = len30;
-            *base.add(16+19*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr30.cast_mut();
+            *base.add(32+20*::core::mem::size_of::<*const u8>()).cast::<usize>() = len30;
+            *base.add(32+19*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr30.cast_mut();
           },
           None => {
             {
-              *base.add(16+18*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
+              *base.add(32+18*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
             }
           },
         };match target23 {
           Some(e) => {
-            *base.add(16+21*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
+            *base.add(32+21*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
             let vec31 = (e.into_bytes()).into_boxed_slice();
             let ptr31 = vec31.as_ptr().cast::<u8>();
             let len31 = vec31.len();
             ::core::mem::forget(vec31);
-            *base.add(16+23*::core::mem::size_of::<*const u8>()).cast::<usize>() = len31;
-            *base.add(16+22*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr31.cast_mut();
+            *base.add(32+23*::core::mem::size_of::<*const u8>()).cast::<usize>() = len31;
+            *base.add(32+22*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr31.cast_mut();
           },
           None => {
             {
-              *base.add(16+21*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
+              *base.add(32+21*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
             }
           },
         };match bk_biz_id23 {
           Some(e) => {
-            *base.add(16+24*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
-            *base.add(24+24*::core::mem::size_of::<*const u8>()).cast::<i64>() = _rt::as_i64(e);
+            *base.add(32+24*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
+            *base.add(40+24*::core::mem::size_of::<*const u8>()).cast::<i64>() = _rt::as_i64(e);
           },
           None => {
             {
-              *base.add(16+24*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
+              *base.add(32+24*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
             }
           },
         };let vec33 = metric23;
@@ -1306,8 +1358,8 @@ pub mod exports {
             *base.add(0).cast::<*mut u8>() = ptr32.cast_mut();
           }
         }
-        *base.add(32+25*::core::mem::size_of::<*const u8>()).cast::<usize>() = len33;
-        *base.add(32+24*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result33;
+        *base.add(48+25*::core::mem::size_of::<*const u8>()).cast::<usize>() = len33;
+        *base.add(48+24*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result33;
         let vec37 = tags23;
         let len37 = vec37.len();
         let layout37 = _rt::alloc::Layout::from_size_align(vec37.len() * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
@@ -1330,8 +1382,8 @@ pub mod exports {
             *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr36.cast_mut();
           }
         }
-        *base.add(32+27*::core::mem::size_of::<*const u8>()).cast::<usize>() = len37;
-        *base.add(32+26*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result37;
+        *base.add(48+27*::core::mem::size_of::<*const u8>()).cast::<usize>() = len37;
+        *base.add(48+26*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result37;
         let vec39 = dedupe_keys23;
         let len39 = vec39.len();
         let layout39 = _rt::alloc::Layout::from_size_align(vec39.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
@@ -1347,783 +1399,823 @@ pub mod exports {
             *base.add(0).cast::<*mut u8>() = ptr38.cast_mut();
           }
         }
-        *base.add(32+29*::core::mem::size_of::<*const u8>()).cast::<usize>() = len39;
-        *base.add(32+28*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result39;
+        *base.add(48+29*::core::mem::size_of::<*const u8>()).cast::<usize>() = len39;
+        *base.add(48+28*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result39;
         match extra23 {
           Some(e) => {
-            *base.add(32+30*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
+            *base.add(48+30*::core::mem::size_of::<*const u8>()).cast::<u8>() = (1i32) as u8;
             let vec40 = (e.into_bytes()).into_boxed_slice();
             let ptr40 = vec40.as_ptr().cast::<u8>();
             let len40 = vec40.len();
             ::core::mem::forget(vec40);
-            *base.add(32+32*::core::mem::size_of::<*const u8>()).cast::<usize>() = len40;
-            *base.add(32+31*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr40.cast_mut();
+            *base.add(48+32*::core::mem::size_of::<*const u8>()).cast::<usize>() = len40;
+            *base.add(48+31*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr40.cast_mut();
           },
           None => {
             {
-              *base.add(32+30*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
+              *base.add(48+30*::core::mem::size_of::<*const u8>()).cast::<u8>() = (0i32) as u8;
             }
           },
-        };}
-      }
-      *ptr21.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len41;
-      *ptr21.add(0).cast::<*mut u8>() = result41;
-      let vec44 = errors22;
-      let len44 = vec44.len();
-      let layout44 = _rt::alloc::Layout::from_size_align(vec44.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-      let (result44, _cleanup44) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout44);if let Some(cleanup) = _cleanup44 { cleanup.forget(); }
-      for (i, e) in vec44.into_iter().enumerate() {
-        let base = result44.add(i * (3*::core::mem::size_of::<*const u8>()));
-        {
-          let super::super::super::super::alertmill::rules::types::RowError{ row:row42, message:message42, } = e;
-          *base.add(0).cast::<i32>() = _rt::as_i32(row42);
-          let vec43 = (message42.into_bytes()).into_boxed_slice();
-          let ptr43 = vec43.as_ptr().cast::<u8>();
-          let len43 = vec43.len();
-          ::core::mem::forget(vec43);
-          *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len43;
-          *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr43.cast_mut();
-        }
-      }
-      *ptr21.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len44;
-      *ptr21.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result44;
-      ptr21
-    } }
-    #[doc(hidden)]
-    #[allow(non_snake_case)]
-    pub unsafe fn __post_return_normalize<T_: Guest>(arg0: *mut u8,) { unsafe {
-      let l0 = *arg0.add(0).cast::<*mut u8>();
-      let l1 = *arg0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-      let base44 = l0;
-      let len44 = l1;
-      for i in 0..len44 {
-        let base = base44.add(i * (40+32*::core::mem::size_of::<*const u8>()));
-        {
-          let l2 = i32::from(*base.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
-          match l2 {
-            0 => (),
-            _ => {
-              let l3 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-              let l4 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l3, l4, 1);
-            },
-          }
-          let l5 = i32::from(*base.add(4*::core::mem::size_of::<*const u8>()).cast::<u8>());
-          match l5 {
-            0 => (),
-            _ => {
-              let l6 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-              let l7 = *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l6, l7, 1);
-            },
-          }
-          let l8 = *base.add(7*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-          let l9 = *base.add(8*::core::mem::size_of::<*const u8>()).cast::<usize>();
-          _rt::cabi_dealloc(l8, l9, 1);
-          let l10 = *base.add(9*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-          let l11 = *base.add(10*::core::mem::size_of::<*const u8>()).cast::<usize>();
-          _rt::cabi_dealloc(l10, l11, 1);
-          let l12 = i32::from(*base.add(11*::core::mem::size_of::<*const u8>()).cast::<u8>());
-          match l12 {
-            0 => (),
-            _ => {
-              let l13 = *base.add(12*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-              let l14 = *base.add(13*::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l13, l14, 1);
-            },
-          }
-          let l15 = i32::from(*base.add(16+15*::core::mem::size_of::<*const u8>()).cast::<u8>());
-          match l15 {
-            0 => (),
-            _ => {
-              let l16 = *base.add(16+16*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-              let l17 = *base.add(16+17*::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l16, l17, 1);
-            },
-          }
-          let l18 = i32::from(*base.add(16+18*::core::mem::size_of::<*const u8>()).cast::<u8>());
-          match l18 {
-            0 => (),
-            _ => {
-              let l19 = *base.add(16+19*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-              let l20 = *base.add(16+20*::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l19, l20, 1);
-            },
-          }
-          let l21 = i32::from(*base.add(16+21*::core::mem::size_of::<*const u8>()).cast::<u8>());
-          match l21 {
-            0 => (),
-            _ => {
-              let l22 = *base.add(16+22*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-              let l23 = *base.add(16+23*::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l22, l23, 1);
-            },
-          }
-          let l24 = *base.add(32+24*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-          let l25 = *base.add(32+25*::core::mem::size_of::<*const u8>()).cast::<usize>();
-          let base28 = l24;
-          let len28 = l25;
-          for i in 0..len28 {
-            let base = base28.add(i * (2*::core::mem::size_of::<*const u8>()));
-            {
-              let l26 = *base.add(0).cast::<*mut u8>();
-              let l27 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l26, l27, 1);
-            }
-          }
-          _rt::cabi_dealloc(base28, len28 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-          let l29 = *base.add(32+26*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-          let l30 = *base.add(32+27*::core::mem::size_of::<*const u8>()).cast::<usize>();
-          let base35 = l29;
-          let len35 = l30;
-          for i in 0..len35 {
-            let base = base35.add(i * (4*::core::mem::size_of::<*const u8>()));
-            {
-              let l31 = *base.add(0).cast::<*mut u8>();
-              let l32 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l31, l32, 1);
-              let l33 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-              let l34 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l33, l34, 1);
-            }
-          }
-          _rt::cabi_dealloc(base35, len35 * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-          let l36 = *base.add(32+28*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-          let l37 = *base.add(32+29*::core::mem::size_of::<*const u8>()).cast::<usize>();
-          let base40 = l36;
-          let len40 = l37;
-          for i in 0..len40 {
-            let base = base40.add(i * (2*::core::mem::size_of::<*const u8>()));
-            {
-              let l38 = *base.add(0).cast::<*mut u8>();
-              let l39 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l38, l39, 1);
-            }
-          }
-          _rt::cabi_dealloc(base40, len40 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-          let l41 = i32::from(*base.add(32+30*::core::mem::size_of::<*const u8>()).cast::<u8>());
-          match l41 {
-            0 => (),
-            _ => {
-              let l42 = *base.add(32+31*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-              let l43 = *base.add(32+32*::core::mem::size_of::<*const u8>()).cast::<usize>();
-              _rt::cabi_dealloc(l42, l43, 1);
-            },
+        };let vec44 = more23;
+        let len44 = vec44.len();
+        let layout44 = _rt::alloc::Layout::from_size_align(vec44.len() * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+        let (result44, _cleanup44) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout44);if let Some(cleanup) = _cleanup44 { cleanup.forget(); }
+        for (i, e) in vec44.into_iter().enumerate() {
+          let base = result44.add(i * (4*::core::mem::size_of::<*const u8>()));
+          {
+            let (t41_0, t41_1, ) = e;
+            let vec42 = (t41_0.into_bytes()).into_boxed_slice();
+            let ptr42 = vec42.as_ptr().cast::<u8>();
+            let len42 = vec42.len();
+            ::core::mem::forget(vec42);
+            *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len42;
+            *base.add(0).cast::<*mut u8>() = ptr42.cast_mut();
+            let vec43 = (t41_1.into_bytes()).into_boxed_slice();
+            let ptr43 = vec43.as_ptr().cast::<u8>();
+            let len43 = vec43.len();
+            ::core::mem::forget(vec43);
+            *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len43;
+            *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr43.cast_mut();
           }
         }
+        *base.add(48+34*::core::mem::size_of::<*const u8>()).cast::<usize>() = len44;
+        *base.add(48+33*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result44;
       }
-      _rt::cabi_dealloc(base44, len44 * (40+32*::core::mem::size_of::<*const u8>()), 8);
-      let l45 = *arg0.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-      let l46 = *arg0.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
-      let base49 = l45;
-      let len49 = l46;
-      for i in 0..len49 {
-        let base = base49.add(i * (3*::core::mem::size_of::<*const u8>()));
-        {
-          let l47 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-          let l48 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-          _rt::cabi_dealloc(l47, l48, 1);
-        }
-      }
-      _rt::cabi_dealloc(base49, len49 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-    } }
-    pub trait Guest {
-      #[allow(async_fn_in_trait)]
-      fn normalize(payloads: _rt::Vec::<Payload>,) -> Normalized;
     }
-    #[doc(hidden)]
-    #[macro_export]
-    macro_rules! __export_alertmill_rules_normalize_rule_0_1_0_cabi{
-      ($ty:ident with_types_in $($path_to_types:tt)*) => (const _: () = {
-
-        #[unsafe(export_name = "alertmill:rules/normalize-rule@0.1.0#normalize")]
-        unsafe extern "C" fn export_normalize(arg0: *mut u8,arg1: usize,) -> *mut u8 {
-          unsafe { $($path_to_types)*::_export_normalize_cabi::<$ty>(arg0, arg1) }
-        }
-        #[unsafe(export_name = "cabi_post_alertmill:rules/normalize-rule@0.1.0#normalize")]
-        unsafe extern "C" fn _post_return_normalize(arg0: *mut u8,) {
-          unsafe { $($path_to_types)*::__post_return_normalize::<$ty>(arg0) }
-        }
-      };);
-    }
-    #[doc(hidden)]
-    pub use __export_alertmill_rules_normalize_rule_0_1_0_cabi;
-
-    #[cfg_attr(target_pointer_width="64", repr(align(8)))]
-    #[cfg_attr(target_pointer_width="32", repr(align(4)))]
-    struct _RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
-    static mut _RET_AREA: _RetArea = _RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
-
-  }
-
-
-  #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
-  pub mod enrich_rule {
-    #[used]
-    #[doc(hidden)]
-    static __FORCE_SECTION_REF: fn() =
-    super::super::super::super::__link_custom_section_describing_imports;
-    
-    use super::super::super::super::_rt;
-    pub type Batch = super::super::super::super::alertmill::rules::types::Batch;
-    pub type Output = super::super::super::super::alertmill::rules::types::Output;
-    #[doc(hidden)]
-    #[allow(non_snake_case, unused_unsafe)]
-    pub unsafe fn _export_enrich_cabi<T_: Guest>(arg0: i32,arg1: *mut u8,arg2: usize,) -> *mut u8 { unsafe {#[cfg(target_arch="wasm32")]
-    _rt::run_ctors_once();let result43 = {
-      let base42 = arg1;
-      let len42 = arg2;
-      let mut result42 = _rt::Vec::with_capacity(len42);
-      for i in 0..len42 {
-        let base = base42.add(i * (7*::core::mem::size_of::<*const u8>()));
-        let e42 = {
-          let l0 = i32::from(*base.add(0).cast::<u8>());
-          use super::super::super::super::alertmill::rules::types::Column as V41;
-          let v41 = match l0 {
-            0 => {
-              let e41 = {
-                let l1 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l2 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let len3 = l2;
-                let l4 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l5 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let len6 = l5;
-                let l7 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l8 = *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let len9 = l8;
-
-                super::super::super::super::alertmill::rules::types::TextColumn{
-                  ends: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l1.cast(), len3, len3)),
-                  missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l4.cast(), len6, len6)),
-                  heap: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l7.cast(), len9, len9)),
-                }
-              };
-              V41::Text(e41)
-            }
-            1 => {
-              let e41 = {
-                let l10 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l11 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let len12 = l11;
-                let l13 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l14 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let len15 = l14;
-
-                super::super::super::super::alertmill::rules::types::IntegerColumn{
-                  values: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l10.cast(), len12, len12)),
-                  missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l13.cast(), len15, len15)),
-                }
-              };
-              V41::Integer(e41)
-            }
-            2 => {
-              let e41 = {
-                let l16 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l17 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let len18 = l17;
-                let l19 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l20 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let len21 = l20;
-
-                super::super::super::super::alertmill::rules::types::FloatColumn{
-                  values: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l16.cast(), len18, len18)),
-                  missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l19.cast(), len21, len21)),
-                }
-              };
-              V41::Float(e41)
-            }
-            3 => {
-              let e41 = {
-                let l22 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l23 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let base25 = l22;
-                let len25 = l23;
-                let mut result25 = _rt::Vec::with_capacity(len25);
-                for i in 0..len25 {
-                  let base = base25.add(i * 1);
-                  let e25 = {
-                    let l24 = i32::from(*base.add(0).cast::<u8>());
-
-                    _rt::bool_lift(l24 as u8)
-                  };
-                  result25.push(e25);
-                }
-                _rt::cabi_dealloc(base25, len25 * 1, 1);
-                let l26 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l27 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let len28 = l27;
-
-                super::super::super::super::alertmill::rules::types::BooleanColumn{
-                  values: result25,
-                  missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l26.cast(), len28, len28)),
-                }
-              };
-              V41::Boolean(e41)
-            }
-            n => {
-              debug_assert_eq!(n, 4, "invalid enum discriminant");
-              let e41 = {
-                let l29 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                let l30 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let base40 = l29;
-                let len40 = l30;
-                let mut result40 = _rt::Vec::with_capacity(len40);
-                for i in 0..len40 {
-                  let base = base40.add(i * (2*::core::mem::size_of::<*const u8>()));
-                  let e40 = {
-                    let l31 = *base.add(0).cast::<*mut u8>();
-                    let l32 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                    let base39 = l31;
-                    let len39 = l32;
-                    let mut result39 = _rt::Vec::with_capacity(len39);
-                    for i in 0..len39 {
-                      let base = base39.add(i * (4*::core::mem::size_of::<*const u8>()));
-                      let e39 = {
-                        let l33 = *base.add(0).cast::<*mut u8>();
-                        let l34 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                        let len35 = l34;
-                        let bytes35 = _rt::Vec::from_raw_parts(l33.cast(), len35, len35);
-                        let l36 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                        let l37 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                        let len38 = l37;
-                        let bytes38 = _rt::Vec::from_raw_parts(l36.cast(), len38, len38);
-
-                        super::super::super::super::alertmill::rules::types::Tag{
-                          key: _rt::string_lift(bytes35),
-                          value: _rt::string_lift(bytes38),
-                        }
-                      };
-                      result39.push(e39);
-                    }
-                    _rt::cabi_dealloc(base39, len39 * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-
-                    result39
-                  };
-                  result40.push(e40);
-                }
-                _rt::cabi_dealloc(base40, len40 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-
-                result40
-              };
-              V41::Tags(e41)
-            }
-          };
-
-          v41
-        };
-        result42.push(e42);
-      }
-      _rt::cabi_dealloc(base42, len42 * (7*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-      T_::enrich(super::super::super::super::alertmill::rules::types::Batch{
-        rows: arg0 as u32,
-        columns: result42,
-      })
-    };
-    let ptr44 = (&raw mut _RET_AREA.0).cast::<u8>();
-    let super::super::super::super::alertmill::rules::types::Output{ patches:patches45, errors:errors45, } = result43;
-    let super::super::super::super::alertmill::rules::types::Patches{ rows:rows46, columns:columns46, more_tags:more_tags46, removed_tags:removed_tags46, drops:drops46, } = patches45;
-    let vec47 = <_ as Into<_rt::Vec<_>>>::into(rows46).into_boxed_slice();
-    let ptr47 = vec47.as_ptr().cast::<u8>();
-    let len47 = vec47.len();
-    ::core::mem::forget(vec47);
-    *ptr44.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len47;
-    *ptr44.add(0).cast::<*mut u8>() = ptr47.cast_mut();
-    let vec67 = columns46;
-    let len67 = vec67.len();
-    let layout67 = _rt::alloc::Layout::from_size_align(vec67.len() * (7*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-    let (result67, _cleanup67) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout67);if let Some(cleanup) = _cleanup67 { cleanup.forget(); }
-    for (i, e) in vec67.into_iter().enumerate() {
-      let base = result67.add(i * (7*::core::mem::size_of::<*const u8>()));
+    *ptr21.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len45;
+    *ptr21.add(0).cast::<*mut u8>() = result45;
+    let vec48 = errors22;
+    let len48 = vec48.len();
+    let layout48 = _rt::alloc::Layout::from_size_align(vec48.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+    let (result48, _cleanup48) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout48);if let Some(cleanup) = _cleanup48 { cleanup.forget(); }
+    for (i, e) in vec48.into_iter().enumerate() {
+      let base = result48.add(i * (3*::core::mem::size_of::<*const u8>()));
       {
-        use super::super::super::super::alertmill::rules::types::Column as V66;
-        match e {
-          V66::Text(e) => {
-            *base.add(0).cast::<u8>() = (0i32) as u8;
-            let super::super::super::super::alertmill::rules::types::TextColumn{ ends:ends48, missing:missing48, heap:heap48, } = e;
-            let vec49 = <_ as Into<_rt::Vec<_>>>::into(ends48).into_boxed_slice();
-            let ptr49 = vec49.as_ptr().cast::<u8>();
-            let len49 = vec49.len();
-            ::core::mem::forget(vec49);
-            *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len49;
-            *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr49.cast_mut();
-            let vec50 = <_ as Into<_rt::Vec<_>>>::into(missing48).into_boxed_slice();
-            let ptr50 = vec50.as_ptr().cast::<u8>();
-            let len50 = vec50.len();
-            ::core::mem::forget(vec50);
-            *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len50;
-            *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr50.cast_mut();
-            let vec51 = <_ as Into<_rt::Vec<_>>>::into(heap48).into_boxed_slice();
-            let ptr51 = vec51.as_ptr().cast::<u8>();
-            let len51 = vec51.len();
-            ::core::mem::forget(vec51);
-            *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>() = len51;
-            *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr51.cast_mut();
-          },
-          V66::Integer(e) => {
-            *base.add(0).cast::<u8>() = (1i32) as u8;
-            let super::super::super::super::alertmill::rules::types::IntegerColumn{ values:values52, missing:missing52, } = e;
-            let vec53 = <_ as Into<_rt::Vec<_>>>::into(values52).into_boxed_slice();
-            let ptr53 = vec53.as_ptr().cast::<u8>();
-            let len53 = vec53.len();
-            ::core::mem::forget(vec53);
-            *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len53;
-            *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr53.cast_mut();
-            let vec54 = <_ as Into<_rt::Vec<_>>>::into(missing52).into_boxed_slice();
-            let ptr54 = vec54.as_ptr().cast::<u8>();
-            let len54 = vec54.len();
-            ::core::mem::forget(vec54);
-            *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len54;
-            *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr54.cast_mut();
-          },
-          V66::Float(e) => {
-            *base.add(0).cast::<u8>() = (2i32) as u8;
-            let super::super::super::super::alertmill::rules::types::FloatColumn{ values:values55, missing:missing55, } = e;
-            let vec56 = <_ as Into<_rt::Vec<_>>>::into(values55).into_boxed_slice();
-            let ptr56 = vec56.as_ptr().cast::<u8>();
-            let len56 = vec56.len();
-            ::core::mem::forget(vec56);
-            *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len56;
-            *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr56.cast_mut();
-            let vec57 = <_ as Into<_rt::Vec<_>>>::into(missing55).into_boxed_slice();
-            let ptr57 = vec57.as_ptr().cast::<u8>();
-            let len57 = vec57.len();
-            ::core::mem::forget(vec57);
-            *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len57;
-            *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr57.cast_mut();
-          },
-          V66::Boolean(e) => {
-            *base.add(0).cast::<u8>() = (3i32) as u8;
-            let super::super::super::super::alertmill::rules::types::BooleanColumn{ values:values58, missing:missing58, } = e;
-            let vec59 = values58;
-            let len59 = vec59.len();
-            let layout59 = _rt::alloc::Layout::from_size_align(vec59.len() * 1, 1).unwrap();
-            let (result59, _cleanup59) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout59);if let Some(cleanup) = _cleanup59 { cleanup.forget(); }
-            for (i, e) in vec59.into_iter().enumerate() {
-              let base = result59.add(i * 1);
-              {
-                *base.add(0).cast::<u8>() = (match e { true => 1, false => 0 }) as u8;
-              }
-            }
-            *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len59;
-            *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result59;
-            let vec60 = <_ as Into<_rt::Vec<_>>>::into(missing58).into_boxed_slice();
-            let ptr60 = vec60.as_ptr().cast::<u8>();
-            let len60 = vec60.len();
-            ::core::mem::forget(vec60);
-            *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len60;
-            *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr60.cast_mut();
-          },
-          V66::Tags(e) => {
-            *base.add(0).cast::<u8>() = (4i32) as u8;
-            let vec65 = e;
-            let len65 = vec65.len();
-            let layout65 = _rt::alloc::Layout::from_size_align(vec65.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-            let (result65, _cleanup65) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout65);if let Some(cleanup) = _cleanup65 { cleanup.forget(); }
-            for (i, e) in vec65.into_iter().enumerate() {
-              let base = result65.add(i * (2*::core::mem::size_of::<*const u8>()));
-              {
-                let vec64 = e;
-                let len64 = vec64.len();
-                let layout64 = _rt::alloc::Layout::from_size_align(vec64.len() * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-                let (result64, _cleanup64) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout64);if let Some(cleanup) = _cleanup64 { cleanup.forget(); }
-                for (i, e) in vec64.into_iter().enumerate() {
-                  let base = result64.add(i * (4*::core::mem::size_of::<*const u8>()));
-                  {
-                    let super::super::super::super::alertmill::rules::types::Tag{ key:key61, value:value61, } = e;
-                    let vec62 = (key61.into_bytes()).into_boxed_slice();
-                    let ptr62 = vec62.as_ptr().cast::<u8>();
-                    let len62 = vec62.len();
-                    ::core::mem::forget(vec62);
-                    *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len62;
-                    *base.add(0).cast::<*mut u8>() = ptr62.cast_mut();
-                    let vec63 = (value61.into_bytes()).into_boxed_slice();
-                    let ptr63 = vec63.as_ptr().cast::<u8>();
-                    let len63 = vec63.len();
-                    ::core::mem::forget(vec63);
-                    *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len63;
-                    *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr63.cast_mut();
-                  }
-                }
-                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len64;
-                *base.add(0).cast::<*mut u8>() = result64;
-              }
-            }
-            *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len65;
-            *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result65;
-          },
-        }
+        let super::super::super::super::alertmill::rules::types::RowError{ row:row46, message:message46, } = e;
+        *base.add(0).cast::<i32>() = _rt::as_i32(row46);
+        let vec47 = (message46.into_bytes()).into_boxed_slice();
+        let ptr47 = vec47.as_ptr().cast::<u8>();
+        let len47 = vec47.len();
+        ::core::mem::forget(vec47);
+        *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len47;
+        *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr47.cast_mut();
       }
     }
-    *ptr44.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len67;
-    *ptr44.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result67;
-    let vec71 = more_tags46;
-    let len71 = vec71.len();
-    let layout71 = _rt::alloc::Layout::from_size_align(vec71.len() * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-    let (result71, _cleanup71) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout71);if let Some(cleanup) = _cleanup71 { cleanup.forget(); }
-    for (i, e) in vec71.into_iter().enumerate() {
-      let base = result71.add(i * (5*::core::mem::size_of::<*const u8>()));
-      {
-        let (t68_0, t68_1, t68_2, ) = e;
-        *base.add(0).cast::<i32>() = _rt::as_i32(t68_0);
-        let vec69 = (t68_1.into_bytes()).into_boxed_slice();
-        let ptr69 = vec69.as_ptr().cast::<u8>();
-        let len69 = vec69.len();
-        ::core::mem::forget(vec69);
-        *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len69;
-        *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr69.cast_mut();
-        let vec70 = (t68_2.into_bytes()).into_boxed_slice();
-        let ptr70 = vec70.as_ptr().cast::<u8>();
-        let len70 = vec70.len();
-        ::core::mem::forget(vec70);
-        *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len70;
-        *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr70.cast_mut();
-      }
-    }
-    *ptr44.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>() = len71;
-    *ptr44.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result71;
-    let vec74 = removed_tags46;
-    let len74 = vec74.len();
-    let layout74 = _rt::alloc::Layout::from_size_align(vec74.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-    let (result74, _cleanup74) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout74);if let Some(cleanup) = _cleanup74 { cleanup.forget(); }
-    for (i, e) in vec74.into_iter().enumerate() {
-      let base = result74.add(i * (3*::core::mem::size_of::<*const u8>()));
-      {
-        let (t72_0, t72_1, ) = e;
-        *base.add(0).cast::<i32>() = _rt::as_i32(t72_0);
-        let vec73 = (t72_1.into_bytes()).into_boxed_slice();
-        let ptr73 = vec73.as_ptr().cast::<u8>();
-        let len73 = vec73.len();
-        ::core::mem::forget(vec73);
-        *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len73;
-        *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr73.cast_mut();
-      }
-    }
-    *ptr44.add(7*::core::mem::size_of::<*const u8>()).cast::<usize>() = len74;
-    *ptr44.add(6*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result74;
-    let vec77 = drops46;
-    let len77 = vec77.len();
-    let layout77 = _rt::alloc::Layout::from_size_align(vec77.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-    let (result77, _cleanup77) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout77);if let Some(cleanup) = _cleanup77 { cleanup.forget(); }
-    for (i, e) in vec77.into_iter().enumerate() {
-      let base = result77.add(i * (3*::core::mem::size_of::<*const u8>()));
-      {
-        let (t75_0, t75_1, ) = e;
-        *base.add(0).cast::<i32>() = _rt::as_i32(t75_0);
-        let vec76 = (t75_1.into_bytes()).into_boxed_slice();
-        let ptr76 = vec76.as_ptr().cast::<u8>();
-        let len76 = vec76.len();
-        ::core::mem::forget(vec76);
-        *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len76;
-        *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr76.cast_mut();
-      }
-    }
-    *ptr44.add(9*::core::mem::size_of::<*const u8>()).cast::<usize>() = len77;
-    *ptr44.add(8*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result77;
-    let vec80 = errors45;
-    let len80 = vec80.len();
-    let layout80 = _rt::alloc::Layout::from_size_align(vec80.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-    let (result80, _cleanup80) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout80);if let Some(cleanup) = _cleanup80 { cleanup.forget(); }
-    for (i, e) in vec80.into_iter().enumerate() {
-      let base = result80.add(i * (3*::core::mem::size_of::<*const u8>()));
-      {
-        let super::super::super::super::alertmill::rules::types::RowError{ row:row78, message:message78, } = e;
-        *base.add(0).cast::<i32>() = _rt::as_i32(row78);
-        let vec79 = (message78.into_bytes()).into_boxed_slice();
-        let ptr79 = vec79.as_ptr().cast::<u8>();
-        let len79 = vec79.len();
-        ::core::mem::forget(vec79);
-        *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len79;
-        *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr79.cast_mut();
-      }
-    }
-    *ptr44.add(11*::core::mem::size_of::<*const u8>()).cast::<usize>() = len80;
-    *ptr44.add(10*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result80;
-    ptr44
+    *ptr21.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len48;
+    *ptr21.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result48;
+    ptr21
   } }
   #[doc(hidden)]
   #[allow(non_snake_case)]
-  pub unsafe fn __post_return_enrich<T_: Guest>(arg0: *mut u8,) { unsafe {
+  pub unsafe fn __post_return_normalize<T_: Guest>(arg0: *mut u8,) { unsafe {
     let l0 = *arg0.add(0).cast::<*mut u8>();
     let l1 = *arg0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-    let base2 = l0;
-    let len2 = l1;
-    _rt::cabi_dealloc(base2, len2 * 4, 4);
-    let l3 = *arg0.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-    let l4 = *arg0.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
-    let base43 = l3;
-    let len43 = l4;
-    for i in 0..len43 {
-      let base = base43.add(i * (7*::core::mem::size_of::<*const u8>()));
+    let base51 = l0;
+    let len51 = l1;
+    for i in 0..len51 {
+      let base = base51.add(i * (56+34*::core::mem::size_of::<*const u8>()));
       {
-        let l5 = i32::from(*base.add(0).cast::<u8>());
-        match l5 {
-          0 => {
-            let l6 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l7 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base8 = l6;
-            let len8 = l7;
-            _rt::cabi_dealloc(base8, len8 * 4, 4);
-            let l9 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l10 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base11 = l9;
-            let len11 = l10;
-            _rt::cabi_dealloc(base11, len11 * 4, 4);
-            let l12 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l13 = *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base14 = l12;
-            let len14 = l13;
-            _rt::cabi_dealloc(base14, len14 * 1, 1);
-          },
-          1 => {
-            let l15 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l16 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base17 = l15;
-            let len17 = l16;
-            _rt::cabi_dealloc(base17, len17 * 8, 8);
-            let l18 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l19 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base20 = l18;
-            let len20 = l19;
-            _rt::cabi_dealloc(base20, len20 * 4, 4);
-          },
-          2 => {
-            let l21 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l22 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base23 = l21;
-            let len23 = l22;
-            _rt::cabi_dealloc(base23, len23 * 8, 8);
-            let l24 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l25 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base26 = l24;
-            let len26 = l25;
-            _rt::cabi_dealloc(base26, len26 * 4, 4);
-          },
-          3 => {
-            let l27 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l28 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base29 = l27;
-            let len29 = l28;
-            _rt::cabi_dealloc(base29, len29 * 1, 1);
-            let l30 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l31 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base32 = l30;
-            let len32 = l31;
-            _rt::cabi_dealloc(base32, len32 * 4, 4);
-          },
+        let l2 = i32::from(*base.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+        match l2 {
+          0 => (),
           _ => {
-            let l33 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-            let l34 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-            let base42 = l33;
-            let len42 = l34;
-            for i in 0..len42 {
-              let base = base42.add(i * (2*::core::mem::size_of::<*const u8>()));
-              {
-                let l35 = *base.add(0).cast::<*mut u8>();
-                let l36 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                let base41 = l35;
-                let len41 = l36;
-                for i in 0..len41 {
-                  let base = base41.add(i * (4*::core::mem::size_of::<*const u8>()));
-                  {
-                    let l37 = *base.add(0).cast::<*mut u8>();
-                    let l38 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                    _rt::cabi_dealloc(l37, l38, 1);
-                    let l39 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-                    let l40 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
-                    _rt::cabi_dealloc(l39, l40, 1);
-                  }
-                }
-                _rt::cabi_dealloc(base41, len41 * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-              }
-            }
-            _rt::cabi_dealloc(base42, len42 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+            let l3 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l4 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l3, l4, 1);
           },
         }
+        let l5 = i32::from(*base.add(4*::core::mem::size_of::<*const u8>()).cast::<u8>());
+        match l5 {
+          0 => (),
+          _ => {
+            let l6 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l7 = *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l6, l7, 1);
+          },
+        }
+        let l8 = *base.add(7*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l9 = *base.add(8*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        _rt::cabi_dealloc(l8, l9, 1);
+        let l10 = *base.add(9*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l11 = *base.add(10*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        _rt::cabi_dealloc(l10, l11, 1);
+        let l12 = i32::from(*base.add(11*::core::mem::size_of::<*const u8>()).cast::<u8>());
+        match l12 {
+          0 => (),
+          _ => {
+            let l13 = *base.add(12*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l14 = *base.add(13*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l13, l14, 1);
+          },
+        }
+        let l15 = i32::from(*base.add(32+15*::core::mem::size_of::<*const u8>()).cast::<u8>());
+        match l15 {
+          0 => (),
+          _ => {
+            let l16 = *base.add(32+16*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l17 = *base.add(32+17*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l16, l17, 1);
+          },
+        }
+        let l18 = i32::from(*base.add(32+18*::core::mem::size_of::<*const u8>()).cast::<u8>());
+        match l18 {
+          0 => (),
+          _ => {
+            let l19 = *base.add(32+19*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l20 = *base.add(32+20*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l19, l20, 1);
+          },
+        }
+        let l21 = i32::from(*base.add(32+21*::core::mem::size_of::<*const u8>()).cast::<u8>());
+        match l21 {
+          0 => (),
+          _ => {
+            let l22 = *base.add(32+22*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l23 = *base.add(32+23*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l22, l23, 1);
+          },
+        }
+        let l24 = *base.add(48+24*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l25 = *base.add(48+25*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        let base28 = l24;
+        let len28 = l25;
+        for i in 0..len28 {
+          let base = base28.add(i * (2*::core::mem::size_of::<*const u8>()));
+          {
+            let l26 = *base.add(0).cast::<*mut u8>();
+            let l27 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l26, l27, 1);
+          }
+        }
+        _rt::cabi_dealloc(base28, len28 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+        let l29 = *base.add(48+26*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l30 = *base.add(48+27*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        let base35 = l29;
+        let len35 = l30;
+        for i in 0..len35 {
+          let base = base35.add(i * (4*::core::mem::size_of::<*const u8>()));
+          {
+            let l31 = *base.add(0).cast::<*mut u8>();
+            let l32 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l31, l32, 1);
+            let l33 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l34 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l33, l34, 1);
+          }
+        }
+        _rt::cabi_dealloc(base35, len35 * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+        let l36 = *base.add(48+28*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l37 = *base.add(48+29*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        let base40 = l36;
+        let len40 = l37;
+        for i in 0..len40 {
+          let base = base40.add(i * (2*::core::mem::size_of::<*const u8>()));
+          {
+            let l38 = *base.add(0).cast::<*mut u8>();
+            let l39 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l38, l39, 1);
+          }
+        }
+        _rt::cabi_dealloc(base40, len40 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+        let l41 = i32::from(*base.add(48+30*::core::mem::size_of::<*const u8>()).cast::<u8>());
+        match l41 {
+          0 => (),
+          _ => {
+            let l42 = *base.add(48+31*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l43 = *base.add(48+32*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l42, l43, 1);
+          },
+        }
+        let l44 = *base.add(48+33*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l45 = *base.add(48+34*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        let base50 = l44;
+        let len50 = l45;
+        for i in 0..len50 {
+          let base = base50.add(i * (4*::core::mem::size_of::<*const u8>()));
+          {
+            let l46 = *base.add(0).cast::<*mut u8>();
+            let l47 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l46, l47, 1);
+            let l48 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+            let l49 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+            _rt::cabi_dealloc(l48, l49, 1);
+          }
+        }
+        _rt::cabi_dealloc(base50, len50 * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
       }
     }
-    _rt::cabi_dealloc(base43, len43 * (7*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-    let l44 = *arg0.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-    let l45 = *arg0.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>();
-    let base50 = l44;
-    let len50 = l45;
-    for i in 0..len50 {
-      let base = base50.add(i * (5*::core::mem::size_of::<*const u8>()));
+    _rt::cabi_dealloc(base51, len51 * (56+34*::core::mem::size_of::<*const u8>()), 8);
+    let l52 = *arg0.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+    let l53 = *arg0.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+    let base56 = l52;
+    let len56 = l53;
+    for i in 0..len56 {
+      let base = base56.add(i * (3*::core::mem::size_of::<*const u8>()));
       {
-        let l46 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l47 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-        _rt::cabi_dealloc(l46, l47, 1);
-        let l48 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l49 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
-        _rt::cabi_dealloc(l48, l49, 1);
+        let l54 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+        let l55 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+        _rt::cabi_dealloc(l54, l55, 1);
       }
     }
-    _rt::cabi_dealloc(base50, len50 * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-    let l51 = *arg0.add(6*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-    let l52 = *arg0.add(7*::core::mem::size_of::<*const u8>()).cast::<usize>();
-    let base55 = l51;
-    let len55 = l52;
-    for i in 0..len55 {
-      let base = base55.add(i * (3*::core::mem::size_of::<*const u8>()));
-      {
-        let l53 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l54 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-        _rt::cabi_dealloc(l53, l54, 1);
-      }
-    }
-    _rt::cabi_dealloc(base55, len55 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-    let l56 = *arg0.add(8*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-    let l57 = *arg0.add(9*::core::mem::size_of::<*const u8>()).cast::<usize>();
-    let base60 = l56;
-    let len60 = l57;
-    for i in 0..len60 {
-      let base = base60.add(i * (3*::core::mem::size_of::<*const u8>()));
-      {
-        let l58 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l59 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-        _rt::cabi_dealloc(l58, l59, 1);
-      }
-    }
-    _rt::cabi_dealloc(base60, len60 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
-    let l61 = *arg0.add(10*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-    let l62 = *arg0.add(11*::core::mem::size_of::<*const u8>()).cast::<usize>();
-    let base65 = l61;
-    let len65 = l62;
-    for i in 0..len65 {
-      let base = base65.add(i * (3*::core::mem::size_of::<*const u8>()));
-      {
-        let l63 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l64 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
-        _rt::cabi_dealloc(l63, l64, 1);
-      }
-    }
-    _rt::cabi_dealloc(base65, len65 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+    _rt::cabi_dealloc(base56, len56 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
   } }
   pub trait Guest {
     #[allow(async_fn_in_trait)]
-    fn enrich(events: Batch,) -> Output;
+    fn normalize(payloads: _rt::Vec::<Payload>,) -> Normalized;
   }
   #[doc(hidden)]
   #[macro_export]
-  macro_rules! __export_alertmill_rules_enrich_rule_0_1_0_cabi{
+  macro_rules! __export_alertmill_rules_normalize_rule_0_1_0_cabi{
     ($ty:ident with_types_in $($path_to_types:tt)*) => (const _: () = {
 
-      #[unsafe(export_name = "alertmill:rules/enrich-rule@0.1.0#enrich")]
-      unsafe extern "C" fn export_enrich(arg0: i32,arg1: *mut u8,arg2: usize,) -> *mut u8 {
-        unsafe { $($path_to_types)*::_export_enrich_cabi::<$ty>(arg0, arg1, arg2) }
+      #[unsafe(export_name = "alertmill:rules/normalize-rule@0.1.0#normalize")]
+      unsafe extern "C" fn export_normalize(arg0: *mut u8,arg1: usize,) -> *mut u8 {
+        unsafe { $($path_to_types)*::_export_normalize_cabi::<$ty>(arg0, arg1) }
       }
-      #[unsafe(export_name = "cabi_post_alertmill:rules/enrich-rule@0.1.0#enrich")]
-      unsafe extern "C" fn _post_return_enrich(arg0: *mut u8,) {
-        unsafe { $($path_to_types)*::__post_return_enrich::<$ty>(arg0) }
+      #[unsafe(export_name = "cabi_post_alertmill:rules/normalize-rule@0.1.0#normalize")]
+      unsafe extern "C" fn _post_return_normalize(arg0: *mut u8,) {
+        unsafe { $($path_to_types)*::__post_return_normalize::<$ty>(arg0) }
       }
     };);
   }
   #[doc(hidden)]
-  pub use __export_alertmill_rules_enrich_rule_0_1_0_cabi;
+  pub use __export_alertmill_rules_normalize_rule_0_1_0_cabi;
 
   #[cfg_attr(target_pointer_width="64", repr(align(8)))]
   #[cfg_attr(target_pointer_width="32", repr(align(4)))]
-  struct _RetArea([::core::mem::MaybeUninit::<u8>; 12*::core::mem::size_of::<*const u8>()]);
-  static mut _RET_AREA: _RetArea = _RetArea([::core::mem::MaybeUninit::uninit(); 12*::core::mem::size_of::<*const u8>()]);
+  struct _RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+  static mut _RET_AREA: _RetArea = _RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+
+}
+
+
+#[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+pub mod enrich_rule {
+  #[used]
+  #[doc(hidden)]
+  static __FORCE_SECTION_REF: fn() =
+  super::super::super::super::__link_custom_section_describing_imports;
+  
+  use super::super::super::super::_rt;
+  pub type Batch = super::super::super::super::alertmill::rules::types::Batch;
+  pub type Output = super::super::super::super::alertmill::rules::types::Output;
+  #[doc(hidden)]
+  #[allow(non_snake_case, unused_unsafe)]
+  pub unsafe fn _export_enrich_cabi<T_: Guest>(arg0: i32,arg1: *mut u8,arg2: usize,) -> *mut u8 { unsafe {#[cfg(target_arch="wasm32")]
+  _rt::run_ctors_once();let result43 = {
+    let base42 = arg1;
+    let len42 = arg2;
+    let mut result42 = _rt::Vec::with_capacity(len42);
+    for i in 0..len42 {
+      let base = base42.add(i * (7*::core::mem::size_of::<*const u8>()));
+      let e42 = {
+        let l0 = i32::from(*base.add(0).cast::<u8>());
+        use super::super::super::super::alertmill::rules::types::Column as V41;
+        let v41 = match l0 {
+          0 => {
+            let e41 = {
+              let l1 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l2 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len3 = l2;
+              let l4 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l5 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len6 = l5;
+              let l7 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l8 = *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len9 = l8;
+
+              super::super::super::super::alertmill::rules::types::TextColumn{
+                ends: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l1.cast(), len3, len3)),
+                missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l4.cast(), len6, len6)),
+                heap: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l7.cast(), len9, len9)),
+              }
+            };
+            V41::Text(e41)
+          }
+          1 => {
+            let e41 = {
+              let l10 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l11 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len12 = l11;
+              let l13 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l14 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len15 = l14;
+
+              super::super::super::super::alertmill::rules::types::IntegerColumn{
+                values: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l10.cast(), len12, len12)),
+                missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l13.cast(), len15, len15)),
+              }
+            };
+            V41::Integer(e41)
+          }
+          2 => {
+            let e41 = {
+              let l16 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l17 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len18 = l17;
+              let l19 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l20 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len21 = l20;
+
+              super::super::super::super::alertmill::rules::types::FloatColumn{
+                values: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l16.cast(), len18, len18)),
+                missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l19.cast(), len21, len21)),
+              }
+            };
+            V41::Float(e41)
+          }
+          3 => {
+            let e41 = {
+              let l22 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l23 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let base25 = l22;
+              let len25 = l23;
+              let mut result25 = _rt::Vec::with_capacity(len25);
+              for i in 0..len25 {
+                let base = base25.add(i * 1);
+                let e25 = {
+                  let l24 = i32::from(*base.add(0).cast::<u8>());
+
+                  _rt::bool_lift(l24 as u8)
+                };
+                result25.push(e25);
+              }
+              _rt::cabi_dealloc(base25, len25 * 1, 1);
+              let l26 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l27 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len28 = l27;
+
+              super::super::super::super::alertmill::rules::types::BooleanColumn{
+                values: result25,
+                missing: <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l26.cast(), len28, len28)),
+              }
+            };
+            V41::Boolean(e41)
+          }
+          n => {
+            debug_assert_eq!(n, 4, "invalid enum discriminant");
+            let e41 = {
+              let l29 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l30 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let base40 = l29;
+              let len40 = l30;
+              let mut result40 = _rt::Vec::with_capacity(len40);
+              for i in 0..len40 {
+                let base = base40.add(i * (2*::core::mem::size_of::<*const u8>()));
+                let e40 = {
+                  let l31 = *base.add(0).cast::<*mut u8>();
+                  let l32 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                  let base39 = l31;
+                  let len39 = l32;
+                  let mut result39 = _rt::Vec::with_capacity(len39);
+                  for i in 0..len39 {
+                    let base = base39.add(i * (4*::core::mem::size_of::<*const u8>()));
+                    let e39 = {
+                      let l33 = *base.add(0).cast::<*mut u8>();
+                      let l34 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len35 = l34;
+                      let bytes35 = _rt::Vec::from_raw_parts(l33.cast(), len35, len35);
+                      let l36 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l37 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len38 = l37;
+                      let bytes38 = _rt::Vec::from_raw_parts(l36.cast(), len38, len38);
+
+                      super::super::super::super::alertmill::rules::types::Tag{
+                        key: _rt::string_lift(bytes35),
+                        value: _rt::string_lift(bytes38),
+                      }
+                    };
+                    result39.push(e39);
+                  }
+                  _rt::cabi_dealloc(base39, len39 * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+
+                  result39
+                };
+                result40.push(e40);
+              }
+              _rt::cabi_dealloc(base40, len40 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+
+              result40
+            };
+            V41::Tags(e41)
+          }
+        };
+
+        v41
+      };
+      result42.push(e42);
+    }
+    _rt::cabi_dealloc(base42, len42 * (7*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+    T_::enrich(super::super::super::super::alertmill::rules::types::Batch{
+      rows: arg0 as u32,
+      columns: result42,
+    })
+  };
+  let ptr44 = (&raw mut _RET_AREA.0).cast::<u8>();
+  let super::super::super::super::alertmill::rules::types::Output{ patches:patches45, errors:errors45, } = result43;
+  let super::super::super::super::alertmill::rules::types::Patches{ rows:rows46, columns:columns46, more_tags:more_tags46, removed_tags:removed_tags46, drops:drops46, } = patches45;
+  let vec47 = <_ as Into<_rt::Vec<_>>>::into(rows46).into_boxed_slice();
+  let ptr47 = vec47.as_ptr().cast::<u8>();
+  let len47 = vec47.len();
+  ::core::mem::forget(vec47);
+  *ptr44.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len47;
+  *ptr44.add(0).cast::<*mut u8>() = ptr47.cast_mut();
+  let vec67 = columns46;
+  let len67 = vec67.len();
+  let layout67 = _rt::alloc::Layout::from_size_align(vec67.len() * (7*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+  let (result67, _cleanup67) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout67);if let Some(cleanup) = _cleanup67 { cleanup.forget(); }
+  for (i, e) in vec67.into_iter().enumerate() {
+    let base = result67.add(i * (7*::core::mem::size_of::<*const u8>()));
+    {
+      use super::super::super::super::alertmill::rules::types::Column as V66;
+      match e {
+        V66::Text(e) => {
+          *base.add(0).cast::<u8>() = (0i32) as u8;
+          let super::super::super::super::alertmill::rules::types::TextColumn{ ends:ends48, missing:missing48, heap:heap48, } = e;
+          let vec49 = <_ as Into<_rt::Vec<_>>>::into(ends48).into_boxed_slice();
+          let ptr49 = vec49.as_ptr().cast::<u8>();
+          let len49 = vec49.len();
+          ::core::mem::forget(vec49);
+          *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len49;
+          *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr49.cast_mut();
+          let vec50 = <_ as Into<_rt::Vec<_>>>::into(missing48).into_boxed_slice();
+          let ptr50 = vec50.as_ptr().cast::<u8>();
+          let len50 = vec50.len();
+          ::core::mem::forget(vec50);
+          *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len50;
+          *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr50.cast_mut();
+          let vec51 = <_ as Into<_rt::Vec<_>>>::into(heap48).into_boxed_slice();
+          let ptr51 = vec51.as_ptr().cast::<u8>();
+          let len51 = vec51.len();
+          ::core::mem::forget(vec51);
+          *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>() = len51;
+          *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr51.cast_mut();
+        },
+        V66::Integer(e) => {
+          *base.add(0).cast::<u8>() = (1i32) as u8;
+          let super::super::super::super::alertmill::rules::types::IntegerColumn{ values:values52, missing:missing52, } = e;
+          let vec53 = <_ as Into<_rt::Vec<_>>>::into(values52).into_boxed_slice();
+          let ptr53 = vec53.as_ptr().cast::<u8>();
+          let len53 = vec53.len();
+          ::core::mem::forget(vec53);
+          *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len53;
+          *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr53.cast_mut();
+          let vec54 = <_ as Into<_rt::Vec<_>>>::into(missing52).into_boxed_slice();
+          let ptr54 = vec54.as_ptr().cast::<u8>();
+          let len54 = vec54.len();
+          ::core::mem::forget(vec54);
+          *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len54;
+          *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr54.cast_mut();
+        },
+        V66::Float(e) => {
+          *base.add(0).cast::<u8>() = (2i32) as u8;
+          let super::super::super::super::alertmill::rules::types::FloatColumn{ values:values55, missing:missing55, } = e;
+          let vec56 = <_ as Into<_rt::Vec<_>>>::into(values55).into_boxed_slice();
+          let ptr56 = vec56.as_ptr().cast::<u8>();
+          let len56 = vec56.len();
+          ::core::mem::forget(vec56);
+          *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len56;
+          *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr56.cast_mut();
+          let vec57 = <_ as Into<_rt::Vec<_>>>::into(missing55).into_boxed_slice();
+          let ptr57 = vec57.as_ptr().cast::<u8>();
+          let len57 = vec57.len();
+          ::core::mem::forget(vec57);
+          *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len57;
+          *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr57.cast_mut();
+        },
+        V66::Boolean(e) => {
+          *base.add(0).cast::<u8>() = (3i32) as u8;
+          let super::super::super::super::alertmill::rules::types::BooleanColumn{ values:values58, missing:missing58, } = e;
+          let vec59 = values58;
+          let len59 = vec59.len();
+          let layout59 = _rt::alloc::Layout::from_size_align(vec59.len() * 1, 1).unwrap();
+          let (result59, _cleanup59) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout59);if let Some(cleanup) = _cleanup59 { cleanup.forget(); }
+          for (i, e) in vec59.into_iter().enumerate() {
+            let base = result59.add(i * 1);
+            {
+              *base.add(0).cast::<u8>() = (match e { true => 1, false => 0 }) as u8;
+            }
+          }
+          *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len59;
+          *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result59;
+          let vec60 = <_ as Into<_rt::Vec<_>>>::into(missing58).into_boxed_slice();
+          let ptr60 = vec60.as_ptr().cast::<u8>();
+          let len60 = vec60.len();
+          ::core::mem::forget(vec60);
+          *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len60;
+          *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr60.cast_mut();
+        },
+        V66::Tags(e) => {
+          *base.add(0).cast::<u8>() = (4i32) as u8;
+          let vec65 = e;
+          let len65 = vec65.len();
+          let layout65 = _rt::alloc::Layout::from_size_align(vec65.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+          let (result65, _cleanup65) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout65);if let Some(cleanup) = _cleanup65 { cleanup.forget(); }
+          for (i, e) in vec65.into_iter().enumerate() {
+            let base = result65.add(i * (2*::core::mem::size_of::<*const u8>()));
+            {
+              let vec64 = e;
+              let len64 = vec64.len();
+              let layout64 = _rt::alloc::Layout::from_size_align(vec64.len() * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+              let (result64, _cleanup64) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout64);if let Some(cleanup) = _cleanup64 { cleanup.forget(); }
+              for (i, e) in vec64.into_iter().enumerate() {
+                let base = result64.add(i * (4*::core::mem::size_of::<*const u8>()));
+                {
+                  let super::super::super::super::alertmill::rules::types::Tag{ key:key61, value:value61, } = e;
+                  let vec62 = (key61.into_bytes()).into_boxed_slice();
+                  let ptr62 = vec62.as_ptr().cast::<u8>();
+                  let len62 = vec62.len();
+                  ::core::mem::forget(vec62);
+                  *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len62;
+                  *base.add(0).cast::<*mut u8>() = ptr62.cast_mut();
+                  let vec63 = (value61.into_bytes()).into_boxed_slice();
+                  let ptr63 = vec63.as_ptr().cast::<u8>();
+                  let len63 = vec63.len();
+                  ::core::mem::forget(vec63);
+                  *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len63;
+                  *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr63.cast_mut();
+                }
+              }
+              *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len64;
+              *base.add(0).cast::<*mut u8>() = result64;
+            }
+          }
+          *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len65;
+          *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result65;
+        },
+      }
+    }
+  }
+  *ptr44.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len67;
+  *ptr44.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result67;
+  let vec71 = more_tags46;
+  let len71 = vec71.len();
+  let layout71 = _rt::alloc::Layout::from_size_align(vec71.len() * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+  let (result71, _cleanup71) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout71);if let Some(cleanup) = _cleanup71 { cleanup.forget(); }
+  for (i, e) in vec71.into_iter().enumerate() {
+    let base = result71.add(i * (5*::core::mem::size_of::<*const u8>()));
+    {
+      let (t68_0, t68_1, t68_2, ) = e;
+      *base.add(0).cast::<i32>() = _rt::as_i32(t68_0);
+      let vec69 = (t68_1.into_bytes()).into_boxed_slice();
+      let ptr69 = vec69.as_ptr().cast::<u8>();
+      let len69 = vec69.len();
+      ::core::mem::forget(vec69);
+      *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len69;
+      *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr69.cast_mut();
+      let vec70 = (t68_2.into_bytes()).into_boxed_slice();
+      let ptr70 = vec70.as_ptr().cast::<u8>();
+      let len70 = vec70.len();
+      ::core::mem::forget(vec70);
+      *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>() = len70;
+      *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr70.cast_mut();
+    }
+  }
+  *ptr44.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>() = len71;
+  *ptr44.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result71;
+  let vec74 = removed_tags46;
+  let len74 = vec74.len();
+  let layout74 = _rt::alloc::Layout::from_size_align(vec74.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+  let (result74, _cleanup74) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout74);if let Some(cleanup) = _cleanup74 { cleanup.forget(); }
+  for (i, e) in vec74.into_iter().enumerate() {
+    let base = result74.add(i * (3*::core::mem::size_of::<*const u8>()));
+    {
+      let (t72_0, t72_1, ) = e;
+      *base.add(0).cast::<i32>() = _rt::as_i32(t72_0);
+      let vec73 = (t72_1.into_bytes()).into_boxed_slice();
+      let ptr73 = vec73.as_ptr().cast::<u8>();
+      let len73 = vec73.len();
+      ::core::mem::forget(vec73);
+      *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len73;
+      *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr73.cast_mut();
+    }
+  }
+  *ptr44.add(7*::core::mem::size_of::<*const u8>()).cast::<usize>() = len74;
+  *ptr44.add(6*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result74;
+  let vec77 = drops46;
+  let len77 = vec77.len();
+  let layout77 = _rt::alloc::Layout::from_size_align(vec77.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+  let (result77, _cleanup77) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout77);if let Some(cleanup) = _cleanup77 { cleanup.forget(); }
+  for (i, e) in vec77.into_iter().enumerate() {
+    let base = result77.add(i * (3*::core::mem::size_of::<*const u8>()));
+    {
+      let (t75_0, t75_1, ) = e;
+      *base.add(0).cast::<i32>() = _rt::as_i32(t75_0);
+      let vec76 = (t75_1.into_bytes()).into_boxed_slice();
+      let ptr76 = vec76.as_ptr().cast::<u8>();
+      let len76 = vec76.len();
+      ::core::mem::forget(vec76);
+      *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len76;
+      *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr76.cast_mut();
+    }
+  }
+  *ptr44.add(9*::core::mem::size_of::<*const u8>()).cast::<usize>() = len77;
+  *ptr44.add(8*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result77;
+  let vec80 = errors45;
+  let len80 = vec80.len();
+  let layout80 = _rt::alloc::Layout::from_size_align(vec80.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+  let (result80, _cleanup80) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout80);if let Some(cleanup) = _cleanup80 { cleanup.forget(); }
+  for (i, e) in vec80.into_iter().enumerate() {
+    let base = result80.add(i * (3*::core::mem::size_of::<*const u8>()));
+    {
+      let super::super::super::super::alertmill::rules::types::RowError{ row:row78, message:message78, } = e;
+      *base.add(0).cast::<i32>() = _rt::as_i32(row78);
+      let vec79 = (message78.into_bytes()).into_boxed_slice();
+      let ptr79 = vec79.as_ptr().cast::<u8>();
+      let len79 = vec79.len();
+      ::core::mem::forget(vec79);
+      *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len79;
+      *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr79.cast_mut();
+    }
+  }
+  *ptr44.add(11*::core::mem::size_of::<*const u8>()).cast::<usize>() = len80;
+  *ptr44.add(10*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result80;
+  ptr44
+} }
+#[doc(hidden)]
+#[allow(non_snake_case)]
+pub unsafe fn __post_return_enrich<T_: Guest>(arg0: *mut u8,) { unsafe {
+  let l0 = *arg0.add(0).cast::<*mut u8>();
+  let l1 = *arg0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+  let base2 = l0;
+  let len2 = l1;
+  _rt::cabi_dealloc(base2, len2 * 4, 4);
+  let l3 = *arg0.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+  let l4 = *arg0.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+  let base43 = l3;
+  let len43 = l4;
+  for i in 0..len43 {
+    let base = base43.add(i * (7*::core::mem::size_of::<*const u8>()));
+    {
+      let l5 = i32::from(*base.add(0).cast::<u8>());
+      match l5 {
+        0 => {
+          let l6 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l7 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base8 = l6;
+          let len8 = l7;
+          _rt::cabi_dealloc(base8, len8 * 4, 4);
+          let l9 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l10 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base11 = l9;
+          let len11 = l10;
+          _rt::cabi_dealloc(base11, len11 * 4, 4);
+          let l12 = *base.add(5*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l13 = *base.add(6*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base14 = l12;
+          let len14 = l13;
+          _rt::cabi_dealloc(base14, len14 * 1, 1);
+        },
+        1 => {
+          let l15 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l16 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base17 = l15;
+          let len17 = l16;
+          _rt::cabi_dealloc(base17, len17 * 8, 8);
+          let l18 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l19 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base20 = l18;
+          let len20 = l19;
+          _rt::cabi_dealloc(base20, len20 * 4, 4);
+        },
+        2 => {
+          let l21 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l22 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base23 = l21;
+          let len23 = l22;
+          _rt::cabi_dealloc(base23, len23 * 8, 8);
+          let l24 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l25 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base26 = l24;
+          let len26 = l25;
+          _rt::cabi_dealloc(base26, len26 * 4, 4);
+        },
+        3 => {
+          let l27 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l28 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base29 = l27;
+          let len29 = l28;
+          _rt::cabi_dealloc(base29, len29 * 1, 1);
+          let l30 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l31 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base32 = l30;
+          let len32 = l31;
+          _rt::cabi_dealloc(base32, len32 * 4, 4);
+        },
+        _ => {
+          let l33 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l34 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base42 = l33;
+          let len42 = l34;
+          for i in 0..len42 {
+            let base = base42.add(i * (2*::core::mem::size_of::<*const u8>()));
+            {
+              let l35 = *base.add(0).cast::<*mut u8>();
+              let l36 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let base41 = l35;
+              let len41 = l36;
+              for i in 0..len41 {
+                let base = base41.add(i * (4*::core::mem::size_of::<*const u8>()));
+                {
+                  let l37 = *base.add(0).cast::<*mut u8>();
+                  let l38 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                  _rt::cabi_dealloc(l37, l38, 1);
+                  let l39 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                  let l40 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                  _rt::cabi_dealloc(l39, l40, 1);
+                }
+              }
+              _rt::cabi_dealloc(base41, len41 * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+            }
+          }
+          _rt::cabi_dealloc(base42, len42 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+        },
+      }
+    }
+  }
+  _rt::cabi_dealloc(base43, len43 * (7*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+  let l44 = *arg0.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+  let l45 = *arg0.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>();
+  let base50 = l44;
+  let len50 = l45;
+  for i in 0..len50 {
+    let base = base50.add(i * (5*::core::mem::size_of::<*const u8>()));
+    {
+      let l46 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+      let l47 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+      _rt::cabi_dealloc(l46, l47, 1);
+      let l48 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+      let l49 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+      _rt::cabi_dealloc(l48, l49, 1);
+    }
+  }
+  _rt::cabi_dealloc(base50, len50 * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+  let l51 = *arg0.add(6*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+  let l52 = *arg0.add(7*::core::mem::size_of::<*const u8>()).cast::<usize>();
+  let base55 = l51;
+  let len55 = l52;
+  for i in 0..len55 {
+    let base = base55.add(i * (3*::core::mem::size_of::<*const u8>()));
+    {
+      let l53 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+      let l54 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+      _rt::cabi_dealloc(l53, l54, 1);
+    }
+  }
+  _rt::cabi_dealloc(base55, len55 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+  let l56 = *arg0.add(8*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+  let l57 = *arg0.add(9*::core::mem::size_of::<*const u8>()).cast::<usize>();
+  let base60 = l56;
+  let len60 = l57;
+  for i in 0..len60 {
+    let base = base60.add(i * (3*::core::mem::size_of::<*const u8>()));
+    {
+      let l58 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+      let l59 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+      _rt::cabi_dealloc(l58, l59, 1);
+    }
+  }
+  _rt::cabi_dealloc(base60, len60 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+  let l61 = *arg0.add(10*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+  let l62 = *arg0.add(11*::core::mem::size_of::<*const u8>()).cast::<usize>();
+  let base65 = l61;
+  let len65 = l62;
+  for i in 0..len65 {
+    let base = base65.add(i * (3*::core::mem::size_of::<*const u8>()));
+    {
+      let l63 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+      let l64 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+      _rt::cabi_dealloc(l63, l64, 1);
+    }
+  }
+  _rt::cabi_dealloc(base65, len65 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+} }
+pub trait Guest {
+  #[allow(async_fn_in_trait)]
+  fn enrich(events: Batch,) -> Output;
+}
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_alertmill_rules_enrich_rule_0_1_0_cabi{
+  ($ty:ident with_types_in $($path_to_types:tt)*) => (const _: () = {
+
+    #[unsafe(export_name = "alertmill:rules/enrich-rule@0.1.0#enrich")]
+    unsafe extern "C" fn export_enrich(arg0: i32,arg1: *mut u8,arg2: usize,) -> *mut u8 {
+      unsafe { $($path_to_types)*::_export_enrich_cabi::<$ty>(arg0, arg1, arg2) }
+    }
+    #[unsafe(export_name = "cabi_post_alertmill:rules/enrich-rule@0.1.0#enrich")]
+    unsafe extern "C" fn _post_return_enrich(arg0: *mut u8,) {
+      unsafe { $($path_to_types)*::__post_return_enrich::<$ty>(arg0) }
+    }
+  };);
+}
+#[doc(hidden)]
+pub use __export_alertmill_rules_enrich_rule_0_1_0_cabi;
+
+#[cfg_attr(target_pointer_width="64", repr(align(8)))]
+#[cfg_attr(target_pointer_width="32", repr(align(4)))]
+struct _RetArea([::core::mem::MaybeUninit::<u8>; 12*::core::mem::size_of::<*const u8>()]);
+static mut _RET_AREA: _RetArea = _RetArea([::core::mem::MaybeUninit::uninit(); 12*::core::mem::size_of::<*const u8>()]);
 
 }
 
@@ -2145,6 +2237,8 @@ pub mod dedupe_rule {
     Key(_rt::String),
     /// Never merged.
     Unique,
+    /// The rule could not judge this row; the module's failure policy applies to it alone.
+    Error(_rt::String),
   }
   impl ::core::fmt::Debug for DedupeKey {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -2157,6 +2251,9 @@ pub mod dedupe_rule {
         }
         DedupeKey::Unique => {
           f.debug_tuple("DedupeKey::Unique").finish()
+        }
+        DedupeKey::Error(e) => {
+          f.debug_tuple("DedupeKey::Error").field(e).finish()
         }
       }
     }
@@ -2314,12 +2411,12 @@ pub mod dedupe_rule {
     })
   };
   let ptr44 = (&raw mut _RET_AREA.0).cast::<u8>();
-  let vec46 = result43;
-  let len46 = vec46.len();
-  let layout46 = _rt::alloc::Layout::from_size_align(vec46.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
-  let (result46, _cleanup46) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout46);if let Some(cleanup) = _cleanup46 { cleanup.forget(); }
-  for (i, e) in vec46.into_iter().enumerate() {
-    let base = result46.add(i * (3*::core::mem::size_of::<*const u8>()));
+  let vec47 = result43;
+  let len47 = vec47.len();
+  let layout47 = _rt::alloc::Layout::from_size_align(vec47.len() * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+  let (result47, _cleanup47) = alertmill_rule::wit_bindgen::rt::Cleanup::new(layout47);if let Some(cleanup) = _cleanup47 { cleanup.forget(); }
+  for (i, e) in vec47.into_iter().enumerate() {
+    let base = result47.add(i * (3*::core::mem::size_of::<*const u8>()));
     {
       match e {
         DedupeKey::Default=> {
@@ -2341,11 +2438,20 @@ pub mod dedupe_rule {
             *base.add(0).cast::<u8>() = (2i32) as u8;
           }
         }
+        DedupeKey::Error(e) => {
+          *base.add(0).cast::<u8>() = (3i32) as u8;
+          let vec46 = (e.into_bytes()).into_boxed_slice();
+          let ptr46 = vec46.as_ptr().cast::<u8>();
+          let len46 = vec46.len();
+          ::core::mem::forget(vec46);
+          *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>() = len46;
+          *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr46.cast_mut();
+        },
       }
     }
   }
-  *ptr44.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len46;
-  *ptr44.add(0).cast::<*mut u8>() = result46;
+  *ptr44.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len47;
+  *ptr44.add(0).cast::<*mut u8>() = result47;
   ptr44
 } }
 #[doc(hidden)]
@@ -2353,10 +2459,10 @@ pub mod dedupe_rule {
 pub unsafe fn __post_return_dedupe<T_: Guest>(arg0: *mut u8,) { unsafe {
   let l0 = *arg0.add(0).cast::<*mut u8>();
   let l1 = *arg0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-  let base5 = l0;
-  let len5 = l1;
-  for i in 0..len5 {
-    let base = base5.add(i * (3*::core::mem::size_of::<*const u8>()));
+  let base7 = l0;
+  let len7 = l1;
+  for i in 0..len7 {
+    let base = base7.add(i * (3*::core::mem::size_of::<*const u8>()));
     {
       let l2 = i32::from(*base.add(0).cast::<u8>());
       match l2 {
@@ -2366,11 +2472,16 @@ pub unsafe fn __post_return_dedupe<T_: Guest>(arg0: *mut u8,) { unsafe {
           let l4 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
           _rt::cabi_dealloc(l3, l4, 1);
         },
-        _ => (),
+        2 => (),
+        _ => {
+          let l5 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+          let l6 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+          _rt::cabi_dealloc(l5, l6, 1);
+        },
       }
     }
   }
-  _rt::cabi_dealloc(base5, len5 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+  _rt::cabi_dealloc(base7, len7 * (3*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
 } }
 pub trait Guest {
   /// One answer per row, in order.
@@ -2402,7 +2513,8 @@ static mut _RET_AREA: _RetArea = _RetArea([::core::mem::MaybeUninit::uninit(); 2
 
 }
 
-/// New alerts, before they are stored. The same columns: fields of the alert, `event.*`, `tags.*`, `event_count`.
+/// New alerts, before they are stored and before the next event of theirs is looked at. The same columns, of the alert's fields. What is
+/// written as `severity` stays whatever its events say; a tag becomes a dimension of the alert, and the event stays as it came.
 #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
 pub mod alert_rule {
   #[used]
@@ -3250,8 +3362,8 @@ macro_rules! __export_rule_impl {
     #[unsafe(link_section = "component-type:wit-bindgen:0.60.0:alertmill:rules@0.1.0:rule:imports and exports")]
     #[doc(hidden)]
     #[allow(clippy::octal_escapes)]
-    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2278] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xeb\x10\x01A\x02\x01\
+    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2343] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xac\x11\x01A\x02\x01\
 A\x17\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x19alertmi\
 ll:rules/log@0.1.0\x05\0\x01B%\x01}\x04\0\x08severity\x03\0\0\x01w\x04\0\x09time\
@@ -3273,37 +3385,38 @@ rror\x03\0\x20\x01p!\x01r\x02\x07patches\x1f\x06errors\"\x04\0\x06output\x03\0#\
 hod]table.get\x01\x09\x01p\x08\x01@\x02\x04self\x07\x04keys\x03\0\x0a\x04\0\x16[\
 method]table.get-many\x01\x0b\x01p\x01\x01@\x02\x04self\x07\x04keys\x03\0\x0c\x04\
 \0\x19[method]table.get-columns\x01\x0d\x03\0\x1calertmill:rules/tables@0.1.0\x05\
-\x03\x01B\x12\x01m\x06\x06equals\x0anot-equals\x06any-of\x06prefix\x08contains\x06\
-exists\x04\0\x02op\x03\0\0\x01ps\x01r\x03\x05fields\x02op\x01\x06values\x02\x04\0\
-\x09condition\x03\0\x03\x01m\x04\x09normalize\x0cenrich-event\x06dedupe\x0cenric\
-h-alert\x04\0\x04hook\x03\0\x05\x01p\x04\x01r\x05\x04hook\x06\x05reads\x02\x06wr\
-ites\x02\x04when\x07\x09max-batchy\x04\0\x0dhook-manifest\x03\0\x08\x01p\x09\x01\
-r\x05\x04names\x07versions\x05hooks\x0a\x06tables\x02\x0dconfig-schemas\x04\0\x08\
-manifest\x03\0\x0b\x01@\0\0\x0c\x04\0\x08describe\x01\x0d\x01j\0\x01s\x01@\x01\x06\
-configs\0\x0e\x04\0\x04init\x01\x0f\x04\0\x1falertmill:rules/lifecycle@0.1.0\x05\
-\x04\x02\x03\0\x01\x09timestamp\x02\x03\0\x01\x08severity\x02\x03\0\x01\x03tag\x02\
-\x03\0\x01\x09row-error\x01B\x1c\x02\x03\x02\x01\x05\x04\0\x09timestamp\x03\0\0\x02\
-\x03\x02\x01\x06\x04\0\x08severity\x03\0\x02\x02\x03\x02\x01\x07\x04\0\x03tag\x03\
-\0\x04\x02\x03\x02\x01\x08\x04\0\x09row-error\x03\0\x06\x01o\x02ss\x01p\x08\x01p\
-}\x01r\x05\x06sources\x0ccontent-types\x07headers\x09\x0ereceived-at-msw\x04body\
-\x0a\x04\0\x07payload\x03\0\x0b\x01ks\x01k\x01\x01k\x03\x01kx\x01ps\x01p\x05\x01\
-r\x10\x03rowy\x08event-id\x0d\x09plugin-id\x0d\x0aalert-names\x0bdescriptions\x06\
-status\x0d\x04time\x0e\x08severity\x0f\x08category\x0d\x0btarget-type\x0d\x06tar\
-get\x0d\x09bk-biz-id\x10\x06metric\x11\x04tags\x12\x0bdedupe-keys\x11\x05extra\x0d\
+\x03\x01B\x12\x01m\x09\x06equals\x0anot-equals\x06any-of\x07none-of\x06prefix\x06\
+suffix\x08contains\x06exists\x07missing\x04\0\x02op\x03\0\0\x01ps\x01r\x03\x05fi\
+elds\x02op\x01\x06values\x02\x04\0\x09condition\x03\0\x03\x01m\x04\x09normalize\x0c\
+enrich-event\x06dedupe\x0cenrich-alert\x04\0\x04hook\x03\0\x05\x01p\x04\x01r\x05\
+\x04hook\x06\x05reads\x02\x06writes\x02\x04when\x07\x09max-batchy\x04\0\x0dhook-\
+manifest\x03\0\x08\x01p\x09\x01r\x06\x04names\x07versions\x0bdescriptions\x05hoo\
+ks\x0a\x06tables\x02\x0dconfig-schemas\x04\0\x08manifest\x03\0\x0b\x01@\0\0\x0c\x04\
+\0\x08describe\x01\x0d\x01j\0\x01s\x01@\x01\x06configs\0\x0e\x04\0\x04init\x01\x0f\
+\x04\0\x1falertmill:rules/lifecycle@0.1.0\x05\x04\x02\x03\0\x01\x09timestamp\x02\
+\x03\0\x01\x08severity\x02\x03\0\x01\x03tag\x02\x03\0\x01\x09row-error\x01B\x1c\x02\
+\x03\x02\x01\x05\x04\0\x09timestamp\x03\0\0\x02\x03\x02\x01\x06\x04\0\x08severit\
+y\x03\0\x02\x02\x03\x02\x01\x07\x04\0\x03tag\x03\0\x04\x02\x03\x02\x01\x08\x04\0\
+\x09row-error\x03\0\x06\x01o\x02ss\x01p\x08\x01p}\x01r\x05\x06sources\x0ccontent\
+-types\x07headers\x09\x0ereceived-at-msw\x04body\x0a\x04\0\x07payload\x03\0\x0b\x01\
+ks\x01k\x01\x01k\x03\x01kx\x01ps\x01p\x05\x01r\x12\x03rowy\x08event-id\x0d\x09pl\
+ugin-id\x0d\x0aalert-names\x0bdescriptions\x06status\x0d\x04time\x0e\x0canomaly-\
+time\x0e\x08severity\x0f\x08category\x0d\x0btarget-type\x0d\x06target\x0d\x09bk-\
+biz-id\x10\x06metric\x11\x04tags\x12\x0bdedupe-keys\x11\x05extra\x0d\x04more\x09\
 \x04\0\x09new-event\x03\0\x13\x01p\x14\x01p\x07\x01r\x02\x06events\x15\x06errors\
 \x16\x04\0\x0anormalized\x03\0\x17\x01p\x0c\x01@\x01\x08payloads\x19\0\x18\x04\0\
 \x09normalize\x01\x1a\x04\0$alertmill:rules/normalize-rule@0.1.0\x05\x09\x02\x03\
 \0\x01\x05batch\x02\x03\0\x01\x06output\x01B\x06\x02\x03\x02\x01\x0a\x04\0\x05ba\
 tch\x03\0\0\x02\x03\x02\x01\x0b\x04\0\x06output\x03\0\x02\x01@\x01\x06events\x01\
 \0\x03\x04\0\x06enrich\x01\x04\x04\0!alertmill:rules/enrich-rule@0.1.0\x05\x0c\x01\
-B\x07\x02\x03\x02\x01\x0a\x04\0\x05batch\x03\0\0\x01q\x03\x07default\0\0\x03key\x01\
-s\0\x06unique\0\0\x04\0\x0adedupe-key\x03\0\x02\x01p\x03\x01@\x01\x06events\x01\0\
-\x04\x04\0\x06dedupe\x01\x05\x04\0!alertmill:rules/dedupe-rule@0.1.0\x05\x0d\x01\
-B\x06\x02\x03\x02\x01\x0a\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x0b\x04\0\x06ou\
-tput\x03\0\x02\x01@\x01\x06alerts\x01\0\x03\x04\0\x0denrich-alerts\x01\x04\x04\0\
-\x20alertmill:rules/alert-rule@0.1.0\x05\x0e\x04\0\x1aalertmill:rules/rule@0.1.0\
-\x04\0\x0b\x0a\x01\0\x04rule\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
-wit-component\x070.254.0\x10wit-bindgen-rust\x060.60.0";
+B\x07\x02\x03\x02\x01\x0a\x04\0\x05batch\x03\0\0\x01q\x04\x07default\0\0\x03key\x01\
+s\0\x06unique\0\0\x05error\x01s\0\x04\0\x0adedupe-key\x03\0\x02\x01p\x03\x01@\x01\
+\x06events\x01\0\x04\x04\0\x06dedupe\x01\x05\x04\0!alertmill:rules/dedupe-rule@0\
+.1.0\x05\x0d\x01B\x06\x02\x03\x02\x01\x0a\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\
+\x0b\x04\0\x06output\x03\0\x02\x01@\x01\x06alerts\x01\0\x03\x04\0\x0denrich-aler\
+ts\x01\x04\x04\0\x20alertmill:rules/alert-rule@0.1.0\x05\x0e\x04\0\x1aalertmill:\
+rules/rule@0.1.0\x04\0\x0b\x0a\x01\0\x04rule\x03\0\0\0G\x09producers\x01\x0cproc\
+essed-by\x02\x0dwit-component\x070.254.0\x10wit-bindgen-rust\x060.60.0";
   };
   )
 }

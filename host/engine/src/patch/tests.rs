@@ -4,17 +4,18 @@ use super::*;
 use crate::condition::When;
 use crate::contract::{IntegerColumn, TextColumn};
 use alertmill_core::event::{Event, Tag};
-use alertmill_core::row::DedupeAnswer;
+use alertmill_core::fields::{Field, RULE_TEXT_BYTES_MAX, TAGS_MAX};
+use alertmill_core::row::{DedupeAnswer, Row};
 use alertmill_core::value::Value as CoreValue;
 
-fn plan(writes: &[&str]) -> HookPlan {
+fn plan(writes: &[&str]) -> HookPlan<Field> {
     let fields: Vec<Field> = writes.iter().map(|name| Field::parse_write(name).unwrap()).collect();
     HookPlan {
         reads: Vec::new(),
         writes_tags: fields.contains(&Field::AllTags),
         drops: fields.contains(&Field::Drop),
         writes: fields.into_iter().filter(|field| !matches!(field, Field::AllTags | Field::Drop)).collect(),
-        when: When::default(),
+        when: When::parse(&[]).unwrap(),
         batch_rows: 256,
     }
 }
@@ -59,7 +60,7 @@ fn patches(rows: &[u32], columns: Vec<Column>) -> Patches {
 }
 
 /// Checks and applies to rows that all have `tags` tags.
-fn run(plan: &HookPlan, rows: &mut [Row], patches: Patches) -> Result<Applied, CallFailure> {
+fn run(plan: &HookPlan<Field>, rows: &mut [Row], patches: Patches) -> Result<Applied, CallFailure> {
     let chosen: Vec<u32> = (0..rows.len() as u32).collect();
     let checked = check(plan, rows.len() as u32, Output { patches, errors: Vec::new() })?;
     Ok(apply(plan, &Text::new_static("r"), rows, &chosen, checked))

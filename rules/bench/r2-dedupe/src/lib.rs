@@ -19,10 +19,10 @@ impl Dedupe for R2 {
         Ok(R2)
     }
 
-    fn key(&self, event: &Event, key: &mut String) -> Answer {
+    fn key(&self, event: &Event, key: &mut String) -> Result<Answer, String> {
         let parts = bench_logic::r2_parts(event.alert_name.unwrap_or(""), event.host, event.service);
         parts.into_iter().for_each(|part| key.push_str(part));
-        Answer::Key
+        Ok(Answer::Key)
     }
 }
 

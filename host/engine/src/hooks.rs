@@ -1,0 +1,167 @@
+//! What each hook adds to a call: which rows it is for, how they cross, and what its answer means. `chain` does the rest, which is the
+//! same for all of them.
+
+use crate::contract::{DedupeKey, Output, PayloadRef};
+use crate::failure::CallFailure;
+use crate::instance::Warm;
+use crate::interface::Hook;
+use crate::lower::Projection;
+use crate::manifest::{HookPlan, NormalizePlan};
+use crate::patch::{self, Applied};
+use crate::{keys, normalize};
+use alertmill_core::fields::{Field, RuleField, RuleRow};
+use alertmill_core::payload::{Normalized, Payload};
+use alertmill_core::row::{DedupeAnswer, Row, RuleFailure};
+use alertmill_core::value::Text;
+
+/// One hook of one rule at one worker, over rows of one kind.
+pub(crate) trait Judge<R> {
+    /// What a call answers.
+    type Answer;
+
+    /// Whether the rule is asked about this row.
+    fn is_for(&self, row: &R) -> bool;
+    /// Makes the rows that `chosen` names ready to cross; false as soon as they have more than `bytes_max` bytes.
+    fn fill(&mut self, rows: &[R], chosen: &[u32], bytes_max: usize) -> bool;
+    /// The call.
+    fn call(&self, warm: &mut Warm, rows: &[R], chosen: &[u32], limit_ms: u64) -> Result<Self::Answer, CallFailure>;
+    /// Checks an answer as a whole, then writes it on the rows.
+    fn accept(&self, rule: &Text, rows: &mut [R], chosen: &[u32], answer: Self::Answer) -> Result<Applied, CallFailure>;
+    /// Pass-through: the row goes on as this rule found it, with the failure written on it.
+    fn fail(row: &mut R, failure: RuleFailure);
+}
+
+/// Changes events or new alerts.
+pub(crate) struct Enriching<F> {
+    plan: HookPlan<F>,
+    projection: Projection,
+    hook: Hook,
+}
+
+impl<F: RuleField> Enriching<F> {
+    pub fn new(hook: Hook, plan: &HookPlan<F>) -> Enriching<F> {
+        Enriching { projection: Projection::new(&plan.reads), plan: plan.clone(), hook }
+    }
+}
+
+impl<F: RuleField> Judge<F::Row> for Enriching<F> {
+    type Answer = Output;
+
+    /// What was dropped is out.
+    fn is_for(&self, row: &F::Row) -> bool {
+        !row.is_dropped() && self.plan.when.holds(row)
+    }
+
+    fn fill(&mut self, rows: &[F::Row], chosen: &[u32], bytes_max: usize) -> bool {
+        self.projection.fill(&self.plan.reads, rows, chosen, bytes_max)
+    }
+
+    fn call(&self, warm: &mut Warm, _: &[F::Row], _: &[u32], limit_ms: u64) -> Result<Output, CallFailure> {
+        self.projection.lend(|batch| match self.hook {
+            Hook::EnrichAlert => warm.enrich_alerts(batch, limit_ms),
+            _ => warm.enrich(batch, limit_ms),
+        })
+    }
+
+    fn accept(&self, rule: &Text, rows: &mut [F::Row], chosen: &[u32], output: Output) -> Result<Applied, CallFailure> {
+        let output = patch::check(&self.plan, chosen.len() as u32, output)?;
+        Ok(patch::apply(&self.plan, rule, rows, chosen, output))
+    }
+
+    fn fail(row: &mut F::Row, failure: RuleFailure) {
+        row.failures_mut().push(failure);
+    }
+}
+
+/// Makes keys of events.
+pub(crate) struct Keying {
+    plan: HookPlan<Field>,
+    projection: Projection,
+}
+
+impl Keying {
+    pub fn new(plan: &HookPlan<Field>) -> Keying {
+        Keying { projection: Projection::new(&plan.reads), plan: plan.clone() }
+    }
+}
+
+impl Judge<Row> for Keying {
+    type Answer = Vec<DedupeKey>;
+
+    /// The first key stays.
+    fn is_for(&self, row: &Row) -> bool {
+        row.dropped.is_none() && row.dedupe == DedupeAnswer::Default && self.plan.when.holds(row)
+    }
+
+    fn fill(&mut self, rows: &[Row], chosen: &[u32], bytes_max: usize) -> bool {
+        self.projection.fill(&self.plan.reads, rows, chosen, bytes_max)
+    }
+
+    fn call(&self, warm: &mut Warm, _: &[Row], _: &[u32], limit_ms: u64) -> Result<Vec<DedupeKey>, CallFailure> {
+        self.projection.lend(|batch| warm.dedupe(batch, limit_ms))
+    }
+
+    fn accept(&self, rule: &Text, rows: &mut [Row], chosen: &[u32], keys: Vec<DedupeKey>) -> Result<Applied, CallFailure> {
+        keys::check(&keys, chosen.len())?;
+        Ok(keys::apply(keys, rule, rows, chosen))
+    }
+
+    fn fail(row: &mut Row, failure: RuleFailure) {
+        row.failures.push(failure);
+    }
+}
+
+/// Makes events of payloads.
+pub(crate) struct Normalizing {
+    plan: NormalizePlan,
+}
+
+impl Normalizing {
+    pub fn new(plan: &NormalizePlan) -> Normalizing {
+        Normalizing { plan: plan.clone() }
+    }
+}
+
+/// A payload on its way through the normalize rules.
+pub(crate) struct PayloadRow<'a> {
+    pub payload: &'a Payload,
+    pub answer: Normalized,
+}
+
+impl<'a> Judge<PayloadRow<'a>> for Normalizing {
+    type Answer = Vec<Result<Normalized, CallFailure>>;
+
+    /// The first rule that is for it judges it, even if it fails.
+    fn is_for(&self, row: &PayloadRow<'a>) -> bool {
+        row.answer == Normalized::Unclaimed && self.plan.when.holds_for(row.payload)
+    }
+
+    fn fill(&mut self, rows: &[PayloadRow<'a>], chosen: &[u32], bytes_max: usize) -> bool {
+        chosen.iter().map(|index| normalize::bytes_of(rows[*index as usize].payload)).sum::<usize>() <= bytes_max
+    }
+
+    fn call(&self, warm: &mut Warm, rows: &[PayloadRow<'a>], chosen: &[u32], limit_ms: u64) -> Result<Self::Answer, CallFailure> {
+        let payloads = || chosen.iter().map(|index| rows[*index as usize].payload);
+        let headers: Vec<Vec<(&str, &str)>> = payloads().map(normalize::headers_of).collect();
+        let lent: Vec<PayloadRef<'_>> = payloads().zip(&headers).map(|(payload, headers)| normalize::lend(payload, headers)).collect();
+        normalize::by_payload(warm.normalize(&lent, limit_ms)?, chosen.len())
+    }
+
+    fn accept(&self, _: &Text, rows: &mut [PayloadRow<'a>], chosen: &[u32], answers: Self::Answer) -> Result<Applied, CallFailure> {
+        let mut applied = Applied::default();
+        for (at, (answer, index)) in (0..).zip(answers.into_iter().zip(chosen)) {
+            match answer {
+                Ok(events) => {
+                    applied.changed += 1;
+                    rows[*index as usize].answer = events;
+                }
+                Err(failure) => applied.failed.push((at, failure)),
+            }
+        }
+        Ok(applied)
+    }
+
+    fn fail(row: &mut PayloadRow<'a>, failure: RuleFailure) {
+        row.answer = Normalized::Failed(failure);
+    }
+}
