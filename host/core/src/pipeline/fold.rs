@@ -236,8 +236,11 @@ impl Fold {
         self.fire_due(batch);
         self.forget_ended();
         match record.body {
-            PreparedBody::Items { source, counts, journaled, rows: n, dead_letters } => {
+            PreparedBody::Items { source, counts, journaled, became, rows: n, dead_letters } => {
                 self.ledger.door(&source, counts, journaled);
+                if let Some(became) = became {
+                    self.ledger.payload(&source, became);
+                }
                 self.ledger.outcome(&source, Outcome::DeadLetter, dead_letters.len() as u64);
                 batch.commit.dead_letters.extend(dead_letters);
                 // Neighbours mostly end alike, so runs are counted, not rows.

@@ -1,6 +1,6 @@
 //! The two halves of the pipeline, in the order of the way of an event.
 //!
-//! *Prepare*: [`understand`], [`enrich_events`], [`mod@dedupe`], put together in [`mod@prepare`]. *Fold*: [`fold`]. The loops
+//! *Prepare*: [`mod@normalize`] for raw payloads, [`understand`], [`enrich_events`], [`mod@dedupe`], put together in [`mod@prepare`]. *Fold*: [`fold`]. The loops
 //! that join both to journal and store are in [`conductor`]; production and the simulator run the same ones. *Ship*: what was saved goes to services ([`ship`]).
 
 pub mod clean;
@@ -12,6 +12,7 @@ pub mod expiry;
 pub mod fingerprint;
 pub mod fold;
 pub mod in_flight;
+pub mod normalize;
 pub mod prepare;
 pub mod ship;
 pub mod understand;

@@ -82,7 +82,7 @@ impl World {
         let body = match rows.len() {
             0 => PreparedBody::Clock,
             n => {
-                PreparedBody::Items { source: Text::new_static(SOURCE), counts: DoorCounts::default(), journaled: n as u64, rows: n, dead_letters: Vec::new() }
+                PreparedBody::Items { source: Text::new_static(SOURCE), counts: DoorCounts::default(), journaled: n as u64, became: None, rows: n, dead_letters: Vec::new() }
             }
         };
         let record = PreparedRecord { ordinal: self.ordinal, received_at_ms: at_s * 1000, generation: 0, body };
