@@ -24,7 +24,8 @@ impl<'w> FakeRecords<'w> {
             replay.iter_mut().take(1).for_each(|journaled| journaled.record.body = RecordBody::Clock);
         }
         if state.setup.plant == Some(Plant::KeyLostOnReplay) {
-            let payloads = replay.iter_mut().filter_map(|journaled| if let RecordBody::Payload(payload) = &mut journaled.record.body { Some(payload) } else { None });
+            let payloads =
+                replay.iter_mut().filter_map(|journaled| if let RecordBody::Payload(payload) = &mut journaled.record.body { Some(payload) } else { None });
             payloads.for_each(|payload| payload.idempotency_key = None);
         }
         drop(state);

@@ -2,10 +2,10 @@
 
 use crate::faults::FaultKind;
 use crate::plant::Plant;
+use crate::senders::{hooks, mark_of, number_behind, text_behind};
 use crate::weather::Part;
 use crate::world::World;
 use alertmill_core::event::{Event, Tag};
-use crate::senders::{hooks, mark_of, number_behind, text_behind};
 use alertmill_core::payload::{NewEvent, Normalized, Payload};
 use alertmill_core::record::{Door, RuleSet};
 use alertmill_core::row::{DedupeAnswer, Dropped, Row, RuleFailure};

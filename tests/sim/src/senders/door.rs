@@ -84,7 +84,14 @@ fn answer(world: &World) -> Answer {
 }
 
 /// Appends a record; behind durable ones of its request it waits for a journal that takes nothing now.
-async fn append(world: &World, journal: &FakeJournal<'_>, room: &mut Room<'_>, body: RecordBody, mut parsed: Option<Vec<Item>>, later: bool) -> Result<Appended, PortError> {
+async fn append(
+    world: &World,
+    journal: &FakeJournal<'_>,
+    room: &mut Room<'_>,
+    body: RecordBody,
+    mut parsed: Option<Vec<Item>>,
+    later: bool,
+) -> Result<Appended, PortError> {
     let until_ms = world.state().now_ms() + LATER_RECORDS_WAIT_MS;
     loop {
         let parsed = parsed.take();

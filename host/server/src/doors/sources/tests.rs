@@ -11,7 +11,8 @@ const HOOK: &str = "/api/v1/sources/hook";
 
 /// A source `hook` that rules read, and `feed` with events.
 fn bench() -> Bench {
-    let hook = Source { content_types: vec!["application/json".into(), "text/csv".into()], headers: vec!["X-Event".into(), "x-none".into()], ..Source::default() };
+    let hook =
+        Source { content_types: vec!["application/json".into(), "text/csv".into()], headers: vec!["X-Event".into(), "x-none".into()], ..Source::default() };
     let feed = Source { decoder: Decoder::Events, content_types: vec!["application/json".into()], ..Source::default() };
     let sources = [("hook", hook), ("feed", feed)].into_iter().map(|(name, source)| (Text::new(name), SourceConfig::of(&source)));
     Bench::with(1 << 30, DoorConfig { sources: sources.collect(), ..DoorConfig::default() })
