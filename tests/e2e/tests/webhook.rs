@@ -16,9 +16,11 @@ decoder = "events"
 content_types = ["application/json", "application/x-ndjson"]
 "#;
 
+type Headers<'h> = &'h [(&'h str, &'h str)];
+
 const CSV: (&str, &str) = ("content-type", "text/csv");
 
-fn post(server: &mut Server, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
+fn post(server: &mut Server, path: &str, headers: Headers<'_>, body: &[u8]) -> (u16, Value) {
     let answer = server.http.post(path, headers, body).unwrap_or_else(|e| panic!("POST {path}: {e}\n{}", server.log()));
     (answer.status, answer.json())
 }
@@ -81,7 +83,7 @@ fn a_body_that_no_rule_is_for_is_kept_and_counted() {
 fn what_the_door_does_not_take_is_told_why() {
     let site = Site::new().config(CONFIG);
     let mut server = site.start();
-    let cases: [(&str, &[(&str, &str)], usize, u16, &str); 6] = [
+    let cases: [(&str, Headers<'_>, usize, u16, &str); 6] = [
         ("/api/v1/sources/nobody", &[CSV], 1, 404, "add a section [sources.nobody] to the configuration"),
         ("/api/v1/sources/hook", &[("content-type", "application/xml")], 1, 415, "source hook takes application/json, text/csv"),
         ("/api/v1/sources/hook", &[], 1, 415, "add the type to sources.hook.content_types"),

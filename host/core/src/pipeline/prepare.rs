@@ -1,5 +1,5 @@
-//! The prepare half: normalized where the item is a raw payload, understood, enriched, keyed. It has no state but the rules of the generation it is in, so any worker
-//! may do any batch; batches are handed over in journal order.
+//! The prepare half: normalized where an item is a raw payload, understood, enriched, keyed. It has no state but the rules of the
+//! generation it is in, so any worker may do any batch; batches are handed over in journal order.
 
 use super::conductor::COMMIT_BYTES_MAX;
 use super::dedupe::dedupe;

@@ -23,7 +23,7 @@ impl RuleChain for Words {
     fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Vec<Normalized> {
         self.calls.push((payloads.len(), payloads.iter().map(|payload| payload.body.len()).sum()));
         tally.push(RuleTally { rule: "words".into(), rows: payloads.len() as u64, calls: 1, ..RuleTally::default() });
-        let judged = payloads.iter().map(|payload| words(payload));
+        let judged = payloads.iter().map(words);
         if self.is_silent { judged.take(1).collect() } else { judged.collect() }
     }
     fn enrich_events(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}

@@ -7,6 +7,8 @@ use alertmill_core::record::Door;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
 
+type Headers<'h> = &'h [(&'h str, &'h str)];
+
 const HOOK: &str = "/api/v1/sources/hook";
 
 /// A source `hook` that rules read, and `feed` with events.
@@ -18,7 +20,7 @@ fn bench() -> Bench {
     Bench::with(1 << 30, DoorConfig { sources: sources.collect(), ..DoorConfig::default() })
 }
 
-async fn post(bench: &Bench, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> (u16, Value) {
+async fn post(bench: &Bench, path: &str, headers: Headers<'_>, body: impl Into<Body>) -> (u16, Value) {
     let (status, _, body) = bench.send(path, headers, body).await;
     (status.as_u16(), serde_json::from_slice(&body).unwrap())
 }
@@ -71,7 +73,7 @@ async fn refusals_say_what_to_do_and_change_nothing() {
     let bench = bench();
     let json_type = ("content-type", "application/json");
     let large = "x".repeat(PAYLOAD_BYTES_MAX + 1);
-    let cases: [(&str, &[(&str, &str)], &str, u16, &str, &str); 10] = [
+    let cases: [(&str, Headers<'_>, &str, u16, &str, &str); 10] = [
         ("/api/v1/sources/nobody", &[json_type], "x", 404, "not-found", "add a section [sources.nobody] to the configuration"),
         ("/api/v1/sources/No.Name%20", &[json_type], "x", 404, "not-found", "a source has a name of a-z"),
         (HOOK, &[("content-type", "application/xml")], "x", 415, "content-type", "source hook takes application/json, text/csv"),
