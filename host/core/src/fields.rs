@@ -1,10 +1,65 @@
 //! The closed table of fields that rules may read and write: name, type, access.
 
 use crate::decode::{KEY_BYTES_MAX, OUR_MARKS};
-use crate::event::Tag;
-use crate::row::Row;
+use crate::event::{Event, Tag};
+use crate::row::{Dropped, Row, RuleFailure};
 use crate::value::{Text, Value};
 use std::borrow::Cow;
+use std::fmt::Debug;
+
+/// A field that rules read and write, of one kind of row: what the engine needs to know of it. Fields of events are
+/// [`Field`], those of alerts [`AlertField`](crate::alert_fields::AlertField).
+pub trait RuleField: Clone + Debug + PartialEq + Send + Sync + Sized {
+    /// What it is a field of.
+    type Row: RuleRow;
+
+    /// The field named in a hook's `reads`.
+    fn parse_read(name: &str) -> Result<Self, FieldError>;
+    /// The field named in a hook's `writes`.
+    fn parse_write(name: &str) -> Result<Self, FieldError>;
+    /// How it crosses. What has no column in `writes` is [`is_all_tags`](RuleField::is_all_tags) or [`is_drop`](RuleField::is_drop).
+    fn kind(&self) -> FieldType;
+    /// Name in a manifest.
+    fn name(&self) -> Cow<'static, str>;
+    /// All tags, in `writes`.
+    fn is_all_tags(&self) -> bool;
+    /// `drop`, in `writes`.
+    fn is_drop(&self) -> bool;
+    /// The key of one tag.
+    fn tag_key(&self) -> Option<&str>;
+
+    /// The text of a row, borrowed wherever the row holds it as text; `None` is missing.
+    fn text<'a>(&self, row: &'a Self::Row) -> Option<Cow<'a, str>>;
+    /// The integer of a row; `None` is missing.
+    fn integer(&self, row: &Self::Row) -> Option<i64>;
+    /// Key and value of all tags of a row, for a field of [`FieldType::Tags`].
+    fn each_tag<'a>(&self, row: &'a Self::Row, each: impl FnMut(&'a str, &'a Value));
+
+    /// Writes a text. Refuses what the field cannot hold and then leaves the row as it was.
+    fn write_text(&self, row: &mut Self::Row, text: &str) -> Result<(), WriteError>;
+    /// Writes an integer. Refuses what the field cannot hold and then leaves the row as it was.
+    fn write_integer(&self, row: &mut Self::Row, n: i64) -> Result<(), WriteError>;
+    /// Whether every row takes any text of at most so many bytes, as long as there is [room for its tags](RuleRow::has_room_for_tags).
+    fn takes_texts_of(&self, bytes: usize) -> bool;
+    /// Whether every row takes this integer.
+    fn takes_integer(&self, n: i64) -> bool;
+}
+
+/// What rules decide about one by one, and what they may do to it beside its fields.
+pub trait RuleRow: Clone {
+    /// Sets a tag: a write replaces all tags of that key.
+    fn write_tag(&mut self, key: &str, value: &str) -> Result<(), WriteError>;
+    /// Removes all tags of that key.
+    fn remove_tag(&mut self, key: &str);
+    /// Whether it takes so many new tags.
+    fn has_room_for_tags(&self, tags: usize) -> bool;
+    /// A rule took it out: the rules behind that one are not asked.
+    fn is_dropped(&self) -> bool;
+    /// Takes it out, unless a rule did so before. Only where a field [is `drop`](RuleField::is_drop).
+    fn drop_by(&mut self, dropped: Dropped);
+    /// Rules that could not judge it.
+    fn failures_mut(&mut self) -> &mut Vec<RuleFailure>;
+}
 
 /// How a field crosses to a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,32 +88,38 @@ pub enum Field {
 }
 
 macro_rules! known_fields {
-    ($($variant:ident $name:literal $kind:ident $writable:literal)*) => {
-        /// Fields with a name of their own.
+    ($(#[$doc:meta])* $Known:ident: $($variant:ident $name:literal $kind:ident $writable:literal)*) => {
+        $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)]
-        pub enum KnownField { $($variant),* }
+        pub enum $Known { $($variant),* }
 
-        impl KnownField {
+        impl $Known {
             /// All of them.
-            pub const ALL: &'static [KnownField] = &[$(KnownField::$variant),*];
+            pub const ALL: &'static [$Known] = &[$($Known::$variant),*];
             /// Name in a manifest.
             pub const fn name(self) -> &'static str {
-                match self { $(KnownField::$variant => $name),* }
+                match self { $($Known::$variant => $name),* }
             }
             /// How it crosses.
-            pub const fn kind(self) -> FieldType {
-                match self { $(KnownField::$variant => FieldType::$kind),* }
+            pub const fn kind(self) -> $crate::fields::FieldType {
+                match self { $($Known::$variant => $crate::fields::FieldType::$kind),* }
             }
             /// Whether a rule may write it.
             pub const fn is_writable(self) -> bool {
-                match self { $(KnownField::$variant => $writable),* }
+                match self { $($Known::$variant => $writable),* }
+            }
+            fn named(name: &str) -> Option<$Known> {
+                $Known::ALL.iter().copied().find(|known| known.name() == name)
             }
         }
     };
 }
+pub(crate) use known_fields;
 
 known_fields! {
+    /// Fields with a name of their own.
+    KnownField:
     Uid "uid" Text false
     TenantId "bk_tenant_id" Text false
     EventId "event_id" Text false
@@ -105,6 +166,12 @@ pub enum FieldError {
     /// It can be written only.
     #[error("field `{0}` can only be named in `writes`")]
     WriteOnly(String),
+    /// It is a field of events only.
+    #[error("alerts have no field `{0}`; `event.{0}` is that of the event that opened it, and can be read")]
+    OfEvent(String),
+    /// Alerts are not dropped.
+    #[error("`drop` is not for alerts: the event that opened it is counted; a rule of the hook `enrich-event` may drop the event")]
+    NoDrop,
     /// A tag's key that events may not have.
     #[error("tag key `{0}` is refused: {1}")]
     TagKey(String, &'static str),
@@ -174,37 +241,28 @@ impl Field {
 
     /// The field named in a hook's `writes`.
     pub fn parse_write(name: &str) -> Result<Field, FieldError> {
-        if name == "tags.*" {
+        if name == ALL_TAGS_WRITTEN {
             return Ok(Field::AllTags);
         }
         match Field::parse(name)? {
             Field::Known(known) if !known.is_writable() => Err(FieldError::ReadOnly(name.to_owned())),
-            // Where our own marks are, which say what rules did.
-            Field::Extra(keys) if keys.first().is_some_and(|key| key.starts_with(OUR_MARKS)) => Err(FieldError::ReadOnly(name.to_owned())),
-            Field::AllTags => Err(FieldError::Unknown("tags (in `writes` it is spelt `tags.*`)".to_owned())),
+            Field::Extra(keys) if is_ours(&keys) => Err(FieldError::ReadOnly(name.to_owned())),
+            Field::AllTags => Err(tags_in_writes()),
             field => Ok(field),
         }
     }
 
     fn parse(name: &str) -> Result<Field, FieldError> {
-        if let Some(key) = name.strip_prefix("tags.") {
-            check_tag_key(key).map_err(|why| FieldError::TagKey(key.to_owned(), why))?;
-            return Ok(Field::Tag(Text::new(key)));
+        if let Some(key) = parse_tag(name)? {
+            return Ok(Field::Tag(key));
         }
-        if let Some(path) = name.strip_prefix("extra_info.") {
-            let keys: Vec<Text> = path.split('.').map(Text::new).collect();
-            if keys.iter().any(|key| key.is_empty()) {
-                return Err(FieldError::Unknown(name.to_owned()));
-            }
-            if keys.len() > EXTRA_KEYS_MAX || keys.iter().any(|key| key.len() > KEY_BYTES_MAX) {
-                return Err(FieldError::Path(name.to_owned()));
-            }
+        if let Some(keys) = parse_extra(name)? {
             return Ok(Field::Extra(keys));
         }
         match name {
             "tags" => Ok(Field::AllTags),
             "drop" => Ok(Field::Drop),
-            _ => KnownField::ALL.iter().find(|f| f.name() == name).map(|f| Field::Known(*f)).ok_or_else(|| FieldError::Unknown(name.to_owned())),
+            _ => KnownField::named(name).map(Field::Known).ok_or_else(|| FieldError::Unknown(name.to_owned())),
         }
     }
 
@@ -230,12 +288,16 @@ impl Field {
 
     /// The text of a row, borrowed wherever the row holds it as text; `None` is missing.
     pub fn text<'a>(&self, row: &'a Row) -> Option<Cow<'a, str>> {
-        let e = &row.event;
+        self.text_of(EventView::of(row))
+    }
+
+    pub(crate) fn text_of<'a>(&self, view: EventView<'a>) -> Option<Cow<'a, str>> {
+        let e = view.event;
         let plain = |text: &'a Text| Some(Cow::Borrowed(text.as_str()));
         let list = |values: &[Value]| (!values.is_empty()).then(|| Cow::Owned(serde_json::to_string(values).unwrap_or_default()));
         match self {
             Field::Tag(key) => e.tag(key).and_then(Value::to_rule_text),
-            Field::Extra(keys) => keys.iter().try_fold(&e.extra_info, |v, key| v.get(key)).and_then(Value::to_rule_text),
+            Field::Extra(keys) => extra_text(&e.extra_info, keys),
             Field::AllTags => (!e.tags.is_empty()).then(|| Cow::Owned(serde_json::to_string(&e.tags).unwrap_or_default())),
             Field::Drop => None,
             Field::Known(known) => match known {
@@ -243,7 +305,7 @@ impl Field {
                 KnownField::TenantId => plain(&e.tenant),
                 KnownField::EventId => e.event_id.to_rule_text(),
                 KnownField::PluginId => e.plugin_id.to_rule_text(),
-                KnownField::Source => plain(&row.source),
+                KnownField::Source => plain(view.source),
                 KnownField::StrategyId => e.strategy_id.to_rule_text(),
                 KnownField::AlertName => e.alert_name.to_rule_text(),
                 KnownField::Description => e.description.to_rule_text(),
@@ -270,14 +332,18 @@ impl Field {
                 | KnownField::CreateTime
                 | KnownField::BkBizId
                 | KnownField::ReceivedAt
-                | KnownField::Seed => self.integer(row).map(|n| Cow::Owned(n.to_string())),
+                | KnownField::Seed => self.integer_of(view).map(|n| Cow::Owned(n.to_string())),
             },
         }
     }
 
     /// The integer of a row; `None` is missing. Texts of digits count as integers in `bk_biz_id`.
     pub fn integer(&self, row: &Row) -> Option<i64> {
-        let e = &row.event;
+        self.integer_of(EventView::of(row))
+    }
+
+    pub(crate) fn integer_of(&self, view: EventView<'_>) -> Option<i64> {
+        let e = view.event;
         let Field::Known(known) = self else { return None };
         match known {
             KnownField::Severity => Some(i64::from(e.severity_level())),
@@ -287,8 +353,8 @@ impl Field {
             KnownField::BkCleanTime => e.bk_clean_time.as_int(),
             KnownField::CreateTime => Some(e.create_time),
             KnownField::BkBizId => e.bk_biz_id.as_int().or_else(|| e.bk_biz_id.as_text().and_then(|t| t.parse().ok())),
-            KnownField::ReceivedAt => Some(row.received_at_ms),
-            KnownField::Seed => Some(row.seed),
+            KnownField::ReceivedAt => Some(view.received_at_ms),
+            KnownField::Seed => Some(view.seed),
             _ => None,
         }
     }
@@ -300,7 +366,7 @@ impl Field {
         let e = &mut row.event;
         match self {
             Field::Tag(key) => return write_tag(row, key, text),
-            Field::Extra(keys) => return self.write_extra(row, keys.clone(), text),
+            Field::Extra(keys) => return write_extra(&mut e.extra_info, keys, text).map_err(|why| self.refuses(why)),
             Field::Known(known) => match known {
                 KnownField::AlertName => e.alert_name = value(),
                 KnownField::Description => e.description = value(),
@@ -349,43 +415,19 @@ impl Field {
     }
 
     fn check_text(&self, text: &str) -> Result<(), WriteError> {
-        let bytes_max = match self {
-            Field::Known(KnownField::AlertName) => ALERT_NAME_BYTES_MAX,
-            Field::Known(KnownField::Description) => DESCRIPTION_BYTES_MAX,
-            _ => RULE_TEXT_BYTES_MAX,
-        };
-        if text.len() > bytes_max {
-            return Err(self.refuses(format!("{} bytes, at most {bytes_max}", text.len())));
+        match self {
+            Field::Known(KnownField::AlertName) => check_alert_name(text),
+            Field::Known(KnownField::Description) => check_bytes(text, DESCRIPTION_BYTES_MAX),
+            _ => check_bytes(text, RULE_TEXT_BYTES_MAX),
         }
-        let names_it = matches!(self, Field::Known(KnownField::AlertName));
-        if names_it && (text.is_empty() || text.contains('\0')) {
-            return Err(self.refuses("empty or with a NUL".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn write_extra(&self, row: &mut Row, keys: Vec<Text>, text: &str) -> Result<(), WriteError> {
-        let Some((last, path)) = keys.split_last() else { return Err(self.wants("a path")) };
-        let mut at = &mut row.event.extra_info;
-        for key in path {
-            if at.get(key).is_none() && !at.set(key, Value::Object(Vec::new())) {
-                return Err(self.refuses(format!("`{key}` is inside something that is no object")));
-            }
-            let Value::Object(fields) = at else { return Err(self.wants("an object on the way")) };
-            let Some((_, next)) = fields.iter_mut().rev().find(|(k, _)| k == key) else {
-                return Err(self.wants("an object on the way"));
-            };
-            at = next;
-        }
-        if at.set(last, Value::from(text)) { Ok(()) } else { Err(self.refuses("its place is no object".to_owned())) }
+        .map_err(|why| self.refuses(why))
     }
 
     /// List fields cross as JSON text; anything that is no JSON list is one text. The same as at the doors: a list of texts.
     fn texts_or_text(&self, text: &str) -> Result<Value, WriteError> {
-        match Value::from_json(text.as_bytes()) {
-            Ok(Value::List(list)) if list.iter().all(|entry| entry.as_text().is_some()) => Ok(Value::List(list)),
-            Ok(Value::List(_)) => Err(self.wants("a JSON list of texts, or one text")),
-            _ => Ok(Value::from(text)),
+        match texts(text) {
+            Some(list) => list.map(Value::List).ok_or_else(|| self.wants("a JSON list of texts, or one text")),
+            None => Ok(Value::from(text)),
         }
     }
 
@@ -398,27 +440,201 @@ impl Field {
     }
 }
 
-/// Sets a tag: a write replaces all tags of that key.
-pub fn write_tag(row: &mut Row, key: &str, value: &str) -> Result<(), WriteError> {
-    let refuses = |why: String| WriteError::Value { field: format!("tags.{key}"), why };
-    check_tag_key(key).map_err(|why| refuses(why.to_owned()))?;
-    if value.len() > RULE_TEXT_BYTES_MAX {
-        return Err(refuses(format!("{} bytes, at most {RULE_TEXT_BYTES_MAX}", value.len())));
+impl RuleField for Field {
+    type Row = Row;
+
+    fn parse_read(name: &str) -> Result<Field, FieldError> {
+        Field::parse_read(name)
     }
-    let tags = &mut row.event.tags;
+    fn parse_write(name: &str) -> Result<Field, FieldError> {
+        Field::parse_write(name)
+    }
+    fn kind(&self) -> FieldType {
+        Field::kind(self)
+    }
+    fn name(&self) -> Cow<'static, str> {
+        Field::name(self)
+    }
+    fn is_all_tags(&self) -> bool {
+        matches!(self, Field::AllTags)
+    }
+    fn is_drop(&self) -> bool {
+        matches!(self, Field::Drop)
+    }
+    fn tag_key(&self) -> Option<&str> {
+        if let Field::Tag(key) = self { Some(key) } else { None }
+    }
+    fn text<'a>(&self, row: &'a Row) -> Option<Cow<'a, str>> {
+        Field::text(self, row)
+    }
+    fn integer(&self, row: &Row) -> Option<i64> {
+        Field::integer(self, row)
+    }
+    fn each_tag<'a>(&self, row: &'a Row, mut each: impl FnMut(&'a str, &'a Value)) {
+        row.event.tags.iter().for_each(|tag| each(&tag.key, &tag.value));
+    }
+    fn write_text(&self, row: &mut Row, text: &str) -> Result<(), WriteError> {
+        Field::write_text(self, row, text)
+    }
+    fn write_integer(&self, row: &mut Row, n: i64) -> Result<(), WriteError> {
+        Field::write_integer(self, row, n)
+    }
+    fn takes_texts_of(&self, bytes: usize) -> bool {
+        match self {
+            Field::Known(KnownField::DedupeKeys | KnownField::AlertName | KnownField::Assignee | KnownField::Metric | KnownField::BkTopoNode) => false,
+            Field::Known(known) => known.is_writable() && known.kind() == FieldType::Text && bytes <= RULE_TEXT_BYTES_MAX,
+            Field::Tag(_) => bytes <= RULE_TEXT_BYTES_MAX,
+            Field::AllTags | Field::Extra(_) | Field::Drop => false,
+        }
+    }
+    fn takes_integer(&self, n: i64) -> bool {
+        match self {
+            Field::Known(KnownField::Severity) => SEVERITIES.contains(&n),
+            Field::Known(KnownField::BkBizId) => true,
+            _ => false,
+        }
+    }
+}
+
+impl RuleRow for Row {
+    fn write_tag(&mut self, key: &str, value: &str) -> Result<(), WriteError> {
+        write_tag(self, key, value)
+    }
+    fn remove_tag(&mut self, key: &str) {
+        remove_tag(self, key);
+    }
+    fn has_room_for_tags(&self, tags: usize) -> bool {
+        self.event.tags.len() + tags <= TAGS_MAX
+    }
+    fn is_dropped(&self) -> bool {
+        self.dropped.is_some()
+    }
+    fn drop_by(&mut self, dropped: Dropped) {
+        self.dropped.get_or_insert(dropped);
+    }
+    fn failures_mut(&mut self) -> &mut Vec<RuleFailure> {
+        &mut self.failures
+    }
+}
+
+/// What the fields of an event are read from: a row, or the alert that the event opened.
+#[derive(Clone, Copy)]
+pub(crate) struct EventView<'a> {
+    pub event: &'a Event,
+    pub source: &'a Text,
+    pub received_at_ms: i64,
+    pub seed: i64,
+}
+
+impl<'a> EventView<'a> {
+    fn of(row: &'a Row) -> EventView<'a> {
+        EventView { event: &row.event, source: &row.source, received_at_ms: row.received_at_ms, seed: row.seed }
+    }
+}
+
+/// Severities that a rule may write.
+pub(crate) const SEVERITIES: std::ops::RangeInclusive<i64> = 1..=3;
+/// How `writes` spell all tags.
+pub(crate) const ALL_TAGS_WRITTEN: &str = "tags.*";
+
+pub(crate) fn tags_in_writes() -> FieldError {
+    FieldError::Unknown(format!("tags (in `writes` it is spelt `{ALL_TAGS_WRITTEN}`)"))
+}
+
+/// The key of `tags.KEY`; `None` when the name has another form.
+pub(crate) fn parse_tag(name: &str) -> Result<Option<Text>, FieldError> {
+    let Some(key) = name.strip_prefix("tags.") else { return Ok(None) };
+    check_tag_key(key).map_err(|why| FieldError::TagKey(key.to_owned(), why))?;
+    Ok(Some(Text::new(key)))
+}
+
+/// The keys of `extra_info.PATH`; `None` when the name has another form.
+pub(crate) fn parse_extra(name: &str) -> Result<Option<Vec<Text>>, FieldError> {
+    let Some(path) = name.strip_prefix("extra_info.") else { return Ok(None) };
+    let keys: Vec<Text> = path.split('.').map(Text::new).collect();
+    if keys.iter().any(|key| key.is_empty()) {
+        return Err(FieldError::Unknown(name.to_owned()));
+    }
+    if keys.len() > EXTRA_KEYS_MAX || keys.iter().any(|key| key.len() > KEY_BYTES_MAX) {
+        return Err(FieldError::Path(name.to_owned()));
+    }
+    Ok(Some(keys))
+}
+
+/// Whether a path in `extra_info` leads where our own marks are, which say what rules did.
+pub(crate) fn is_ours(keys: &[Text]) -> bool {
+    keys.first().is_some_and(|key| key.starts_with(OUR_MARKS))
+}
+
+pub(crate) fn extra_text<'a>(extra_info: &'a Value, keys: &[Text]) -> Option<Cow<'a, str>> {
+    keys.iter().try_fold(extra_info, |value, key| value.get(key)).and_then(Value::to_rule_text)
+}
+
+/// Sets a text in `extra_info`, making objects on the way. `Err` says why not; nothing is changed then, since below an object
+/// that was made there is nothing in the way.
+pub(crate) fn write_extra(extra_info: &mut Value, keys: &[Text], text: &str) -> Result<(), String> {
+    let Some((last, path)) = keys.split_last() else { return Err("it names no place".to_owned()) };
+    let mut at = extra_info;
+    for key in path {
+        if at.get(key).is_none() && !at.set(key, Value::Object(Vec::new())) {
+            return Err(format!("`{key}` is inside something that is no object"));
+        }
+        match at.path_mut(&[key]) {
+            Some(next) => at = next,
+            None => return Err(format!("`{key}` is inside something that is no object")),
+        }
+    }
+    if at.set(last, Value::from(text)) { Ok(()) } else { Err("its place is no object".to_owned()) }
+}
+
+/// The entries of a JSON list of texts, `Some(None)` for one of anything else, `None` for what is no JSON list.
+pub(crate) fn texts(text: &str) -> Option<Option<Vec<Value>>> {
+    match Value::from_json(text.as_bytes()) {
+        Ok(Value::List(list)) => Some(list.iter().all(|entry| entry.as_text().is_some()).then_some(list)),
+        _ => None,
+    }
+}
+
+pub(crate) fn check_bytes(text: &str, bytes_max: usize) -> Result<(), String> {
+    if text.len() > bytes_max { Err(format!("{} bytes, at most {bytes_max}", text.len())) } else { Ok(()) }
+}
+
+pub(crate) fn check_alert_name(name: &str) -> Result<(), String> {
+    check_bytes(name, ALERT_NAME_BYTES_MAX)?;
+    if name.is_empty() || name.contains('\0') { Err("empty or with a NUL".to_owned()) } else { Ok(()) }
+}
+
+/// The first tag of that key to be written, made at the end if there is none; all others of that key go.
+pub(crate) fn only_tag<'a>(tags: &'a mut Vec<Tag>, key: &str, what: &str) -> Result<&'a mut Tag, String> {
     match tags.iter().position(|tag| tag.key == key) {
         Some(first) => {
-            tags[first] = Tag::new(key, value);
             let mut at = 0;
             tags.retain(|tag| {
                 at += 1;
                 at - 1 == first || tag.key != key
             });
+            Ok(&mut tags[first])
         }
-        None if tags.len() >= TAGS_MAX => return Err(refuses(format!("the event already has {TAGS_MAX} tags"))),
-        None => tags.push(Tag::new(key, value)),
+        None if tags.len() >= TAGS_MAX => Err(format!("the {what} already has {TAGS_MAX} tags")),
+        None => Ok(tags.push_mut(Tag::new(key, Value::Null))),
     }
+}
+
+/// What no tag may have, and no dimension that a rule makes of it.
+pub(crate) fn check_tag(key: &str, value: &str) -> Result<(), String> {
+    check_tag_key(key).map_err(str::to_owned)?;
+    check_bytes(value, RULE_TEXT_BYTES_MAX)
+}
+
+/// Sets a tag: a write replaces all tags of that key.
+pub fn write_tag(row: &mut Row, key: &str, value: &str) -> Result<(), WriteError> {
+    let tag = check_tag(key, value).and_then(|()| only_tag(&mut row.event.tags, key, "event"));
+    *tag.map_err(|why| refused_tag(key, why))? = Tag::new(key, value);
     Ok(())
+}
+
+pub(crate) fn refused_tag(key: &str, why: String) -> WriteError {
+    WriteError::Value { field: format!("tags.{key}"), why }
 }
 
 /// Removes all tags of that key.
@@ -427,4 +643,4 @@ pub fn remove_tag(row: &mut Row, key: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

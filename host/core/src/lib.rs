@@ -11,6 +11,7 @@
 //! 7. [`pipeline::ship`]: what was committed, on its way to Elasticsearch and Redis ([`services`]).
 
 pub mod alert;
+pub mod alert_fields;
 pub mod command;
 pub mod decode;
 pub mod event;

@@ -27,8 +27,8 @@ pub struct Row {
     pub fingerprint: Fingerprint,
     /// Set by a rule: stored, but makes no alert.
     pub dropped: Option<Dropped>,
-    /// An alert rule decided the severity, which only such a rule can; then worse events do not replace the alert
-    /// (docs/semantics.md, Fold). There is no such hook yet: rules over events write what a sender could have sent.
+    /// The severity of the alert that this event opens is a rule's. No rule over events says so, they write what a sender could have
+    /// sent: alert rules say it of the alert (docs/semantics.md, Fold).
     pub severity_by_rule: bool,
     /// Rules that could not judge this row, and what their policy made of it.
     pub failures: Vec<RuleFailure>,
@@ -41,10 +41,9 @@ pub struct Row {
 impl Row {
     /// Rough bytes held, for the bound of queues: what rules have written included.
     pub fn size_bytes(&self) -> usize {
-        let of_failure = |failure: &RuleFailure| size_of::<RuleFailure>() + text_bytes(&failure.version) + text_bytes(&failure.message);
         let of_dropped = self.dropped.as_ref().map_or(0, |dropped| text_bytes(&dropped.reason));
         let of_key = if let DedupeAnswer::Key(key) = &self.dedupe { text_bytes(key) } else { 0 };
-        size_of::<Row>() + self.event.heap_bytes() + of_dropped + of_key + self.failures.iter().map(of_failure).sum::<usize>()
+        size_of::<Row>() + self.event.heap_bytes() + of_dropped + of_key + self.failures.iter().map(RuleFailure::size_bytes).sum::<usize>()
     }
 }
 
@@ -53,12 +52,21 @@ impl Row {
 pub struct AlertRow {
     /// The alert; rules change it in place.
     pub alert: Box<Alert>,
+    /// Name of the source of the event that opened it.
+    pub source: Text,
     /// Milliseconds since 1970, of the record that opened it.
     pub received_at_ms: i64,
     /// Of the event that opened it.
     pub seed: i64,
     /// Rules that could not judge it, and what their policy made of it.
     pub failures: Vec<RuleFailure>,
+}
+
+impl AlertRow {
+    /// As it was opened.
+    pub fn new(alert: Box<Alert>, source: Text, received_at_ms: i64, seed: i64) -> AlertRow {
+        AlertRow { alert, source, received_at_ms, seed, failures: Vec::new() }
+    }
 }
 
 /// A condition that its sender repeats while it holds.
@@ -102,4 +110,11 @@ pub struct RuleFailure {
     pub kind: Text,
     /// What it said.
     pub message: Text,
+}
+
+impl RuleFailure {
+    /// Rough bytes held, for bounds.
+    pub(crate) fn size_bytes(&self) -> usize {
+        size_of::<RuleFailure>() + text_bytes(&self.version) + text_bytes(&self.message)
+    }
 }

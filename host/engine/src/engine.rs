@@ -138,6 +138,12 @@ impl Engine {
         Ok(info)
     }
 
+    /// What a module is, held against the grants and the config that it is to have: no table is looked for, and `init` is not called.
+    pub fn inspect_with(&self, bytes: &[u8], options: &RuleOptions) -> Result<RuleInfo, Refusal> {
+        let compiled = self.compile(bytes, options.limits.memory_bytes)?;
+        compiled.fits(options).map(|(info, _)| info)
+    }
+
     /// Checks a module as activating it would, and keeps it compiled for as long as the answer lives. `wanted_name` comes
     /// from the file name; `tables` are those configured.
     pub fn load(&self, bytes: &[u8], wanted_name: Option<&str>, options: &RuleOptions, tables: &[(Text, Arc<Table>)]) -> Result<LoadedRule, Refusal> {

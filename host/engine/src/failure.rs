@@ -1,6 +1,7 @@
 //! A call into a rule that gave no usable answer: which kind, and in words.
 
 use crate::limits::Growth;
+use crate::wasi::Misuse;
 use wasmtime::{Trap, WasmBacktrace};
 
 /// Kinds of failure, as rows, metrics and the API name them.
@@ -105,6 +106,9 @@ impl CallFailure {
         let denied = growth.take_memory_denied();
         if let Some(budget) = error.downcast_ref::<Budget>() {
             return CallFailure::new(budget.kind(), budget.to_string());
+        }
+        if let Some(misuse) = error.downcast_ref::<Misuse>() {
+            return CallFailure::new(FailureKind::Trap, misuse.to_string());
         }
         let kind = match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => FailureKind::Deadline,

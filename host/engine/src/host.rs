@@ -1,10 +1,11 @@
-//! What a rule can call: `log` and `tables`, and nothing else. State of one instance.
+//! What a rule can call: `log` and `tables`; `wasi` answers what its language's runtime may call. State of one instance.
 
 use crate::contract::{LogLevel, TableColumn};
 use crate::failure::{Budget, CallFailure, FailureKind};
 use crate::limits::{Growth, Limits, TABLE_ANSWER_BYTES_MAX};
 use crate::log::{LogGate, head};
 use crate::tables::{KEY_BYTES_MAX, Table, View};
+use crate::wasi::{self, StandIns};
 use std::collections::HashMap;
 use std::sync::Arc;
 use wasmtime::StoreContextMut;
@@ -27,6 +28,7 @@ pub(crate) struct Host {
     log_bytes_per_second: u64,
     /// The last error line of this call: what a rule that logs its panics says before it crashes.
     last_error: Option<String>,
+    pub stand_ins: StandIns,
     handles: Vec<Option<Handle>>,
     handles_open: u32,
     handles_max: u32,
@@ -50,6 +52,7 @@ impl Host {
             log,
             log_bytes_per_second: limits.log_bytes_per_second,
             last_error: None,
+            stand_ins: StandIns::default(),
             handles: Vec::new(),
             handles_open: 0,
             handles_max: limits.table_handles,
@@ -63,15 +66,28 @@ impl Host {
         self.lookups_left = self.lookups_max;
         self.growth.take_memory_denied();
         self.last_error = None;
+        self.end_printing();
+        self.stand_ins.begin_call();
     }
 
     /// Reads wasmtime's error, with what the rule itself said last.
     pub fn failure_of(&mut self, error: &wasmtime::Error) -> CallFailure {
         let mut failure = CallFailure::of(error, &mut self.growth);
-        if let (FailureKind::Trap, Some(said)) = (failure.kind, self.last_error.take()) {
+        self.end_printing();
+        let logged = self.last_error.take().filter(|_| failure.kind == FailureKind::Trap);
+        for said in logged.into_iter().chain(self.stand_ins.printed.said()) {
             failure.message = format!("{said}; {}", failure.message);
         }
         failure
+    }
+
+    /// What the rule writes to its standard output or error; whole lines go to the log, if it may write one.
+    pub fn print(&mut self, to: wasi::Output, text: &[u8]) {
+        self.stand_ins.printed.add(to, text, line_to(&self.log, self.log_bytes_per_second));
+    }
+
+    fn end_printing(&mut self) {
+        self.stand_ins.printed.end(line_to(&self.log, self.log_bytes_per_second));
     }
 
     fn log(&mut self, level: LogLevel, message: &str) {
@@ -173,6 +189,14 @@ impl Room {
     }
 }
 
+fn line_to(log: &Option<Arc<LogGate>>, bytes_per_second: u64) -> impl FnMut(LogLevel, &str) {
+    move |level, line| {
+        if let Some(log) = log {
+            log.write(level, line, bytes_per_second);
+        }
+    }
+}
+
 fn check_key(key: &str) -> wasmtime::Result<()> {
     if key.len() <= KEY_BYTES_MAX { Ok(()) } else { Err(wasmtime::Error::from(Budget::Key(key.len()))) }
 }
@@ -217,6 +241,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
         }
         Ok((columns,))
     })?;
+    wasi::link(&mut linker)?;
     Ok(linker)
 }
 

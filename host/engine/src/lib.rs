@@ -1,7 +1,8 @@
 //! Runs rule components: the only crate that names wasmtime.
 //!
-//! The way of a module: `prescan` looks at the bytes, `rule` compiles them, `interface` judges imports and exports,
-//! `manifest` judges what it says of itself, then `init` is tried in a scratch instance; every refusal is a [`Refusal`].
+//! The way of a module: `prescan` looks at the bytes, `interface` judges imports and exports, `rule` compiles it, `manifest`
+//! judges what it says of itself, `schema` its config, then `init` is tried in a scratch instance; every refusal is a [`Refusal`].
+//! What language runtimes import of WASI is answered by `wasi`, with constants.
 //!
 //! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
 //! call, `patch` and `keys` check what came back and write it on the rows. `chain` does this for every rule in order and
@@ -29,11 +30,14 @@ mod prescan;
 mod refusal;
 mod rule;
 mod runtime;
+mod schema;
+mod signature;
 mod standing;
 mod stats;
 mod strikes;
 mod tables;
 mod ticker;
+mod wasi;
 
 pub use engine::{Contents, Engine, EngineUnavailable, LoadedRule};
 pub use failure::FailureKind;

@@ -4,7 +4,9 @@ use crate::condition::When;
 use crate::contract;
 use crate::interface::{Hook, Interface};
 use crate::limits::BATCH_ROWS_MAX;
+use crate::options::Grant;
 use crate::refusal::Refusal;
+use crate::schema::Schema;
 use alertmill_core::fields::{Field, FieldType};
 use alertmill_core::value::Text;
 use serde::Serialize;
@@ -17,7 +19,6 @@ const WHOLE_VALUES_MAX: usize = 1_000;
 const PART_VALUES_MAX: usize = 64;
 const PART_BYTES_MAX: usize = 4 << 10;
 const TABLES_MAX: usize = 16;
-const SCHEMA_BYTES_MAX: usize = 64 << 10;
 
 /// What a module is: for `rule inspect`, the API and scanning `rules.d/`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,12 +40,27 @@ pub struct RuleInfo {
     pub exports: Vec<String>,
     /// Grants that it needs.
     pub grants: Vec<&'static str>,
+    /// Full names of the WASI imports that constants stand in for: they can do nothing, so they need no grant.
+    pub stand_ins: Vec<String>,
+    /// Grants that change something for it: a module that prints can do without `log` and gains by it.
+    #[serde(skip)]
+    pub useful_grants: Vec<Grant>,
     /// What each hook touches.
     pub hooks: Vec<HookInfo>,
     /// Tables that it may open.
     pub tables: Vec<String>,
     /// JSON schema of its config; empty means no config.
     pub config_schema: String,
+}
+
+impl RuleInfo {
+    /// Of the grants that it was given, those that it does not need: power that nobody uses, to be taken back.
+    pub fn unneeded_grants(&self, given: &[Grant]) -> Vec<&'static str> {
+        let mut all: Vec<Grant> = given.iter().copied().filter(|grant| !self.useful_grants.contains(grant)).collect();
+        all.sort();
+        all.dedup();
+        all.into_iter().map(Grant::name).collect()
+    }
 }
 
 /// Core's text type has no serde of its own.
@@ -91,6 +107,7 @@ pub(crate) struct Checked {
     pub hooks: Vec<HookInfo>,
     pub tables: Vec<String>,
     pub config_schema: String,
+    pub schema: Schema,
     pub enrich: Option<HookPlan>,
     pub dedupe: Option<HookPlan>,
 }
@@ -104,7 +121,8 @@ pub(crate) fn check(manifest: &contract::Manifest, interface: &Interface, batch_
         version: Text::new(&manifest.version),
         hooks: Vec::new(),
         tables: check_tables(manifest)?,
-        config_schema: check_schema(manifest.config_schema.clone())?,
+        config_schema: manifest.config_schema.clone(),
+        schema: Schema::parse(&manifest.config_schema).map_err(|why| Refusal::Manifest(format!("config-schema: {why}")))?,
         enrich: None,
         dedupe: None,
     };
@@ -239,20 +257,6 @@ fn check_tables(manifest: &contract::Manifest) -> Result<Vec<String>, Refusal> {
     match manifest.tables.iter().find(|t| t.is_empty() || t.len() > 64 || !t.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))) {
         None => Ok(manifest.tables.clone()),
         Some(table) => refuse(format!("table name `{}` has to be 1 to 64 letters, digits, `_`, `-` or `.`", shown(table))),
-    }
-}
-
-fn check_schema(schema: String) -> Result<String, Refusal> {
-    if schema.len() > SCHEMA_BYTES_MAX {
-        return refuse(format!("config-schema has {} bytes, at most {SCHEMA_BYTES_MAX}", schema.len()));
-    }
-    if schema.is_empty() {
-        return Ok(schema);
-    }
-    match serde_json::from_str::<serde_json::Value>(&schema) {
-        Ok(serde_json::Value::Object(_)) => Ok(schema),
-        Ok(_) => refuse("config-schema is JSON but no object".to_owned()),
-        Err(e) => refuse(format!("config-schema is no JSON: {e}")),
     }
 }
 

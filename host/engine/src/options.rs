@@ -153,10 +153,15 @@ fn told(path: &str, name: &str, error: &str) -> String {
         return format!("{path}: {error}");
     };
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
-    match known.iter().map(|key| (distance(name, key), key)).min().filter(|(steps, _)| *steps <= 2) {
-        Some((_, near)) => format!("{path}: unknown key; did you mean `{near}`?"),
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("{path}: unknown key; did you mean `{near}`?"),
         None => format!("{path}: unknown key; known here: {}", known.join(", ")),
     }
+}
+
+/// The known key that a mistyped one is most like.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.map(|key| (distance(name, key), key)).min().filter(|(steps, _)| *steps <= 2).map(|(_, key)| key)
 }
 
 /// How many letters have to be put in, taken out or changed to make `b` of `a`.

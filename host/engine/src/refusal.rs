@@ -35,12 +35,22 @@ pub enum Refusal {
     #[error("the module passes text as {0}; build it with UTF-8 strings")]
     StringEncoding(&'static str),
     /// `import-refused`
-    #[error("the module imports `{import}`, which rules do not get{hint}")]
+    #[error("the module imports what rules do not get: {imports}; {hint}")]
     ImportRefused {
-        /// Full name.
-        import: String,
+        /// Full names, and of an interface that is known the functions that are not.
+        imports: String,
         /// What to do.
         hint: String,
+    },
+    /// `import-type`
+    #[error("the module imports `{name}` as {found}, and this host has it as {wanted}; build the rule again with the SDK of this host")]
+    ImportType {
+        /// Interface and function.
+        name: String,
+        /// Parameters and result, as the module wants them.
+        found: String,
+        /// As the host has them.
+        wanted: &'static str,
     },
     /// `wit-version`
     #[error("`{name}` is of contract version {found}, this host offers {WIT_VERSION}; build the rule again with the SDK of this host")]
@@ -75,6 +85,9 @@ pub enum Refusal {
     /// `manifest`
     #[error("the manifest is refused: {0}")]
     Manifest(String),
+    /// `config-invalid`
+    #[error("the config does not fit what the module takes: {0}")]
+    ConfigInvalid(String),
     /// `hook-unsupported`
     #[error("the module implements `{0}`, which this version does not call yet; it runs `enrich-event` and `dedupe`")]
     HookUnsupported(&'static str),
@@ -135,12 +148,14 @@ impl Refusal {
             Refusal::MemoryMinimum { .. } | Refusal::Memory64 => "memory-minimum",
             Refusal::StringEncoding(_) => "string-encoding",
             Refusal::ImportRefused { .. } => "import-refused",
+            Refusal::ImportType { .. } => "import-type",
             Refusal::WitVersion { .. } => "wit-version",
             Refusal::ExportMissing(_) => "export-missing",
             Refusal::ExportType { .. } => "export-type",
             Refusal::GrantMissing { .. } => "grant-missing",
             Refusal::Compile(_) => "compile",
             Refusal::Manifest(_) => "manifest",
+            Refusal::ConfigInvalid(_) => "config-invalid",
             Refusal::HookUnsupported(_) => "hook-unsupported",
             Refusal::TableMissing(_) => "table-missing",
             Refusal::TableInvalid { .. } => "table-invalid",

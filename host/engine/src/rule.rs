@@ -38,8 +38,8 @@ impl Compiled {
     pub fn new(runtime: &Runtime, bytes: &[u8], memory_bytes: u64) -> Result<Compiled, Refusal> {
         let memory_wanted = prescan(bytes)?;
         check_memory(memory_wanted, memory_bytes)?;
+        let interface = Interface::of(bytes)?;
         let component = Component::from_binary(runtime.engine(), bytes).map_err(|e| Refusal::Compile(format!("{e:#}")))?;
-        let interface = Interface::of(&component)?;
         let exports = Exports::find(&component, &interface).map_err(|name| Refusal::ExportMissing(format!("the module does not export `{name}`")))?;
         let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::ExportType { name: "its imports".to_owned(), why: format!("{e:#}") })?;
         Ok(Compiled {
@@ -80,10 +80,20 @@ impl Compiled {
             imports: self.interface.imports.clone(),
             exports: self.interface.exports.clone(),
             grants: self.interface.needs.iter().map(|(grant, _)| grant.name()).collect(),
+            stand_ins: self.interface.stand_ins.clone(),
+            useful_grants: self.interface.useful_grants(),
             hooks: checked.hooks.clone(),
             tables: checked.tables.clone(),
             config_schema: checked.config_schema.clone(),
         };
+        Ok((info, checked))
+    }
+
+    /// What the module is, with what the operator gives it: grants and config.
+    pub fn fits(&self, options: &RuleOptions) -> Result<(RuleInfo, manifest::Checked), Refusal> {
+        self.interface.check_grants(options)?;
+        let (info, checked) = self.info(&options.limits)?;
+        checked.schema.check(&options.config).map_err(Refusal::ConfigInvalid)?;
         Ok((info, checked))
     }
 
@@ -124,8 +134,7 @@ impl Rule {
     ) -> Result<Rule, Refusal> {
         // A module that is compiled already may be wanted with less memory than when it was.
         check_memory(compiled.memory_wanted, options.limits.memory_bytes)?;
-        compiled.interface.check_grants(&options)?;
-        let (info, checked) = compiled.info(&options.limits)?;
+        let (info, checked) = compiled.fits(&options)?;
         if let Some(wanted) = wanted_name.filter(|wanted| *wanted != info.name) {
             return Err(Refusal::NameDiffers { wanted: wanted.to_owned(), found: info.name.to_string() });
         }

@@ -7,41 +7,10 @@ use alertmill_core::row::Row;
 use alertmill_core::rules::{RuleChain, RuleSets};
 use alertmill_engine::{LoadedRule, RuleOptions};
 use serde_json::json;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use support::process::{Rise, alone};
 use support::{Bench, enrich, kinds, module, options, rows_with, tag, tagged};
 
-static ALONE: Mutex<()> = Mutex::new(());
-
 const MIB: u64 = 1 << 20;
-
-/// A line of `/proc/self/status`, bytes.
-fn status(name: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("these figures are Linux's");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line of that name");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") * 1024
-}
-
-/// How far memory rises above what it is now.
-struct Rise<'a> {
-    before: u64,
-    _alone: &'a MutexGuard<'static, ()>,
-}
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<'a> Rise<'a> {
-    fn from_now(alone: &'a MutexGuard<'static, ()>) -> Rise<'a> {
-        std::fs::write("/proc/self/clear_refs", "5").expect("the peak can be set back (Linux 4.0)");
-        Rise { before: status("VmRSS"), _alone: alone }
-    }
-
-    /// The highest point since, in bytes above the beginning.
-    fn bytes(&self) -> u64 {
-        status("VmHWM").saturating_sub(self.before)
-    }
-}
 
 /// Asks the rule about one innocent row, then about `rows`; gives how far memory rose with those.
 fn rise(bench: &mut Bench, name: &str, limits: serde_json::Value, rows: &mut [Row]) -> u64 {

@@ -13,14 +13,9 @@ use alertmill_core::value::Value;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use support::bytes::maimed;
+use support::process::cpu_time;
 use support::{Bench, Random, dedupe, enrich, kinds, module, options, rows_with, tag, tagged};
 use wasmparser::{Operator, Parser, Payload};
-
-/// What this thread has had of the processors.
-fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("these figures are Linux's");
-    Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("nanoseconds"))
-}
 
 /// The neighbour's answer is on every row.
 #[track_caller]

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::bytes::{CORE, HEAD, leb, section};
 use support::{Bench, Random, module, options};
-use wasmparser::{Parser, Payload};
 
 fn load(name: &str, options: &RuleOptions) -> Result<LoadedRule, Refusal> {
     let hosts = Arc::new(Table::parse(b"host,owner,team,service,tier\nweb-1,alice,web,shop,1\n", None).unwrap());
@@ -56,12 +55,6 @@ fn interfaces_that_do_not_fit_are_named() {
     let engine = engine();
     refused(engine.inspect(&module("no-lifecycle")), "export-missing", &["alertmill:rules/lifecycle@0.1.0", "enrich-rule"]);
     refused(engine.inspect(&module("wrong-version")), "wit-version", &["0.2.0", "0.1.0", "build the rule again"]);
-    let imported = engine.inspect(&module("undeclared-import"));
-    let name = imported.as_ref().err().and_then(|e| match e {
-        Refusal::ImportRefused { import, .. } => Some(import.clone()),
-        _ => None,
-    });
-    refused(imported, "import-refused", &[&name.expect("the import's name")]);
     refused(load("owner-from-table", &RuleOptions::default()), "grant-missing", &["alertmill:rules/tables@0.1.0", "grants = [\"tables\"]"]);
 }
 
@@ -82,7 +75,7 @@ fn the_manifest_is_held_against_the_surroundings() {
 
 #[test]
 fn init_has_to_succeed_in_time() {
-    refused(load("init-error", &options(json!({ "config": { "a": 1 } }))), "init-failed", &["nothing fits", "{\\\"a\\\":1}"]);
+    refused(load("init-error", &options(json!({}))), "init-failed", &["nothing fits, least of all \"\""]);
     refused(load("traps-init", &options(json!({}))), "init-trap", &["unreachable"]);
     let started = Instant::now();
     refused(load("spins-init", &options(json!({ "limits": { "init_ms": 50 } }))), "init-timeout", &["`init`", "50 ms"]);
@@ -149,43 +142,6 @@ fn a_name_is_in_a_generation_once() {
     let generation = bench.generation(&[("says", options(json!({}))), ("says-b", options(json!({})))], &[]);
     let why = bench.engine.open(generation).err().unwrap().to_string();
     assert!(why.contains("`says` is there twice"), "{why}");
-}
-
-#[test]
-fn text_in_other_encodings_is_refused() {
-    let good = module("says");
-    let mut found = false;
-    for at in canonical_bytes(&good) {
-        let mut bytes = good.clone();
-        if bytes[at] == 0 {
-            bytes[at] = 1;
-            found |= matches!(engine().inspect(&bytes), Err(Refusal::StringEncoding("UTF-16")));
-        }
-    }
-    assert!(found, "no byte of the canonical options turned UTF-8 into UTF-16");
-}
-
-fn canonical_bytes(bytes: &[u8]) -> Vec<usize> {
-    let mut all = Vec::new();
-    for payload in Parser::new(0).parse_all(bytes) {
-        if let Ok(Payload::ComponentCanonicalSection(section)) = payload {
-            all.extend(section.range());
-        }
-    }
-    all
-}
-
-#[test]
-fn bombs_are_refused_before_the_compiler_sees_them() {
-    let nested = (0..100).fold(HEAD.to_vec(), |inner, _| [HEAD.to_vec(), section(4, &inner)].concat());
-    let modules = [HEAD.to_vec(), section(1, &CORE).repeat(1_000)].concat();
-    let custom = [HEAD.to_vec(), section(0, &[b"\x04junk".to_vec(), vec![0; 20 << 20]].concat())].concat();
-    let engine = engine();
-    let started = Instant::now();
-    refused(engine.inspect(&nested), "too-complex", &["nesting"]);
-    refused(engine.inspect(&modules), "too-complex", &["core modules, at most 16"]);
-    refused(engine.inspect(&custom), "too-complex", &["custom sections"]);
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 /// Limits without a maximum: their kind, then the minimum.

@@ -5,19 +5,39 @@ use alertmill_e2e::{PATIENCE, Site, event, now_s, rule_file, until, view};
 use serde_json::Value;
 
 /// File, module, and a word that its refusal must have.
-const BAD: [(&str, &str, &str); 6] = [
+const BAD: [(&str, &str, &str); 5] = [
     ("20-core-module.wasm", "test/core-module", "component"),
     ("30-no-lifecycle.wasm", "test/no-lifecycle", "lifecycle"),
     ("40-traps-init.wasm", "test/traps-init", "init"),
-    ("50-undeclared-import.wasm", "test/undeclared-import", "wasi:clocks/monotonic-clock"),
     ("60-spins-init.wasm", "test/spins-init", "init"),
     ("70-other-name.wasm", "test/says", "says"),
 ];
 
+/// Made by the test; the file, and a word that its refusal must have.
+const ASKS: [&str; 2] = ["50-undeclared-import.wasm", "`wasi:sockets/ip-name-lookup@0.2.0`"];
+const UNFIT: [&str; 2] = ["75-owner-from-table.wasm", "`config.lowercase` is \"yes\"; allowed: true or false"];
+
+/// The module with another name of the same length wherever it has this one.
+fn renamed(mut module: Vec<u8>, old: &[u8], new: &[u8]) -> Vec<u8> {
+    assert_eq!(old.len(), new.len());
+    let places: Vec<usize> = (0..module.len() - old.len()).filter(|at| module[*at..].starts_with(old)).collect();
+    assert!(!places.is_empty(), "the name is there");
+    places.into_iter().for_each(|at| module[at..at + new.len()].copy_from_slice(new));
+    module
+}
+
 #[test]
 fn each_is_refused_by_name_and_the_others_run() {
-    let mut site = Site::new().rule("80-says.wasm", "test/says", "").rule("90-severity-by-labels.wasm", "severity-by-labels", "");
+    let mut site = Site::new().rule("80-says.wasm", "test/says", "grants = [\"log\"]").rule("90-severity-by-labels.wasm", "severity-by-labels", "");
     std::fs::write(site.rules_dir().join("10-text.wasm"), "this is no module\n").expect("text");
+    // A module that asks for the network: the name has the length of the one that it takes the place of.
+    let module = std::fs::read(rule_file("test/undeclared-import")).expect("a module");
+    let module = renamed(module, b"wasi:clocks/monotonic-clock@0.2.0", b"wasi:sockets/ip-name-lookup@0.2.0");
+    std::fs::write(site.rules_dir().join(ASKS[0]), module).expect("a module");
+    site = site.rule(UNFIT[0], "owner-from-table", "grants = [\"tables\"]\n[config]\nlowercase = \"yes\"\n");
+    // A good one, built with all of its language's runtime.
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/engine/tests/fixtures/wasip2.wasm"), site.rules_dir().join("95-wasip2.wasm"))
+        .expect("a module");
     for (file, module, _) in BAD {
         site = site.rule(file, module, "");
     }
@@ -27,7 +47,8 @@ fn each_is_refused_by_name_and_the_others_run() {
     let rows = rules["items"].as_array().expect("items");
     let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name} is not listed: {rules}"));
     let log = server.log();
-    for (file, word) in std::iter::once(("10-text.wasm", "")).chain(BAD.map(|(file, _, word)| (file, word))) {
+    let made_here = [("10-text.wasm", ""), (ASKS[0], ASKS[1]), (UNFIT[0], UNFIT[1])];
+    for (file, word) in made_here.into_iter().chain(BAD.map(|(file, _, word)| (file, word))) {
         let name = file[3..].trim_end_matches(".wasm");
         let refused = row(name);
         assert_eq!(refused["state"], "refused", "{refused}");
@@ -36,9 +57,13 @@ fn each_is_refused_by_name_and_the_others_run() {
         assert!(log.contains(file), "{file} is not in the log:\n{log}");
         println!("bad_rules: {file}: {detail}");
     }
-    for name in ["says", "severity-by-labels"] {
+    for name in ["says", "severity-by-labels", "wasip2"] {
         assert_eq!(row(name)["state"], "active", "{rules}");
     }
+    let detail = row("says")["detail"].as_str().expect("a warning");
+    assert!(row("says")["unneeded_grants"] == serde_json::json!(["log"]) && detail.contains("does not need what it is granted: \"log\""), "{rules}");
+    assert!(row("wasip2")["stand_ins"].as_array().is_some_and(|all| all.len() == 17), "{rules}");
+    assert!(row("wasip2")["detail"].is_null() && row("severity-by-labels")["stand_ins"] == serde_json::json!([]), "{rules}");
     assert_eq!(row("dedupe-by-tags")["state"], "disabled", "{rules}");
 
     server.post_events(&[event("1", "Flows", "web-1", now_s(), "ABNORMAL")]);

@@ -110,3 +110,36 @@ fn check_names_the_mistake() {
     let answer: Value = serde_json::from_str(&done.out).unwrap_or_else(|e| panic!("{e}: {}", done.out));
     assert_eq!((done.code, &answer["ok"], answer["problems"].as_array().map(Vec::len)), (1, &false.into(), Some(1)), "{answer}");
 }
+
+#[test]
+fn what_a_rule_is_given_is_checked_before_it_runs() {
+    let site = Site::new().rule("10-dedupe-by-tags.wasm", "dedupe-by-tags", "grants = [\"log\"]\n[config]\nby = [\"host\"]\n");
+    let module = site.rules_dir().join("10-dedupe-by-tags.wasm").display().to_string();
+    let options = site.rules_dir().join("10-dedupe-by-tags.toml").display().to_string();
+    let done = run("", &["rule", "inspect", &module, "--config", &options], "");
+    assert!(done.code == 0 && done.out.contains("warning: it does not need what it is granted: \"log\""), "{}{}", done.out, done.err);
+    let info: Value = serde_json::from_str(&run("", &["rule", "inspect", &module, "--config", &options, "-o", "json"], "").out).expect("JSON");
+    assert_eq!((&info["stand_ins"], &info["unneeded_grants"]), (&serde_json::json!([]), &serde_json::json!(["log"])), "{info}");
+
+    let config = site.path().join("alertmill.toml");
+    std::fs::write(&config, format!("[rules]\ndir = \"{}\"\n", site.rules_dir().display())).expect("file");
+    let config = config.display().to_string();
+    let done = run("", &["check", "--config", &config], "");
+    assert!(done.code == 0 && done.out.contains("warning: rule `dedupe-by-tags`: it does not need"), "{}{}", done.out, done.err);
+
+    let wrong = site.path().join("config.json");
+    std::fs::write(&wrong, r#"{"by":["hostname"]}"#).expect("file");
+    let done = run("", &["rule", "inspect", &module, "--config", &wrong.display().to_string()], "");
+    assert!(
+        done.code == 1 && done.err.contains("`config.by[0]` is \"hostname\"; allowed: \"alert_name\"") && done.err.contains("config-invalid"),
+        "{}",
+        done.err
+    );
+    std::fs::write(&options, "[config]\nbye = 1\n").expect("file");
+    let done = run("", &["check", "--config", &config, "-o", "json"], "");
+    let answer: Value = serde_json::from_str(&done.out).expect("JSON");
+    let what = answer["problems"][0]["what"].as_str().unwrap_or_default();
+    assert!(done.code == 1 && what.contains("`config.bye` is no known key; did you mean `by`?"), "{answer}");
+    let none = site.path().join("none.json").display().to_string();
+    assert_eq!(run("", &["rule", "inspect", &module, "--config", &none], "").code, 2);
+}

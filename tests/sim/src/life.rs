@@ -66,7 +66,7 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
             world.state().broken.get_or_insert(Failure::other(format!("prepare ended: {error}")));
         }),
         Box::pin(async {
-            let ended = fold_half(&mut fold, &mut store, &mut incoming, &mut watcher, &mut patience_b).await;
+            let ended = fold_half(&mut fold, &rules, &mut store, &mut incoming, &mut watcher, &mut patience_b).await;
             world.state().broken.get_or_insert(Failure::other(format!("the fold ended: {ended:?}")));
         }),
         Box::pin(writer(world)),

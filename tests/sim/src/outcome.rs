@@ -41,7 +41,7 @@ macro_rules! figures {
 figures! {
     calls steps commits crashes faults merged folded_ahead acknowledged records starts clocks generations commands commands_done
     payloads normalized_extra no_events unjudged_payloads invalid_events
-    timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed simulated_ms
+    timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed enriched severity_by_rule simulated_ms
     shipped already_there conflicts bases_raised rebuilt
 }
 
@@ -77,6 +77,8 @@ impl Outcome {
             expired: counted("stored_only.expired"),
             rule_dropped: counted("stored_only.rule-dropped"),
             rule_failed: counted("failed"),
+            enriched: tables.ledger.get(&("rule", "stamp-alerts".into(), "changed".into())).copied().unwrap_or_default(),
+            severity_by_rule: tables.ledger.get(&("rule", "grade-alerts".into(), "changed".into())).copied().unwrap_or_default(),
             shipped: state.services.stored,
             already_there: state.services.already_there,
             conflicts: state.services.conflicts,

@@ -51,6 +51,7 @@ plants! {
     SnapshotTrusted "snapshot-trusted" I5 "Redis is taken to hold what was written to it."
     LedgerNotRestored "ledger-not-restored" I6 "The counters begin at nothing after a restart."
     HalfGeneration "half-generation" I7 "After a restart the newest rules in the journal judge the first batches that are read again."
+    AlertRulesOfNow "alert-rules-of-now" I7 "New alerts go through the newest rules in the journal, whatever was in force at the event that opened them."
     NumberTwice "number-twice" I7 "A generation's number is given again when the answer was lost."
     LostTimer "lost-timer" I8 "The time of the next time-out is forgotten after a commit now and then."
     ClockSkipped "clock-skipped" I8 "Nobody writes clock records."

@@ -80,6 +80,9 @@ impl Alert {
         if !self.requests.is_empty() {
             state.set("requests", Value::List(self.requests.iter().cloned().map(Value::Text).collect()));
         }
+        if self.written_bytes > 0 {
+            state.set("written_bytes", Value::Int(self.written_bytes as i64));
+        }
         state.to_json().into_bytes()
     }
 
@@ -143,6 +146,7 @@ impl Alert {
             ended_by,
             ack,
             requests,
+            written_bytes: state.get("written_bytes").and_then(Value::as_int).and_then(|n| usize::try_from(n).ok()).unwrap_or_default(),
             event_count: int("event_count")? as u64,
             revision: int("revision")? as u64,
             rule_generation: int("rule_generation")? as u64,

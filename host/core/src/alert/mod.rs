@@ -95,6 +95,8 @@ pub struct Alert {
     pub ack: Option<Acknowledged>,
     /// Requests whose commands changed it, oldest first ([`Command::request_id`](crate::command::Command::request_id)).
     pub requests: Vec<Text>,
+    /// Bytes that alert rules wrote into it, one over the other, for the bounds of alerts and commits.
+    pub written_bytes: usize,
     /// Distinct events that opened, updated, converged into or ended it.
     pub event_count: u64,
     /// Rises with every change, wherever commits begin and end; external version of the document.

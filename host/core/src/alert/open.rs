@@ -10,7 +10,7 @@ const NO_DATA_KEY: &str = "tags.__NO_DATA_DIMENSION__";
 
 impl Alert {
     /// Opens an alert. `seq` comes from the event's place in the journal. The row's event becomes the representative one.
-    pub fn open(row: Row, seq: u64, now_s: i64, generation: u64, config: &LifecycleConfig) -> (Alert, LogEntry) {
+    pub fn open(row: Row, seq: u64, now_s: i64, generation: u64, config: &LifecycleConfig) -> Alert {
         let Row { event, fingerprint, severity_by_rule, lasting, .. } = row;
         let mut extra_info = match &event.extra_info {
             Value::Object(_) => event.extra_info.clone(),
@@ -30,7 +30,7 @@ impl Alert {
         if let Some(Value::List(more)) = extra_info.get("additional_dimensions") {
             dimensions.extend(more.iter().filter_map(dimension_from_value));
         }
-        let alert = Alert {
+        Alert {
             seq,
             fingerprint,
             dedupe_md5: event.dedupe_md5.clone().unwrap_or_else(|| fingerprint.to_hex()),
@@ -56,13 +56,21 @@ impl Alert {
             ended_by: None,
             ack: None,
             requests: Vec::new(),
+            written_bytes: 0,
             event_count: 1,
             revision: 1,
             rule_generation: generation,
             event,
-        };
-        let log = LogEntry::of_event(alert.id(), "CREATE", now_s, &alert.event);
-        (alert, log)
+        }
+    }
+}
+
+impl Alert {
+    /// The first entry of its log, when it is about to be stored. It tells the severity if that is a rule's.
+    pub fn created(&self) -> LogEntry {
+        let mut log = LogEntry::of_event(self.id(), "CREATE", self.create_time, &self.event);
+        log.severity = self.severity_by_rule.then(|| Value::Int(i64::from(self.severity)));
+        log
     }
 }
 

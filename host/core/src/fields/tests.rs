@@ -9,7 +9,7 @@ use crate::record::{Door, Items, Journaled, Record, RecordBody};
 use crate::rules::NoRules;
 
 /// The row that an item becomes.
-fn row(item: &str) -> Row {
+pub(crate) fn row(item: &str) -> Row {
     assert!(item.len() <= ITEM_BYTES_MAX);
     decode_item(Door::Events, item.as_bytes(), "system").unwrap();
     let items = Items::of_texts(Door::Events, &[item]);
@@ -24,13 +24,17 @@ fn write(row: &mut Row, field: &str, text: &str) -> Result<(), WriteError> {
 
 /// The alert that a row opens comes back from what is stored of it, byte for byte.
 fn check_restores(row: Row) {
-    let (alert, _) = Alert::open(row, 1 << 14, 1_700_000_000, 1, &LifecycleConfig::default());
+    check_alert_restores(&Alert::open(row, 1 << 14, 1_700_000_000, 1, &LifecycleConfig::default()));
+}
+
+pub(crate) fn check_alert_restores(alert: &Alert) {
     let mut document = Vec::new();
     alert.write_document(&mut document);
     let restored = Alert::restore(alert.seq, &document, &alert.write_state()).unwrap();
     let mut again = Vec::new();
     restored.write_document(&mut again);
     assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&document));
+    assert_eq!(String::from_utf8_lossy(&restored.write_state()), String::from_utf8_lossy(&alert.write_state()));
 }
 
 #[test]
@@ -79,7 +83,7 @@ fn a_severity_from_an_event_rule_is_the_events_own() {
     let mut row = row(r#"{"alert_name":"x","severity":3}"#);
     Field::parse_write("severity").unwrap().write_integer(&mut row, 1).unwrap();
     assert_eq!((row.event.severity_level(), row.severity_by_rule), (1, false));
-    let (alert, _) = Alert::open(row, 1 << 14, 1_700_000_000, 1, &LifecycleConfig::default());
+    let alert = Alert::open(row, 1 << 14, 1_700_000_000, 1, &LifecycleConfig::default());
     assert_eq!((alert.severity, alert.extra_info.get("severity_source")), (1, None));
 }
 

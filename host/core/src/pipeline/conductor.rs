@@ -1,14 +1,15 @@
 //! The loops: records -> prepared batches -> commits. They wait only at ports, so that production runs them on threads
 //! and the simulator polls the very same futures, crashing them wherever they wait.
 
-use super::fold::Fold;
+use super::fold::{AlertBatch, Fold, Step, generations};
 use super::prepare::{Prepared, cut_at_generations, prepare};
 use super::understand::UnderstandConfig;
 use crate::event::Uid;
 use crate::ports::{Commit, EVENT_OVERHEAD_BYTES, KnownUids, LocalStore, PortError, Records};
 use crate::record::{RecordBody, RuleSet};
-use crate::rules::{RuleChain, RuleSets};
+use crate::rules::{AlertChain, Generation, RuleChain, RuleSets};
 use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::future::Future;
 
 /// Promise: batches come out in the order in which they went in; `hand_over` waits while the fold is behind.
@@ -103,11 +104,13 @@ async fn open_chain(rule_sets: &impl RuleSets, generation: u64, patience: &mut i
 /// behind it is folded; commits are saved one after the other nevertheless.
 pub async fn fold_half<S: LocalStore + KnownUids>(
     fold: &mut Fold,
+    rule_sets: &impl RuleSets,
     store: &mut S,
     incoming: &mut impl Incoming,
     watcher: &mut impl Committed,
     patience: &mut impl Patience,
 ) -> Result<(), PortError> {
+    let mut alert_rules = AlertRules::default();
     let mut begun: Option<Commit> = None;
     loop {
         let next = match begun {
@@ -122,10 +125,12 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
             continue;
         };
         let uids: Vec<Uid> = prepared.rows.iter().map(|row| row.event.uid).collect();
+        let generations = generations(&prepared);
         let mut tries = 0;
-        let mut known_until_s = loop {
-            match store.known_until_s(&uids) {
-                Ok(known_until_s) => break known_until_s,
+        let (mut known_until_s, enriched) = loop {
+            let known = store.known_until_s(&uids);
+            match known.and_then(|known| Ok((known, alert_rules.open(&generations, rule_sets)?))) {
+                Ok(ready) => break ready,
                 Err(error) => {
                     // What is begun does not wait for it, nor end with it.
                     if let Some(commit) = begun.take() {
@@ -142,17 +147,66 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         if let Some(commit) = &begun {
             also_known(&mut known_until_s, &uids, commit);
         }
-        let folded = fold.check(&prepared, &known_until_s).map(|()| fold.apply(prepared, known_until_s));
-        if let Some(before) = begun.take() {
-            save(&before, store, watcher, patience).await?;
+        if let Err(error) = fold.check(&prepared, &known_until_s) {
+            if let Some(before) = begun.take() {
+                save(&before, store, watcher, patience).await?;
+            }
+            return Err(error);
         }
-        let commit = folded?;
-        check_places(&commit)?;
-        // Two commits in memory are what it costs; a large one is not doubled.
-        if commit.size_bytes() <= COMMIT_BYTES_MAX && store.begin(&commit) {
-            begun = Some(commit);
-        } else {
-            save(&commit, store, watcher, patience).await?;
+        let mut folding = fold.begin(prepared, known_until_s, enriched, COMMIT_BYTES_MAX);
+        loop {
+            let (commit, is_last) = match folding.run() {
+                Step::Enrich(mut new) => {
+                    alert_rules.enrich(&mut new);
+                    folding.enriched(new);
+                    continue;
+                }
+                Step::Part(commit) => (commit, false),
+                Step::Done(commit) => (commit, true),
+            };
+            if let Some(before) = begun.take() {
+                save(&before, store, watcher, patience).await?;
+            }
+            check_places(&commit)?;
+            // Two commits in memory are what it costs; a large one is not doubled.
+            if commit.size_bytes() <= COMMIT_BYTES_MAX && store.begin(&commit) {
+                begun = Some(commit);
+            } else {
+                save(&commit, store, watcher, patience).await?;
+            }
+            if is_last {
+                break;
+            }
+        }
+    }
+}
+
+/// The rules over alerts that the fold has open.
+#[derive(Default)]
+struct AlertRules(BTreeMap<Generation, Option<Box<dyn AlertChain>>>);
+
+impl AlertRules {
+    /// Opens what is not open of these, forgets what is before them, and gives those that have any rules. Going on with other
+    /// rules, or none, would break the promise of one generation: what cannot be opened is asked for again.
+    fn open(&mut self, generations: &[Generation], rule_sets: &impl RuleSets) -> Result<Vec<Generation>, PortError> {
+        let mut enriched = Vec::new();
+        for generation in generations {
+            let rules = match self.0.entry(*generation) {
+                Entry::Occupied(open) => open.into_mut(),
+                Entry::Vacant(entry) => entry.insert(rule_sets.open_alerts(*generation).map_err(|error| PortError::Unavailable(error.to_string()))?),
+            };
+            enriched.extend(rules.is_some().then_some(*generation));
+        }
+        // Those of the batch before are in no record that comes.
+        if let Some(first) = generations.first() {
+            self.0 = self.0.split_off(first);
+        }
+        Ok(enriched)
+    }
+
+    fn enrich(&mut self, new: &mut AlertBatch) {
+        if let Some(Some(rules)) = self.0.get_mut(&new.generation) {
+            rules.enrich_alerts(&mut new.rows, &mut new.tallies);
         }
     }
 }
@@ -209,11 +263,15 @@ mod tests {
     use crate::alert::LifecycleConfig;
     use crate::identity::{Algorithm, UidKey};
     use crate::pipeline::fold::FoldConfig;
-    use crate::ports::Restored;
+    use crate::ports::{AlertWrite, Restored};
     use crate::record::{Door, Items, Journaled, Record};
-    use crate::rules::NoRules;
+    use crate::row::AlertRow;
+    use crate::rules::{NoRules, RuleSetUnavailable, RuleTally};
+    use crate::value::Value;
     use std::collections::VecDeque;
     use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll, Waker};
 
     /// Notes what is asked of it, and begins every commit.
@@ -222,6 +280,8 @@ mod tests {
         uids: HashMap<Uid, i64>,
         asked: Vec<String>,
         begins: bool,
+        /// What alert rules wrote into each alert, by its place in the journal.
+        stamps: Vec<String>,
     }
 
     impl LocalStore for Store {
@@ -234,6 +294,11 @@ mod tests {
         async fn commit(&mut self, commit: &Commit) -> Result<(), PortError> {
             self.asked.push(format!("commit {} with {} events", commit.to, commit.events.len()));
             self.uids.extend(commit.events.iter().map(|event| (event.uid, event.known_until_s)));
+            let stamp = |alert: &AlertWrite| {
+                let document = Value::from_json(&alert.document).unwrap();
+                document.path(&["extra_info", "stamp"]).map_or("none".to_owned(), Value::to_json)
+            };
+            self.stamps.extend(commit.alerts.iter().map(stamp));
             Ok(())
         }
     }
@@ -278,7 +343,7 @@ mod tests {
     fn fold(ordinals: [u64; 3], begins: bool) -> (Result<(), PortError>, Vec<String>) {
         let mut fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
         let (mut store, mut batches) = (Store { begins, ..Store::default() }, Batches(ordinals.map(batch).into()));
-        let half = pin!(fold_half(&mut fold, &mut store, &mut batches, &mut Nothing, &mut Nothing)).poll(&mut Context::from_waker(Waker::noop()));
+        let half = pin!(fold_half(&mut fold, &NoRules, &mut store, &mut batches, &mut Nothing, &mut Nothing)).poll(&mut Context::from_waker(Waker::noop()));
         let Poll::Ready(ended) = half else { panic!("nothing waits here") };
         (ended, store.asked)
     }
@@ -301,6 +366,116 @@ mod tests {
         let (ended, asked) = fold([1, 2, 4], true);
         assert!(matches!(ended, Err(PortError::Fatal(_))));
         assert_eq!(asked, ["known", "begin 1", "known", "commit 1 with 1 events", "begin 2", "known", "commit 2 with 0 events"]);
+    }
+
+    /// Alert rules that stamp their generation; each is refused so often before it is opened.
+    struct StampAlerts {
+        refusals: Mutex<u32>,
+        opened: Mutex<Vec<Generation>>,
+        none_in: Generation,
+        open: Arc<AtomicUsize>,
+    }
+
+    struct Stamp(Generation, Arc<AtomicUsize>);
+
+    impl AlertChain for Stamp {
+        fn enrich_alerts(&mut self, rows: &mut [AlertRow], _: &mut Vec<RuleTally>) {
+            rows.iter_mut().for_each(|row| assert!(row.alert.extra_info.set("stamp", Value::Int(self.0 as i64))));
+        }
+    }
+
+    impl Drop for Stamp {
+        fn drop(&mut self) {
+            self.1.fetch_sub(1, Relaxed);
+        }
+    }
+
+    impl RuleSets for StampAlerts {
+        fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
+            panic!("the fold has no use for the other rules of {generation}");
+        }
+        fn open_alerts(&self, generation: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
+            let mut refusals = self.refusals.lock().unwrap();
+            if *refusals > 0 {
+                *refusals -= 1;
+                return Err(RuleSetUnavailable { generation, why: "not now".to_owned() });
+            }
+            self.opened.lock().unwrap().push(generation);
+            if generation == self.none_in {
+                return Ok(None);
+            }
+            let open = 1 + self.open.fetch_add(1, Relaxed);
+            assert!(open <= 3, "{open} generations are held open");
+            Ok(Some(Box::new(Stamp(generation, self.open.clone()))))
+        }
+    }
+
+    /// Notes what it is told.
+    struct Notes(Vec<String>);
+
+    impl Patience for Notes {
+        async fn pause(&mut self, tries: u32, error: &PortError) {
+            self.0.push(format!("{tries} {error}"));
+        }
+    }
+
+    /// One event of its own thing, judged by a generation.
+    fn batch_of(ordinal: u64, generation: Generation) -> Prepared {
+        let item = format!(r#"{{"event_id":"e{ordinal}","alert_name":"a{ordinal}","severity":2,"status":"ABNORMAL","time":1790000000}}"#);
+        let record = Record { ordinal, received_at_ms: 1_790_000_000_000, body: RecordBody::Items(Items::of_texts(Door::Events, &[&item])) };
+        let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
+        prepare(vec![Journaled { record, parsed: None }], generation, &mut NoRules, &config)
+    }
+
+    fn stamps(refusals: u32, batches: Vec<Prepared>, begins: bool) -> (StampAlerts, Store, Notes) {
+        let rules = StampAlerts { refusals: Mutex::new(refusals), opened: Mutex::default(), none_in: 3, open: Arc::default() };
+        let mut fold = Fold::restore(&Restored::default(), FoldConfig::default()).unwrap();
+        let (mut store, mut batches, mut notes) = (Store { begins, ..Store::default() }, Batches(batches.into()), Notes(Vec::new()));
+        let half = pin!(fold_half(&mut fold, &rules, &mut store, &mut batches, &mut Nothing, &mut notes)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(half, Poll::Ready(Ok(()))));
+        (rules, store, notes)
+    }
+
+    #[test]
+    fn each_generation_of_alert_rules_is_opened_once_and_let_go_behind_it() {
+        // The second batch has three generations.
+        let mut several = batch_of(2, 1);
+        [batch_of(3, 2), batch_of(4, 3)].into_iter().for_each(|next| several.append(next));
+        let (rules, store, _) = stamps(0, vec![batch_of(1, 1), several, batch_of(5, 3), batch_of(6, 4), batch_of(7, 9), batch_of(8, 9)], false);
+        assert_eq!(*rules.opened.lock().unwrap(), [1, 2, 3, 4, 9]);
+        assert_eq!(rules.open.load(Relaxed), 0, "the loop is over");
+        let wanted = [Some(1), Some(1), Some(2), None, None, Some(4), Some(9), Some(9)].map(|stamp| stamp.map_or("none".to_owned(), |n: u64| n.to_string()));
+        assert_eq!(store.stamps, wanted, "an alert goes through the rules in force at the event that opened it");
+    }
+
+    #[test]
+    fn a_generation_whose_alert_rules_cannot_be_opened_is_waited_for_and_never_passed_by() {
+        let (rules, store, notes) = stamps(3, vec![batch_of(1, 1), batch_of(2, 2)], true);
+        assert_eq!((rules.opened.lock().unwrap().as_slice(), store.stamps), ([1, 2].as_slice(), vec!["1".to_owned(), "2".to_owned()]));
+        assert_eq!(notes.0.len(), 3);
+        assert!(notes.0[2].starts_with("3 ") && notes.0[2].contains("generation 1 cannot be opened: not now"), "{:?}", notes.0);
+    }
+
+    #[test]
+    fn what_is_begun_does_not_wait_for_alert_rules() {
+        // The first generation is open when the second is refused.
+        struct Second(StampAlerts);
+        impl RuleSets for Second {
+            fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
+                self.0.open(generation)
+            }
+            fn open_alerts(&self, generation: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
+                if generation == 1 { Ok(None) } else { self.0.open_alerts(generation) }
+            }
+        }
+        let rules = Second(StampAlerts { refusals: Mutex::new(1), opened: Mutex::default(), none_in: 3, open: Arc::default() });
+        let mut fold = Fold::restore(&Restored::default(), FoldConfig::default()).unwrap();
+        let (mut store, mut batches) = (Store { begins: true, ..Store::default() }, Batches(vec![batch_of(1, 1), batch_of(2, 2)].into()));
+        let mut notes = Notes(Vec::new());
+        let half = pin!(fold_half(&mut fold, &rules, &mut store, &mut batches, &mut Nothing, &mut notes)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(half, Poll::Ready(Ok(()))));
+        let asked = ["known", "begin 1", "known", "commit 1 with 1 events", "known", "begin 2", "commit 2 with 1 events"];
+        assert_eq!((store.asked, notes.0.len()), (asked.map(str::to_owned).to_vec(), 1));
     }
 
     #[test]

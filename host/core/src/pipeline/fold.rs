@@ -1,4 +1,6 @@
-//! The fold: prepared events + open alerts + time -> one commit. One thread per process, in journal order, pure.
+//! The fold: prepared events + open alerts + time -> commits. One thread per process, in journal order, pure.
+//!
+//! [`Folding`] leads a batch through it, and stops where the rules over alerts have to answer.
 //!
 //! docs/semantics.md, Fold: severity never gates an end event, an end event never opens an alert, only the newest event
 //! time moves an alert forward.
@@ -10,7 +12,11 @@ mod bench;
 mod command_tests;
 mod commands;
 #[cfg(test)]
+mod enrich_tests;
+mod folding;
+#[cfg(test)]
 mod lasting_tests;
+mod new_alerts;
 #[cfg(test)]
 mod tests;
 mod time_outs;
@@ -25,9 +31,13 @@ use crate::identity::alert_seq;
 use crate::ledger::{Ledger, Outcome, StoredOnly};
 use crate::ports::{Commit, EventRole, PortError, Restored};
 use crate::record::RuleSet;
-use crate::row::Row;
+use crate::row::{AlertRow, Row};
+use crate::rules::AlertChain;
 use crate::value::{Text, Value};
 use batch::{Batch, Touched, list_event, store_event, write_alert, write_failures, write_log};
+pub(crate) use folding::generations;
+pub use folding::{Folding, Step};
+pub use new_alerts::AlertBatch;
 use std::collections::{BTreeMap, HashMap};
 use time_outs::{milliseconds, next_due};
 
@@ -54,6 +64,10 @@ enum Slot {
         /// Where its entry among the timers is.
         timer_ms: Option<i64>,
     },
+    /// An alert was just opened and is with the [rules](new_alerts); nothing looks at it before they have answered.
+    New {
+        seq: u64,
+    },
     Ended(EndedAlert),
 }
 
@@ -62,6 +76,7 @@ impl Slot {
     fn commanded_as(&self) -> Option<u64> {
         match self {
             Slot::Open { alert, .. } => Some(alert.seq),
+            Slot::New { seq } => Some(*seq),
             Slot::Ended(ended) => (!ended.requests.is_empty()).then_some(ended.seq),
         }
     }
@@ -137,21 +152,21 @@ impl Fold {
     fn place(&mut self, alert: Alert) {
         let fingerprint = alert.fingerprint;
         if alert.is_open() {
-            self.place_open(alert);
+            self.place_open(Box::new(alert));
             return;
         }
         // Of several ended alerts of one fingerprint the last one counts; an open one counts before all.
         match self.slot(&fingerprint) {
-            Some(Slot::Open { .. }) => {}
+            Some(Slot::Open { .. } | Slot::New { .. }) => {}
             Some(Slot::Ended(other)) if other.seq > alert.seq => {}
             _ => self.place_ended(fingerprint, remember(&alert)),
         }
     }
 
-    fn place_open(&mut self, alert: Alert) {
+    fn place_open(&mut self, alert: Box<Alert>) {
         let fingerprint = alert.fingerprint;
         self.open_alerts += 1;
-        self.slot_insert(fingerprint, Slot::Open { alert: Box::new(alert), timer_ms: None });
+        self.slot_insert(fingerprint, Slot::Open { alert, timer_ms: None });
         self.schedule(&fingerprint);
     }
 
@@ -211,63 +226,31 @@ impl Fold {
         Ok(())
     }
 
-    /// Folds a batch that passes [`check`](Fold::check). `known_until_s` says for each of its rows until when its
-    /// uid is known from a commit before this batch, if it is (`KnownUids`).
+    /// Folds a batch that passes [`check`](Fold::check), in a generation without alert rules, into one commit. `known_until_s`
+    /// says for each of its rows until when its uid is known from a commit before this batch, if it is (`KnownUids`).
     pub fn apply(&mut self, prepared: Prepared, known_until_s: Vec<Option<i64>>) -> Commit {
-        debug_assert_eq!(self.check(&prepared, &known_until_s), Ok(()));
-        let mut batch = Batch::default();
-        batch.commit.from = self.position;
-        for tally in &prepared.tallies {
-            self.ledger.rule(tally);
-        }
-        let mut rows = prepared.rows.into_iter().zip(known_until_s);
-        for record in prepared.records {
-            self.record(record, &mut rows, &mut batch);
-        }
-        self.finish(batch)
+        self.apply_with(prepared, known_until_s, None)
     }
 
-    fn record(&mut self, record: PreparedRecord, rows: &mut impl Iterator<Item = (Row, Option<i64>)>, batch: &mut Batch) {
-        self.now_ms = record.received_at_ms;
-        // Before the time-outs: those that became due while we were down wait for the grace.
-        if matches!(record.body, PreparedBody::Start) {
-            self.started_at_ms = record.received_at_ms;
-        }
-        self.fire_due(batch);
-        self.forget_ended();
-        match record.body {
-            PreparedBody::Items { source, counts, journaled, became, rows: n, dead_letters } => {
-                self.ledger.door(&source, counts, journaled);
-                if let Some(became) = became {
-                    self.ledger.payload(&source, became);
-                }
-                self.ledger.outcome(&source, Outcome::DeadLetter, dead_letters.len() as u64);
-                batch.commit.dead_letters.extend(dead_letters);
-                // Neighbours mostly end alike, so runs are counted, not rows.
-                let mut run: Option<(Outcome, u64)> = None;
-                for (row, known_until_s) in rows.by_ref().take(n) {
-                    let outcome = self.row(row, known_until_s, record.generation, batch);
-                    match &mut run {
-                        Some((same, n)) if *same == outcome => *n += 1,
-                        _ => {
-                            if let Some((before, n)) = run.replace((outcome, 1)) {
-                                self.ledger.outcome(&source, before, n);
-                            }
-                        }
+    /// As [`apply`](Fold::apply), with the alert rules of all generations in the batch.
+    pub fn apply_with(&mut self, prepared: Prepared, known_until_s: Vec<Option<i64>>, mut rules: Option<&mut dyn AlertChain>) -> Commit {
+        let generations = if rules.is_some() { generations(&prepared) } else { Vec::new() };
+        let mut folding = self.begin(prepared, known_until_s, generations, usize::MAX);
+        loop {
+            match folding.run() {
+                Step::Enrich(mut new) => {
+                    if let Some(rules) = &mut rules {
+                        rules.enrich_alerts(&mut new.rows, &mut new.tallies);
                     }
+                    folding.enriched(new);
                 }
-                if let Some((last, n)) = run {
-                    self.ledger.outcome(&source, last, n);
-                }
+                Step::Part(commit) | Step::Done(commit) => return commit,
             }
-            PreparedBody::RuleSet(set) => {
-                self.rule_set = set.clone();
-                batch.commit.rule_sets.push(set);
-            }
-            PreparedBody::Command(command) => self.command(record.ordinal, &command, batch),
-            PreparedBody::Start | PreparedBody::Clock => {}
         }
-        self.position = record.ordinal;
+    }
+
+    fn end_record(&mut self, ordinal: u64) {
+        self.position = ordinal;
         self.has_begun = true;
     }
 
@@ -346,7 +329,7 @@ impl Fold {
                     }
                     Some(held) if is_old || is_same(held) => {
                         alert.refresh(lasting.ends_at, now_s, &lifecycle);
-                        batch.touched.insert(alert.seq, Touched::Open(row.fingerprint));
+                        batch.touch(alert.seq, row.fingerprint, alert.written_bytes);
                         self.schedule(&row.fingerprint);
                         return Some(Outcome::Refreshed);
                     }
@@ -357,8 +340,8 @@ impl Fold {
             // What was ended by its own sender is a retry that was late. Others, of another replica or of labels that a rule
             // has put together, are still firing.
             Some(Slot::Ended(ended)) => may_be_forgotten || known && !ended.is_over(&row.event, lasting.starts_at),
-            // The rules gave it another fingerprint since, or its alert is long forgotten.
-            None => is_old,
+            // The rules gave it another fingerprint since, or its alert is long forgotten. None is new: its rules were asked.
+            None | Some(Slot::New { .. }) => is_old,
         };
         if again {
             row.event.uid = row.uid_if_reopened?;
@@ -369,11 +352,19 @@ impl Fold {
 
     fn open(&mut self, row: Row, event_at: u32, generation: u64, batch: &mut Batch) -> Outcome {
         let seq = alert_seq(row.ordinal, row.index);
-        let (alert, log) = Alert::open(row, seq, self.now_s(), generation, &self.config.lifecycle);
-        write_log(seq, log, batch);
+        let opener = batch.new.are_enriched.then(|| (row.source.clone(), row.received_at_ms, row.seed));
+        let alert = Box::new(Alert::open(row, seq, self.now_s(), generation, &self.config.lifecycle));
+        batch.touch(seq, alert.fingerprint, 0);
         list_event(seq, event_at, EventRole::Opened, batch);
-        batch.touched.insert(seq, Touched::Open(alert.fingerprint));
-        self.place_open(alert);
+        write_log(seq, alert.created(), batch);
+        match opener {
+            None => self.place_open(alert),
+            Some((source, received_at_ms, seed)) => {
+                self.slot_insert(alert.fingerprint, Slot::New { seq });
+                let due_ms = next_due(&alert, self.grace_until_ms()).map(|due| due.at_ms);
+                batch.new.push(AlertRow::new(alert, source, received_at_ms, seed), batch.commit.logs.len() - 1, due_ms);
+            }
+        }
         Outcome::Folded
     }
 
@@ -385,7 +376,7 @@ impl Fold {
             log.status = Some(row.event.status);
             log
         });
-        let seq = alert.seq;
+        let (seq, written_bytes) = (alert.seq, alert.written_bytes);
         let updated = alert.update(row, now_s, generation, &config.lifecycle);
         let is_open = alert.is_open();
         if matches!(updated.role, EventRole::Updated | EventRole::Late) {
@@ -394,7 +385,7 @@ impl Fold {
         updated.logs.into_iter().for_each(|log| write_log(seq, log, batch));
         list_event(seq, event_at, updated.role, batch);
         if is_open {
-            batch.touched.insert(seq, Touched::Open(fingerprint));
+            batch.touch(seq, fingerprint, written_bytes);
             self.schedule(&fingerprint);
         } else {
             self.retire(fingerprint, batch);
@@ -457,11 +448,12 @@ impl Fold {
         }
         self.open_alerts -= 1;
         self.place_ended(fingerprint, remember(&alert));
-        batch.touched.insert(alert.seq, Touched::Ended(alert));
+        batch.ended(alert);
     }
 
-    fn finish(&mut self, batch: Batch) -> Commit {
-        let Batch { mut commit, touched, .. } = batch;
+    /// The commit of all that was folded since the last one.
+    fn take_commit(&mut self, batch: &mut Batch) -> Commit {
+        let (mut commit, touched) = batch.take_part();
         for (_, touched) in touched {
             match touched {
                 Touched::Ended(alert) => commit.alerts.push(write_alert(&alert)),
@@ -478,6 +470,7 @@ impl Fold {
         commit.ledger = self.ledger.take_changed();
         commit.next_due_ms = self.next_due_ms();
         commit.open_alerts = self.open_alerts as u64;
+        batch.commit.from = self.position;
         commit
     }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod bytes;
+pub mod process;
 
 use alertmill_core::event::{Event, Status, Tag};
 use alertmill_core::fields::Field;
@@ -33,6 +34,12 @@ pub fn module(name: &str) -> Vec<u8> {
 pub fn module_of(dist: &str, name: &str) -> Vec<u8> {
     let read = |path: String| std::fs::read(&path).map_err(|e| format!("{path}: {e}"));
     read(format!("{dist}/test/{name}.wasm")).or_else(|_| read(format!("{dist}/{name}.wasm"))).unwrap()
+}
+
+/// A module of `fixtures`, made by a toolchain that the build does not need.
+pub fn fixture(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/fixtures/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
 /// An engine and its content-addressed files.

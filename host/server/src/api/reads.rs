@@ -144,7 +144,11 @@ pub struct RuleRow {
     pub hooks: Vec<String>,
     /// `active`, `struck-out`, `disabled` or `refused`.
     pub state: String,
-    /// Why it does not run, with the remedy.
+    /// Imports of WASI that constants stand in for.
+    pub stand_ins: Vec<String>,
+    /// Grants that it has and does not need.
+    pub unneeded_grants: Vec<String>,
+    /// Why it does not run, or what is to be put right with one that does, with the remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Since the process started.

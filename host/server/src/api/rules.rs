@@ -1,7 +1,7 @@
 //! The watched rules folder and the engine as the API shows them.
 
 use super::reads::{RuleReads, RuleRow, RuleStats};
-use crate::rules_folder::{RulesWatch, is_enabled};
+use crate::rules_folder::{RulesWatch, is_enabled, unneeded_grants, unneeded_in_words};
 use alertmill_engine::{Engine, RuleInfo, RuleStatsSnapshot};
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ impl RuleReads for WatchedRules {
         let running = shown.set.rules.iter().map(|entry| {
             let info = shown.infos.iter().find(|info| info.digest == entry.digest);
             let stats = stats_of(&entry.digest);
+            let unneeded = info.map(|info| unneeded_grants(entry, info)).unwrap_or_default();
             RuleRow {
                 name: entry.name.to_string(),
                 version: entry.version.to_string(),
@@ -33,7 +34,9 @@ impl RuleReads for WatchedRules {
                 generation: shown.set.generation,
                 hooks: info.map(hooks).unwrap_or_default(),
                 state: state(is_enabled(entry), stats.is_some_and(|s| s.struck_out)).to_owned(),
-                detail: None,
+                stand_ins: info.map(|info| info.stand_ins.clone()).unwrap_or_default(),
+                detail: unneeded_in_words(&unneeded),
+                unneeded_grants: unneeded.into_iter().map(str::to_owned).collect(),
                 stats: stats.map(numbers).unwrap_or_default(),
             }
         });

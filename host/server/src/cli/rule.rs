@@ -1,19 +1,23 @@
-//! `rule list` asks the server, `rule inspect` reads a file and needs none.
+//! `rule list` asks the server, `rule inspect` reads files and needs none.
 
 use super::Context;
 use super::alert::{document, items_of};
 use super::exit::{Exit, Failure};
 use super::output::{Column, Format, text};
-use alertmill_engine::Engine;
+use crate::rules_folder::{options, unneeded_in_words};
+use alertmill_engine::{Engine, Grant, RuleInfo, RuleOptions};
 use clap::Args;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A module.
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// The module, a `.wasm` component
     file: PathBuf,
+    /// Also check what it is to be given: its options file (`NN-name.toml`), or its config alone as JSON
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// `rule list`
@@ -54,8 +58,15 @@ pub fn inspect(args: &Inspect, context: &Context) -> Result<(), Failure> {
         std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, format!("there is no file {shown}")),
         _ => Failure::new(Exit::Usage, format!("{shown} cannot be read: {e}")),
     })?;
-    let info = engine()?.inspect(&bytes).map_err(|refusal| Failure::new(Exit::No, format!("{shown}: {refusal} ({})", refusal.code())))?;
-    let value = serde_json::to_value(&info).map_err(|e| Failure::new(Exit::Bug, e.to_string()))?;
+    let refused = |refusal: alertmill_engine::Refusal| Failure::new(Exit::No, format!("{shown}: {refusal} ({})", refusal.code()));
+    let (info, unneeded) = match &args.config {
+        None => (engine()?.inspect(&bytes).map_err(refused)?, Vec::new()),
+        Some(config) => inspect_with(&bytes, config, refused)?,
+    };
+    let mut value = serde_json::to_value(&info).map_err(|e| Failure::new(Exit::Bug, e.to_string()))?;
+    if args.config.is_some() {
+        value["unneeded_grants"] = unneeded.iter().copied().collect();
+    }
     if context.format != Format::Table {
         return document(context, &value, "name");
     }
@@ -65,7 +76,27 @@ pub fn inspect(args: &Inspect, context: &Context) -> Result<(), Failure> {
     for key in first.into_iter().chain(rest) {
         out.line(&format!("{key}: {}", on_one_line(&text(&value, key))))?;
     }
+    if let Some(words) = unneeded_in_words(&unneeded) {
+        out.line(&format!("warning: {words}"))?;
+    }
     out.finish()
+}
+
+/// The module together with what `file` says that it gets, and the grants that it does not need of that.
+fn inspect_with(bytes: &[u8], file: &Path, refused: impl Fn(alertmill_engine::Refusal) -> Failure) -> Result<(RuleInfo, Vec<&'static str>), Failure> {
+    let shown = file.display();
+    let unusable = |why: String| Failure::new(Exit::Usage, format!("{shown}: {why}"));
+    let text = std::fs::read_to_string(file).map_err(|e| unusable(format!("it cannot be read: {e}")))?;
+    if file.extension().is_some_and(|extension| extension == "toml") {
+        let options = options::read(file).map_err(|(_, why)| unusable(why))?;
+        let info = engine()?.inspect_with(bytes, &options).map_err(refused)?;
+        let unneeded = info.unneeded_grants(&options.grants);
+        return Ok((info, unneeded));
+    }
+    let config: Value = serde_json::from_str(&text).map_err(|e| unusable(format!("it is no JSON: {e}; an options file ends in .toml")))?;
+    // Nothing is said of grants, so none is missing.
+    let options = RuleOptions { config, grants: vec![Grant::Log, Grant::Tables], ..RuleOptions::default() };
+    Ok((engine()?.inspect_with(bytes, &options).map_err(refused)?, Vec::new()))
 }
 
 /// A schema is written over many lines; a table shows it on one.

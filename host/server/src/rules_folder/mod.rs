@@ -9,7 +9,7 @@
 //! ([`settling`]).
 
 mod kept;
-mod options;
+pub(crate) mod options;
 mod settling;
 pub mod shipped;
 mod source_gone;
@@ -381,6 +381,17 @@ fn run_order(path: &Path) -> impl Ord + '_ {
         (digits.len(), digits, name)
     });
     (counted.is_none(), counted, path)
+}
+
+/// Grants that an entry gives and its module does not need; none of one that cannot be read.
+pub fn unneeded_grants(entry: &RuleEntry, info: &RuleInfo) -> Vec<&'static str> {
+    RuleOptions::from_entry(entry).map_or_else(|_| Vec::new(), |options| info.unneeded_grants(&options.grants))
+}
+
+/// The same in words: what to do about them.
+pub fn unneeded_in_words(grants: &[&str]) -> Option<String> {
+    let quoted: Vec<String> = grants.iter().map(|grant| format!("\"{grant}\"")).collect();
+    (!quoted.is_empty()).then(|| format!("it does not need what it is granted: {}; take it out of `grants` in its options", quoted.join(", ")))
 }
 
 /// Whether an entry is to run; one that cannot be read is not said to be off.

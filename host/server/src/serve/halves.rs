@@ -14,8 +14,8 @@ use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailabl
 use alertmill_engine::Engine;
 use alertmill_stores::durable::FolderLock;
 use alertmill_stores::{JournalHandle, JournalReader};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
@@ -52,6 +52,8 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (sender, receiver) = between::queue();
     store.pace_with(receiver.pacer());
     let runtime = tokio::runtime::Handle::current();
+    let generations = Arc::new(generations);
+    let fold_generations = generations.clone();
     let mut records = Watched { records, progress: progress.clone(), last: Instant::now() };
     let mut out = Out { sender, progress: progress.clone(), leave: leave.clone() };
     let (prepare_runtime, prepare_progress, prepare_stop) = (runtime.clone(), progress.clone(), stop.clone());
@@ -61,7 +63,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
         let mut patience = Backoff { half: Part::Prepare, progress: prepare_progress.clone(), stop: prepare_stop.clone(), gave_up: gave_up.clone() };
         let ended = prepare_runtime.block_on(async {
             tokio::select! {
-                ended = prepare_half(&mut records, &generations, &in_force, &understand, &mut out, &mut patience) => ended,
+                ended = prepare_half(&mut records, &*generations, &in_force, &understand, &mut out, &mut patience) => ended,
                 () = gave_up.notified() => PortError::Fatal("it was refused what it needs while the process stops".to_owned()),
             }
         });
@@ -82,7 +84,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
         let mut patience = Backoff { half: Part::Fold, progress: progress.clone(), stop, gave_up: gave_up.clone() };
         let ended = runtime.block_on(async {
             tokio::select! {
-                ended = fold_half(&mut fold, &mut store, &mut incoming, &mut watcher, &mut patience) => ended,
+                ended = fold_half(&mut fold, &*fold_generations, &mut store, &mut incoming, &mut watcher, &mut patience) => ended,
                 () = gave_up.notified() => Ok(()),
             }
         });
@@ -107,22 +109,39 @@ impl Drop for Panics {
     }
 }
 
-/// The engine as core's port; the watch learns of generations that an earlier process journaled.
+/// The engine as core's port, for both halves; the watch learns of generations that an earlier process journaled.
 pub struct Generations {
     engine: Engine,
     watch: Arc<RulesWatch>,
+    opened: Mutex<Opened>,
+}
+
+/// The newest generation that each half has opened.
+#[derive(Default)]
+struct Opened {
+    by_prepare: Generation,
+    by_fold: Generation,
 }
 
 impl Generations {
     /// Over this engine.
     pub fn new(engine: Engine, watch: Arc<RulesWatch>) -> Generations {
-        Generations { engine, watch }
+        Generations { engine, watch, opened: Mutex::default() }
+    }
+
+    /// What neither half will open again need not be kept: the fold is behind, and comes to everything that prepare has left.
+    fn opened(&self, note: impl FnOnce(&mut Opened)) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut opened);
+        self.engine.retire_before(opened.by_prepare.min(opened.by_fold));
     }
 }
 
 impl RuleSets for Generations {
     fn open_alerts(&self, generation: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
-        self.engine.open_alerts(generation)
+        let rules = self.engine.open_alerts(generation)?;
+        self.opened(|opened| opened.by_fold = generation);
+        Ok(rules)
     }
     fn begins(&self, set: &RuleSet) {
         self.engine.register(set.clone());
@@ -130,7 +149,7 @@ impl RuleSets for Generations {
     }
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
         let chain = self.engine.open(generation)?;
-        self.engine.retire_before(generation);
+        self.opened(|opened| opened.by_prepare = generation);
         Ok(chain)
     }
 }
@@ -237,7 +256,31 @@ impl Patience for Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::rules_folder::RulesFolder;
     use alertmill_core::ports::Restored;
+    use alertmill_stores::modules::ModuleFiles;
+
+    #[test]
+    fn what_the_fold_still_opens_is_not_retired() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).unwrap();
+        let folder = RulesFolder::new(&Config::default(), engine.clone(), ModuleFiles::open(dir.path()).unwrap());
+        let generations = Generations::new(engine.clone(), Arc::new(RulesWatch::new(folder, engine.clone(), RuleSet::default())));
+        for generation in 1..=3 {
+            generations.begins(&RuleSet { generation, ..RuleSet::default() });
+            generations.open(generation).unwrap();
+        }
+        let known = |generation| engine.open(generation).is_ok();
+        assert_eq!([1, 2, 3].map(known), [true; 3], "prepare is ahead");
+        generations.open_alerts(2).unwrap();
+        assert_eq!([1, 2, 3].map(known), [false, true, true]);
+        generations.open_alerts(3).unwrap();
+        assert_eq!([1, 2, 3].map(known), [false, false, true]);
+        generations.begins(&RuleSet { generation: 4, ..RuleSet::default() });
+        generations.open(4).unwrap();
+        assert_eq!([3, 4].map(known), [true; 2]);
+    }
 
     #[tokio::test]
     async fn a_half_that_is_refused_tries_again_until_the_process_stops() {

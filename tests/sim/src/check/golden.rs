@@ -4,12 +4,13 @@ use super::witness::Witness;
 use super::{fold_config, understand_config};
 use crate::disk::{EventRow, Tables};
 use crate::failure::{Failure, Promise};
-use crate::ports::FakeChain;
+use crate::ports::{FakeAlertChain, FakeChain};
 use crate::world::State;
 use alertmill_core::event::Uid;
 use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::pipeline::prepare::prepare;
 use alertmill_core::ports::{AlertWrite, EventRole, LogWrite, Restored};
+use alertmill_core::rules::AlertChain;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -34,7 +35,8 @@ pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
         }
         // It never forgets.
         let known_until_s = prepared.rows.iter().map(|row| tables.stored.get(&row.event.uid).copied()).collect();
-        tables.apply(&fold.apply(prepared, known_until_s));
+        let mut alert_rules = FakeAlertChain::of(generation);
+        tables.apply(&fold.apply_with(prepared, known_until_s, alert_rules.as_mut().map(|rules| rules as &mut dyn AlertChain)));
     }
     Ok(Golden { tables, places })
 }
@@ -56,7 +58,8 @@ fn rising<'r>(rows: impl Iterator<Item = &'r EventRow>, golden: &Golden) -> Resu
     Ok(())
 }
 
-/// I7: each event carries the stamp of the rules in force at its record, and an alert that of its last counted event.
+/// I7: each event carries the stamp of the rules in force at its record, and an alert that of its last counted event, and of the
+/// alert rules in force at the one that opened it.
 pub fn one_generation(ours: &Tables, golden: &Golden, witness: &Witness) -> Result<(), Failure> {
     witness.numbers_rise()?;
     let in_force = |row: &EventRow| golden.places.get(&(row.uid, row.received_s)).map(|(ordinal, _)| witness.generation_at(*ordinal));
@@ -67,6 +70,14 @@ pub fn one_generation(ours: &Tables, golden: &Golden, witness: &Witness) -> Resu
         }
     }
     for (seq, alert) in &ours.alerts {
+        let opened = ours.lists.get(seq).into_iter().flat_map(|list| &list.events).find(|(_, role)| *role == EventRole::Opened);
+        if let Some(in_force) = opened.and_then(|(at, _)| ours.events.get(*at)).and_then(in_force) {
+            let (stamped, expected) = (alert_stamp(&String::from_utf8_lossy(&alert.document)), FakeAlertChain::are_in(in_force).then_some(in_force));
+            if stamped != expected {
+                let why = format!("alert {seq} went through the alert rules of generation {stamped:?}, those of {expected:?} were in force when it was opened");
+                return Err(Failure::broken(Promise::I7, why));
+            }
+        }
         let last = ours.lists.get(seq).into_iter().flat_map(|list| &list.events).rfind(|(_, role)| *role != EventRole::Milder);
         if let Some(expected) = last.and_then(|(at, _)| ours.events.get(*at)).and_then(in_force).filter(|expected| *expected != alert.rule_generation) {
             return Err(Failure::broken(
@@ -78,9 +89,17 @@ pub fn one_generation(ours: &Tables, golden: &Golden, witness: &Witness) -> Resu
     Ok(())
 }
 
-/// The generation that stamped a document.
+/// The generation that stamped an event's document.
 fn stamp(document: &str) -> Option<u64> {
-    let key = r#""key":"generation","value":"#;
+    number_behind(document, r#""key":"generation","value":"#)
+}
+
+/// The generation whose alert rules stamped an alert's document.
+fn alert_stamp(document: &str) -> Option<u64> {
+    number_behind(document, r#""alert_rules":""#)
+}
+
+fn number_behind(document: &str, key: &str) -> Option<u64> {
     let rest = &document[document.find(key)? + key.len()..];
     rest[..rest.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()
 }

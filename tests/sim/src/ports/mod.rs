@@ -15,5 +15,5 @@ pub use outbox::FakeOutbox;
 pub use queue::{Channel, FakePatience, Receiver, Sender};
 pub use records::FakeRecords;
 pub use redis::{FakeRedis, FakeRest, News, forgetting};
-pub use rules::{FakeChain, FakeRules};
+pub use rules::{FakeAlertChain, FakeChain, FakeRules};
 pub use store::{FakeStore, Watcher};

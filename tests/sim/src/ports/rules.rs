@@ -1,14 +1,15 @@
-//! Rules whose answers show which generation ran; they change, drop and fail rows, and key them apart or together.
+//! Rules whose answers show which generation ran; they change, drop and fail rows, key them apart or together, and grade alerts.
 
 use crate::faults::FaultKind;
 use crate::plant::Plant;
 use crate::senders::{hooks, mark_of, number_behind, text_behind};
 use crate::weather::Part;
 use crate::world::World;
+use alertmill_core::alert_fields::AlertField;
 use alertmill_core::event::{Event, Tag};
 use alertmill_core::payload::{NewEvent, Normalized, Payload};
 use alertmill_core::record::{Door, RuleSet};
-use alertmill_core::row::{DedupeAnswer, Dropped, Row, RuleFailure};
+use alertmill_core::row::{AlertRow, DedupeAnswer, Dropped, Row, RuleFailure};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
 use alertmill_core::value::Value;
 use std::sync::Mutex;
@@ -27,9 +28,24 @@ impl<'w> FakeRules<'w> {
     }
 }
 
+impl FakeRules<'_> {
+    /// Now and then it cannot be opened.
+    fn refuses(&self, generation: Generation) -> Result<(), RuleSetUnavailable> {
+        let refused = self.world.is_away(Part::Rules) || self.world.draws(FaultKind::RulesBefore);
+        self.world.state().trace.word(generation << 1 | u64::from(refused));
+        match refused {
+            true => Err(RuleSetUnavailable { generation, why: "simulated: module cannot be read".to_owned() }),
+            false => Ok(()),
+        }
+    }
+}
+
 impl RuleSets for FakeRules<'_> {
-    fn open_alerts(&self, _: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
-        Ok(None)
+    fn open_alerts(&self, generation: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
+        self.refuses(generation)?;
+        let state = self.world.state();
+        let now = (state.setup.plant == Some(Plant::AlertRulesOfNow)).then(|| state.disk.journal.newest_generation());
+        Ok(FakeAlertChain::of(now.unwrap_or(generation)).map(|chain| Box::new(chain) as Box<dyn AlertChain>))
     }
 
     fn begins(&self, set: &RuleSet) {
@@ -38,11 +54,7 @@ impl RuleSets for FakeRules<'_> {
     }
 
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
-        let refused = self.world.is_away(Part::Rules) || self.world.draws(FaultKind::RulesBefore);
-        self.world.state().trace.word(generation << 1 | u64::from(refused));
-        if refused {
-            return Err(RuleSetUnavailable { generation, why: "simulated: module cannot be read".to_owned() });
-        }
+        self.refuses(generation)?;
         let instead = self.instead.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         Ok(Box::new(FakeChain(instead.unwrap_or(generation))))
     }
@@ -122,5 +134,40 @@ impl RuleChain for FakeChain {
                 row.dedupe_rule = "by-host".into();
             }
         }
+    }
+}
+
+/// The rules over alerts of a generation.
+pub struct FakeAlertChain(Generation);
+
+impl FakeAlertChain {
+    /// Some generations have none.
+    pub fn of(generation: Generation) -> Option<FakeAlertChain> {
+        FakeAlertChain::are_in(generation).then_some(FakeAlertChain(generation))
+    }
+
+    /// Whether a generation has any.
+    pub fn are_in(generation: Generation) -> bool {
+        generation % 4 != 3
+    }
+}
+
+impl AlertChain for FakeAlertChain {
+    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) {
+        let n = rows.len() as u64;
+        let mut grade = RuleTally { rule: "grade-alerts".into(), rows: n, ..RuleTally::default() };
+        for row in rows {
+            let stamp = AlertField::Extra(vec!["alert_rules".into()]);
+            stamp.write_text(row, &self.0.to_string()).expect("a short text");
+            if has_tag(&row.alert.event, "poison") {
+                grade.failed += 1;
+                row.failures.push(RuleFailure { rule: "grade-alerts".into(), version: "1.0.0".into(), kind: "trap".into(), message: "simulated".into() });
+            } else if has_tag(&row.alert.event, "grade-alert") {
+                grade.changed += 1;
+                let severity = AlertField::parse_write("severity").expect("a field of alerts");
+                severity.write_integer(row, 1 + self.0 as i64 % 3).expect("a severity");
+            }
+        }
+        tally.extend([RuleTally { rule: "stamp-alerts".into(), rows: n, changed: n, ..RuleTally::default() }, grade]);
     }
 }

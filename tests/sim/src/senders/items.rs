@@ -8,7 +8,7 @@ use crate::world::BEGIN_MS;
 pub enum Kind {
     /// Good events of a few hosts, out of order by some seconds.
     Hosts,
-    /// Refused ones, dead letters, repeats, too old, too new, and rows that rules drop, fail on or keep apart.
+    /// Refused ones, dead letters, repeats, too old, too new, and rows that rules drop, fail on, grade or keep apart.
     Mixed,
     /// Good events without a time.
     Timeless,
@@ -54,7 +54,7 @@ impl Kind {
 fn mixed(rng: &mut Rng, good: Item, time: i64) -> String {
     let tagged = |tag| Item { tag, ..good.clone() }.json();
     let timed = |time: i64| Item { time: time.to_string(), ..good.clone() }.json();
-    match rng.below(12) {
+    match rng.below(14) {
         0 => Item { time: r#""yesterday""#.to_owned(), ..good }.json(),
         1 => Item { extra: r#","extra_info":{"origin_alarm":{"data":{"access_time":"soon"}}}"#, ..good }.json(),
         2 => tagged("noise"),
@@ -64,6 +64,7 @@ fn mixed(rng: &mut Rng, good: Item, time: i64) -> String {
         6 => format!("{0},{0}", good.json()),
         7 => timed(time - 200_000),
         8 => timed(time + 5_000),
+        9 | 10 => tagged("grade-alert"),
         _ => good.json(),
     }
 }

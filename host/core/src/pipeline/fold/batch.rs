@@ -9,6 +9,7 @@ use crate::row::{Row, RuleFailure};
 use crate::value::{Text, Value};
 use std::collections::{BTreeMap, HashMap};
 
+use super::new_alerts::NewAlerts;
 use super::{HOUR_S, REMEMBER_S};
 
 /// The changes of the batch in hand.
@@ -16,7 +17,11 @@ use super::{HOUR_S, REMEMBER_S};
 pub(super) struct Batch {
     pub commit: Commit,
     /// Alerts to write, by seq: those that ended in this batch, whole; open ones by their fingerprint.
-    pub touched: BTreeMap<u64, Touched>,
+    touched: BTreeMap<u64, Touched>,
+    /// Bytes that alert rules wrote into those.
+    pub written_bytes: usize,
+    /// Alerts that wait for their rules.
+    pub new: NewAlerts,
     /// Place of an alert's list in `commit.alert_events`.
     lists: HashMap<u64, usize>,
     /// Uids of the events in `commit`, and until when each is known.
@@ -26,6 +31,31 @@ pub(super) struct Batch {
 pub(super) enum Touched {
     Open(Fingerprint),
     Ended(Box<Alert>),
+}
+
+impl Batch {
+    /// An open alert is to be written; `written_bytes` is the alert's.
+    pub fn touch(&mut self, seq: u64, fingerprint: Fingerprint, written_bytes: usize) {
+        if self.touched.insert(seq, Touched::Open(fingerprint)).is_none() {
+            self.written_bytes += written_bytes;
+        }
+    }
+
+    /// An alert has just ended.
+    pub fn ended(&mut self, alert: Box<Alert>) {
+        let written_bytes = alert.written_bytes;
+        if self.touched.insert(alert.seq, Touched::Ended(alert)).is_none() {
+            self.written_bytes += written_bytes;
+        }
+    }
+
+    /// Takes the commit and what is to be written into it. Uids stay: the store does not know those of this commit yet when
+    /// the rest of the batch is folded.
+    pub fn take_part(&mut self) -> (Commit, BTreeMap<u64, Touched>) {
+        self.lists.clear();
+        self.written_bytes = 0;
+        (std::mem::take(&mut self.commit), std::mem::take(&mut self.touched))
+    }
 }
 
 /// The alert as stores take it.
@@ -53,8 +83,13 @@ pub(super) fn write_alert(alert: &Alert) -> AlertWrite {
 }
 
 pub(super) fn write_log(seq: u64, log: LogEntry, batch: &mut Batch) {
+    batch.commit.logs.push(log_write(seq, log));
+}
+
+/// The entry as stores take it.
+pub(super) fn log_write(seq: u64, log: LogEntry) -> LogWrite {
     let document = serde_json::to_vec(&log).unwrap_or_default();
-    batch.commit.logs.push(LogWrite { seq, op_type: log.op_type, create_time: log.create_time, document });
+    LogWrite { seq, op_type: log.op_type, create_time: log.create_time, document }
 }
 
 pub(super) fn list_event(seq: u64, event_at: u32, role: EventRole, batch: &mut Batch) {
@@ -110,22 +145,40 @@ pub(super) fn write_failures(row: &mut Row) {
         return;
     }
     let mut mark = row.event.extra_info.remove(OUR_MARKS).unwrap_or_default();
-    let text = |t: &Text| Value::Text(t.clone());
     if let Some(dropped) = &row.dropped {
-        mark.set("dropped_by", text(&dropped.rule));
-        mark.set("drop_reason", text(&dropped.reason));
+        mark.set("dropped_by", Value::Text(dropped.rule.clone()));
+        mark.set("drop_reason", Value::Text(dropped.reason.clone()));
     }
     if !row.failures.is_empty() {
-        let of = |f: &RuleFailure| {
-            Value::Object(vec![
-                (Text::new_static("rule"), text(&f.rule)),
-                (Text::new_static("version"), text(&f.version)),
-                (Text::new_static("kind"), text(&f.kind)),
-                (Text::new_static("message"), text(&f.message)),
-                (Text::new_static("policy"), Value::literal("pass-through")),
-            ])
-        };
-        mark.set("rule_failures", Value::List(row.failures.iter().map(of).collect()));
+        mark.set(RULE_FAILURES, Value::List(row.failures.iter().map(failure).collect()));
     }
     row.event.extra_info.set(OUR_MARKS, mark);
+}
+
+/// What alert rules could not judge is written with the alert, behind what it has from the event that opened it.
+pub(super) fn write_alert_failures(alert: &mut Alert, failures: &[RuleFailure]) {
+    if failures.is_empty() {
+        return;
+    }
+    let mut mark = alert.extra_info.remove(OUR_MARKS).unwrap_or_default();
+    let mut all = match mark.remove(RULE_FAILURES) {
+        Some(Value::List(of_event)) => of_event,
+        _ => Vec::new(),
+    };
+    all.extend(failures.iter().map(failure));
+    mark.set(RULE_FAILURES, Value::List(all));
+    alert.extra_info.set(OUR_MARKS, mark);
+}
+
+const RULE_FAILURES: &str = "rule_failures";
+
+fn failure(failure: &RuleFailure) -> Value {
+    let text = |t: &Text| Value::Text(t.clone());
+    Value::Object(vec![
+        (Text::new_static("rule"), text(&failure.rule)),
+        (Text::new_static("version"), text(&failure.version)),
+        (Text::new_static("kind"), text(&failure.kind)),
+        (Text::new_static("message"), text(&failure.message)),
+        (Text::new_static("policy"), Value::literal("pass-through")),
+    ])
 }

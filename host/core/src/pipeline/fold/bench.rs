@@ -1,17 +1,18 @@
 //! A life of the fold in memory: records go through the real prepare half, commits into tables that can be compared.
 
-use super::{Fold, FoldConfig};
+use super::{Fold, FoldConfig, Step, generations};
 use crate::alert::LifecycleConfig;
 use crate::command::{Action, AlertRef, Command, Decided, Verdict};
 use crate::event::Uid;
 use crate::identity::{Algorithm, UidKey};
 use crate::payload::{Normalized, Payload};
-use crate::pipeline::prepare::prepare;
+use crate::pipeline::conductor::COMMIT_BYTES_MAX;
+use crate::pipeline::prepare::{Prepared, cut_at_generations, prepare};
 use crate::pipeline::understand::UnderstandConfig;
 use crate::ports::{AlertWrite, Commit, EventRole, Restored, RestoredAlert};
 use crate::record::{Door, Items, Journaled, Record, RecordBody};
-use crate::row::Row;
-use crate::rules::{RuleChain, RuleTally};
+use crate::row::{AlertRow, Row};
+use crate::rules::{Generation, RuleChain, RuleTally};
 use crate::value::Text;
 use std::collections::BTreeMap;
 
@@ -90,11 +91,13 @@ impl Tables {
 pub struct Rules {
     pub enrich: fn(&mut Row),
     pub dedupe: fn(&mut Row),
+    /// With the generation that is asked.
+    pub alert: Option<fn(Generation, &mut AlertRow)>,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
-        Rules { enrich: |_| {}, dedupe: |_| {} }
+        Rules { enrich: |_| {}, dedupe: |_| {}, alert: None }
     }
 }
 
@@ -121,7 +124,13 @@ pub struct Life {
     pub forgets: bool,
     /// What became of all commands.
     pub decided: Vec<Decided>,
-    fold: Fold,
+    /// Of which generation alert rules were asked, and about how many alerts at once.
+    pub asked: Vec<(Generation, usize)>,
+    /// Bytes at which what alert rules wrote ends a commit.
+    pub bytes_max: usize,
+    pub commits: usize,
+    pub generation: Generation,
+    pub fold: Fold,
 }
 
 impl Life {
@@ -131,7 +140,19 @@ impl Life {
 
     pub fn with(config: FoldConfig) -> Life {
         let fold = Fold::restore(&Restored::default(), config).unwrap();
-        Life { tables: Tables::default(), rules: Rules::default(), config, journal: Vec::new(), forgets: false, decided: Vec::new(), fold }
+        Life {
+            tables: Tables::default(),
+            rules: Rules::default(),
+            config,
+            journal: Vec::new(),
+            forgets: false,
+            decided: Vec::new(),
+            asked: Vec::new(),
+            bytes_max: COMMIT_BYTES_MAX,
+            commits: 0,
+            generation: 1,
+            fold,
+        }
     }
 
     /// As a new process finds it.
@@ -186,13 +207,41 @@ impl Life {
     pub fn fold(&mut self, records: Vec<Record>) {
         let config = UnderstandConfig { uid_key: UidKey([7; 16]), algorithm: Algorithm::Keyed };
         let journaled = records.into_iter().map(|record| Journaled { record, parsed: None }).collect();
-        let prepared = prepare(journaled, 1, &mut self.rules, &config);
+        let mut prepared = Prepared::default();
+        for piece in cut_at_generations(journaled) {
+            let begins = match piece.last().map(|journaled| &journaled.record.body) {
+                Some(RecordBody::RuleSet(set)) => set.generation,
+                _ => self.generation,
+            };
+            prepared.append(prepare(piece, self.generation, &mut self.rules, &config));
+            self.generation = begins;
+        }
         let forgotten_s = if self.forgets { self.tables.received_at_ms.div_euclid(1000) } else { i64::MIN };
         let known = |row: &Row| self.tables.uids.get(&row.event.uid).copied().filter(|until_s| *until_s >= forgotten_s);
         let known_until_s = prepared.rows.iter().map(known).collect();
-        let mut commit = self.fold.apply(prepared, known_until_s);
-        self.decided.append(&mut commit.commands);
-        self.tables.apply(commit);
+        let enriched = self.rules.alert.map_or(Vec::new(), |_| generations(&prepared));
+        let mut folding = self.fold.begin(prepared, known_until_s, enriched, self.bytes_max);
+        loop {
+            let (mut commit, is_last) = match folding.run() {
+                Step::Enrich(mut new) => {
+                    assert!(new.rows.is_sorted_by_key(|row| row.alert.seq), "in the order in which they were opened");
+                    self.asked.push((new.generation, new.rows.len()));
+                    let rule = self.rules.alert.unwrap();
+                    new.rows.iter_mut().for_each(|row| rule(new.generation, row));
+                    new.tallies.push(RuleTally { rule: "alerts".into(), rows: new.rows.len() as u64, ..RuleTally::default() });
+                    folding.enriched(new);
+                    continue;
+                }
+                Step::Part(commit) => (commit, false),
+                Step::Done(commit) => (commit, true),
+            };
+            self.decided.append(&mut commit.commands);
+            self.tables.apply(commit);
+            self.commits += 1;
+            if is_last {
+                break;
+            }
+        }
     }
 
     /// A counter of the one source.

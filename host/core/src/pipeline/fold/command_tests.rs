@@ -246,10 +246,10 @@ fn a_command_in_the_batch_of_the_opening_event_is_decided_like_any_other() {
 }
 
 /// SplitMix64, for walks that can be had again.
-struct Walk(u64);
+pub struct Walk(pub u64);
 
 impl Walk {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -258,7 +258,7 @@ impl Walk {
     }
 
     /// A record: events, re-sends, commands, time, starts. Ids are of alerts that were, are, or never will be.
-    fn record(&mut self, life: &mut Life, at: i64) {
+    pub fn record(&mut self, life: &mut Life, at: i64) {
         match self.below(10) {
             0..=2 => {
                 let status = ["abnormal", "abnormal", "abnormal", "recovered", "closed"][self.below(5) as usize];

@@ -1,6 +1,6 @@
 //! Commands of operators: decided here, in journal order, so that whoever sent one is told what became of it.
 
-use super::batch::{Batch, Touched, write_log};
+use super::batch::{Batch, write_log};
 use super::{Fold, Slot};
 use crate::command::{AlertRef, Command, Decided, Decision, Verdict};
 use crate::value::Text;
@@ -35,10 +35,10 @@ impl Fold {
             return Decision { verdict: Verdict::Unchanged, alert: Some(alert.now()) };
         };
         let decision = Decision { verdict: Verdict::Done, alert: Some(alert.now()) };
-        let is_open = alert.is_open();
+        let (is_open, written_bytes) = (alert.is_open(), alert.written_bytes);
         write_log(named.seq, log, batch);
         if is_open {
-            batch.touched.insert(named.seq, Touched::Open(fingerprint));
+            batch.touch(named.seq, fingerprint, written_bytes);
         } else {
             self.retire(fingerprint, batch);
         }

@@ -1,0 +1,160 @@
+//! Types of functions in words, so that what a module has can be held against what the host has and both can be shown.
+
+use std::collections::HashMap;
+use wasmparser::component_types::{ComponentDefinedType, ComponentFuncTypeId, ComponentValType, ResourceId};
+use wasmparser::types::Types;
+
+/// How a resource is written beside functions.
+pub(crate) const RESOURCE: &str = "resource";
+
+/// Longest signature, bytes; types that are built to be long in words end here.
+const BYTES_MAX: usize = 600;
+/// Longest name.
+const NAME_CHARS_MAX: usize = 120;
+
+/// Writes signatures. Resources have the name under which they were imported first.
+pub(crate) struct Signatures<'a> {
+    types: &'a Types,
+    resources: HashMap<ResourceId, String>,
+    out: String,
+}
+
+impl<'a> Signatures<'a> {
+    /// Of these types.
+    pub fn of(types: &'a Types) -> Signatures<'a> {
+        Signatures { types, resources: HashMap::new(), out: String::new() }
+    }
+
+    /// Names a resource; `false` if it has a name.
+    pub fn name(&mut self, resource: ResourceId, name: &str) -> bool {
+        let is_new = !self.resources.contains_key(&resource);
+        if is_new {
+            self.resources.insert(resource, shown(name));
+        }
+        is_new
+    }
+
+    /// `(string, list<u8>) -> u32`: without the names of parameters, which bind nobody.
+    pub fn function(&mut self, function: ComponentFuncTypeId) -> String {
+        let types = self.types;
+        let function = &types[function];
+        self.out.clear();
+        if function.async_ {
+            self.out.push_str("async ");
+        }
+        self.out.push('(');
+        self.list(function.params.iter().map(|(_, ty)| ty));
+        self.out.push(')');
+        if let Some(result) = &function.result {
+            self.out.push_str(" -> ");
+            self.value(result);
+        }
+        if self.is_full() {
+            self.out.push('…');
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// Nothing is followed any further: a type may be larger in words than in bytes by any factor.
+    fn is_full(&self) -> bool {
+        self.out.len() > BYTES_MAX
+    }
+
+    fn list<'b>(&mut self, all: impl Iterator<Item = &'b ComponentValType>) {
+        for (i, ty) in all.enumerate() {
+            if self.is_full() {
+                return;
+            }
+            self.out.push_str(if i == 0 { "" } else { ", " });
+            self.value(ty);
+        }
+    }
+
+    fn of_one(&mut self, name: &str, ty: &ComponentValType) {
+        self.out.push_str(name);
+        self.out.push('<');
+        self.value(ty);
+        self.out.push('>');
+    }
+
+    /// `record { a: u32, b: string }`
+    fn named<'b>(&mut self, what: &str, all: impl Iterator<Item = (&'b str, Option<&'b ComponentValType>)>, before: &str, behind: &str) {
+        self.out.push_str(what);
+        self.out.push_str(" {");
+        for (i, (name, ty)) in all.enumerate() {
+            if self.is_full() {
+                return;
+            }
+            self.out.push_str(if i == 0 { " " } else { ", " });
+            self.out.push_str(&shown(name));
+            if let Some(ty) = ty {
+                self.out.push_str(before);
+                self.value(ty);
+                self.out.push_str(behind);
+            }
+        }
+        self.out.push_str(" }");
+    }
+
+    fn value(&mut self, ty: &ComponentValType) {
+        use ComponentDefinedType as Defined;
+        if self.is_full() {
+            return;
+        }
+        let types = self.types;
+        let defined = match ty {
+            ComponentValType::Primitive(primitive) => return self.out.push_str(&primitive.to_string()),
+            ComponentValType::Type(id) => &types[*id],
+        };
+        match defined {
+            Defined::Primitive(primitive) => self.out.push_str(&primitive.to_string()),
+            Defined::Record(record) => self.named("record", record.fields.iter().map(|(name, ty)| (name.as_str(), Some(ty))), ": ", ""),
+            Defined::Variant(variant) => self.named("variant", variant.cases.iter().map(|(name, case)| (name.as_str(), case.ty.as_ref())), "(", ")"),
+            Defined::Enum(names) => self.named("enum", names.iter().map(|name| (name.as_str(), None)), "", ""),
+            Defined::Flags(names) => self.named("flags", names.iter().map(|name| (name.as_str(), None)), "", ""),
+            Defined::List { element, .. } => self.of_one("list", element),
+            Defined::Option { ty, .. } => self.of_one("option", ty),
+            Defined::Tuple(tuple) => {
+                self.out.push_str("tuple<");
+                self.list(tuple.types.iter());
+                self.out.push('>');
+            }
+            Defined::Result { ok: None, err: None, .. } => self.out.push_str("result"),
+            Defined::Result { ok, err, .. } => {
+                self.out.push_str("result<");
+                match ok {
+                    Some(ok) => self.value(ok),
+                    None => self.out.push('_'),
+                }
+                if let Some(err) = err {
+                    self.out.push_str(", ");
+                    self.value(err);
+                }
+                self.out.push('>');
+            }
+            Defined::Own(resource) => self.resource(resource.resource()),
+            Defined::Borrow(resource) => {
+                self.out.push_str("borrow<");
+                self.resource(resource.resource());
+                self.out.push('>');
+            }
+            Defined::Map { .. } => self.out.push_str("map"),
+            Defined::FixedLengthList { .. } => self.out.push_str("list of fixed length"),
+            Defined::Future { .. } => self.out.push_str("future"),
+            Defined::Stream { .. } => self.out.push_str("stream"),
+        }
+    }
+
+    fn resource(&mut self, resource: ResourceId) {
+        let name = self.resources.get(&resource).map_or(RESOURCE, String::as_str);
+        self.out.push_str(name);
+    }
+}
+
+/// A name that a stranger chose, no longer than anyone reads.
+pub(crate) fn shown(name: &str) -> String {
+    match name.char_indices().nth(NAME_CHARS_MAX) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
+    }
+}
