@@ -30,7 +30,7 @@ pub enum TimeAsSent<'a> {
     Idempotent {
         /// The `Idempotency-Key`.
         key: &'a str,
-        /// Index in the request.
+        /// Index in the request; of an event that rules made of a payload, among that payload's events.
         index: u32,
     },
     /// Neither: each post is a new event.

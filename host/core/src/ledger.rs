@@ -20,13 +20,15 @@ pub enum StoredOnly {
     RuleDropped,
 }
 
-/// Where one event went.
+/// Where one event, or an item that gave none, went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Its uid was known.
     Duplicate,
     /// Not understood; in the dead letters.
     DeadLetter,
+    /// A payload of which the rules made no event, and were right to.
+    NoEvents,
     /// A re-send of what the alert had absorbed.
     Refreshed,
     /// Stored, no alert touched.
@@ -54,6 +56,7 @@ macro_rules! counters {
 counters! {
     Duplicate "duplicates"
     DeadLetter "dead_letters"
+    NoEvents "no_events"
     Refreshed "refreshed"
     StoredOnly(Expired) "stored_only.expired"
     StoredOnly(LowerSeverity) "stored_only.lower-severity"
@@ -85,6 +88,15 @@ impl Ledger {
         self.add("source", source, Text::new_static("refused"), counts.refused);
         self.add("source", source, Text::new_static("duplicates_in_request"), counts.duplicates);
         self.add("source", source, Text::new_static("journaled"), journaled);
+    }
+
+    /// One payload became so many things that each have an outcome: its events, or itself as a dead letter. What is beyond the
+    /// one item that was journaled is counted apart; none at all is an outcome of its own.
+    pub fn payload(&mut self, source: &Text, became: u64) {
+        match became.checked_sub(1) {
+            Some(extra) => self.add("source", source, Text::new_static("normalized_extra"), extra),
+            None => self.outcome(source, Outcome::NoEvents, 1),
+        }
     }
 
     /// Where one event went.
@@ -122,11 +134,11 @@ impl Ledger {
     }
 
     /// How far the sums of a source are apart: the door's (received - refused - journaled - duplicates) and the fold's
-    /// (journaled - everything an item can become). Both are 0 between commits.
+    /// (journaled + what rules made of payloads beyond one event each - everything an item can become). Both are 0 between commits.
     pub fn imbalance(&self, source: &str) -> (i64, i64) {
         let n = |counter: &str| self.get("source", source, counter) as i64;
         let door = n("received") - n("refused") - n("journaled") - n("duplicates_in_request");
-        let fold = n("journaled") - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>();
+        let fold = n("journaled") + n("normalized_extra") - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>();
         (door, fold)
     }
 
@@ -155,5 +167,20 @@ mod tests {
             ledger.outcome(&source, *outcome, 1);
             assert_eq!(ledger.imbalance("web"), (0, 0), "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn a_payload_is_balanced_by_what_it_became() {
+        let source = Text::new_static("grafana");
+        let mut ledger = Ledger::default();
+        for became in [0, 1, 3] {
+            ledger.door(&source, DoorCounts { received: 1, ..DoorCounts::default() }, 1);
+            ledger.payload(&source, became);
+            assert_eq!(ledger.imbalance("grafana"), (0, became as i64), "each event still needs an outcome");
+            ledger.outcome(&source, Outcome::Folded, became);
+            assert_eq!(ledger.imbalance("grafana"), (0, 0));
+        }
+        let of = |counter| ledger.get("source", "grafana", counter);
+        assert_eq!((of("journaled"), of("normalized_extra"), of("no_events"), of("folded")), (3, 2, 1, 4));
     }
 }

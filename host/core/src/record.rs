@@ -82,6 +82,33 @@ impl Items {
     }
 }
 
+/// One body of a source whose events a normalize rule makes: it is one item until the rule has seen it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawPayload {
+    /// Decided by the token, `system` without tokens.
+    pub tenant: Text,
+    /// Name of the source.
+    pub source: Text,
+    /// The request's `Idempotency-Key`.
+    pub idempotency_key: Option<Text>,
+    /// The door's numbers.
+    pub counts: DoorCounts,
+    /// As the sender said, without parameters, lower case; empty when it said nothing.
+    pub content_type: Text,
+    /// Those that the source's configuration names, in its order, names in lower case.
+    pub headers: Vec<(Text, Text)>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
+}
+
+impl RawPayload {
+    /// Rough bytes held, for the bound of queues.
+    pub fn size_bytes(&self) -> usize {
+        let of_header = |(name, value): &(Text, Text)| 2 * size_of::<Text>() + name.len() + value.len();
+        size_of::<RawPayload>() + self.body.len() + self.headers.iter().map(of_header).sum::<usize>()
+    }
+}
+
 /// One rule of a generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleEntry {
@@ -133,6 +160,8 @@ pub enum RecordBody {
     },
     /// An operator commands.
     Command(Command),
+    /// A raw body was received.
+    Payload(RawPayload),
 }
 
 /// A journal record.
@@ -152,12 +181,33 @@ pub enum RecordError {
     /// Written by another version.
     #[error("record format {0} is not known to this version; a newer one wrote it")]
     Format(u8),
+    /// Of a kind that came later.
+    #[error("record kind {0} is not known to this version; a newer one wrote it")]
+    Kind(u8),
     /// Not a record.
     #[error("record is damaged at byte {0}")]
     Damaged(usize),
 }
 
 impl RecordBody {
+    /// Items that a door took: what the ledger calls journaled.
+    pub fn items(&self) -> usize {
+        match self {
+            RecordBody::Items(items) => items.spans.len(),
+            RecordBody::Payload(_) => 1,
+            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) => 0,
+        }
+    }
+
+    /// The numbers of the door that it came by, if it came by one.
+    pub fn counts_mut(&mut self) -> Option<&mut DoorCounts> {
+        match self {
+            RecordBody::Items(items) => Some(&mut items.counts),
+            RecordBody::Payload(payload) => Some(&mut payload.counts),
+            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) => None,
+        }
+    }
+
     /// Appends the payload.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(FORMAT);
@@ -168,9 +218,7 @@ impl RecordBody {
                 put(out, items.tenant.as_bytes());
                 put(out, items.source.as_bytes());
                 put(out, items.idempotency_key.as_deref().unwrap_or("").as_bytes());
-                for n in [items.counts.received, items.counts.refused, items.counts.duplicates] {
-                    out.extend_from_slice(&n.to_le_bytes());
-                }
+                put_counts(out, items.counts);
                 put_len(out, items.spans.len());
                 for (i, span) in items.spans.iter().enumerate() {
                     out.extend_from_slice(&span.request_index.to_le_bytes());
@@ -210,6 +258,20 @@ impl RecordBody {
                     out.extend_from_slice(&alert.seq.to_le_bytes());
                 }
             }
+            RecordBody::Payload(payload) => {
+                out.push(6);
+                put(out, payload.tenant.as_bytes());
+                put(out, payload.source.as_bytes());
+                put(out, payload.idempotency_key.as_deref().unwrap_or("").as_bytes());
+                put_counts(out, payload.counts);
+                put(out, payload.content_type.as_bytes());
+                put_len(out, payload.headers.len());
+                for (name, value) in &payload.headers {
+                    put(out, name.as_bytes());
+                    put(out, value.as_bytes());
+                }
+                put(out, &payload.body);
+            }
         }
     }
 
@@ -226,7 +288,8 @@ impl RecordBody {
             3 => RecordBody::Clock,
             4 => RecordBody::Start { version: r.text()? },
             5 => RecordBody::Command(r.command()?),
-            _ => return Err(RecordError::Damaged(r.at - 1)),
+            6 => RecordBody::Payload(r.payload()?),
+            other => return Err(RecordError::Kind(other)),
         };
         if r.at == payload.len() { Ok(body) } else { Err(RecordError::Damaged(r.at)) }
     }
@@ -239,6 +302,12 @@ fn put_len(out: &mut Vec<u8>, len: usize) {
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+fn put_counts(out: &mut Vec<u8>, counts: DoorCounts) {
+    for n in [counts.received, counts.refused, counts.duplicates] {
+        out.extend_from_slice(&n.to_le_bytes());
+    }
 }
 
 struct Reader<'a> {
@@ -276,6 +345,20 @@ impl<'a> Reader<'a> {
         let n = self.u32()? as usize;
         if n <= (self.bytes.len() - self.at) / size { Ok(n) } else { Err(RecordError::Damaged(at)) }
     }
+    fn counts(&mut self) -> Result<DoorCounts, RecordError> {
+        Ok(DoorCounts { received: self.u64()?, refused: self.u64()?, duplicates: self.u64()? })
+    }
+    fn payload(&mut self) -> Result<RawPayload, RecordError> {
+        let (tenant, source, key) = (self.text()?, self.text()?, self.text()?);
+        let (counts, content_type) = (self.counts()?, self.text()?);
+        let n = self.count(8)?;
+        let mut headers = Vec::with_capacity(n);
+        for _ in 0..n {
+            headers.push((self.text()?, self.text()?));
+        }
+        let body = self.blob()?.into();
+        Ok(RawPayload { tenant, source, idempotency_key: (!key.is_empty()).then_some(key), counts, content_type, headers, body })
+    }
     fn items(&mut self) -> Result<Items, RecordError> {
         let at = self.at;
         let door = match self.byte()? {
@@ -284,7 +367,7 @@ impl<'a> Reader<'a> {
             _ => return Err(RecordError::Damaged(at)),
         };
         let (tenant, source, key) = (self.text()?, self.text()?, self.text()?);
-        let counts = DoorCounts { received: self.u64()?, refused: self.u64()?, duplicates: self.u64()? };
+        let counts = self.counts()?;
         let n = self.count(8)?;
         let mut spans = Vec::with_capacity(n);
         let mut heap = Vec::with_capacity(self.bytes.len() - self.at);
@@ -345,7 +428,8 @@ impl Journaled {
         let body = match &self.record.body {
             RecordBody::Items(items) => items.spans.iter().map(|span| span.bytes.len() + size_of::<ItemSpan>()).sum(),
             RecordBody::Command(command) => command.size_bytes(),
-            _ => 256,
+            RecordBody::Payload(payload) => payload.size_bytes(),
+            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } => 256,
         };
         body + self.parsed.iter().flatten().map(Item::size_bytes).sum::<usize>() + size_of::<Journaled>()
     }
@@ -403,6 +487,15 @@ mod tests {
                 comment: "INC-881".into(),
                 idempotency_key: Some("k2".into()),
             }),
+            RecordBody::Payload(RawPayload {
+                tenant: "system".into(),
+                source: "grafana".into(),
+                idempotency_key: Some("k3".into()),
+                counts: DoorCounts { received: 2, refused: 1, duplicates: 0 },
+                content_type: "text/csv".into(),
+                headers: vec![("x-event".into(), "push".into())],
+                body: b"a,\xff\n".to_vec().into(),
+            }),
         ]
     }
 
@@ -418,7 +511,7 @@ mod tests {
     /// As journals on disk hold them; none of these bytes may ever change its meaning.
     #[test]
     fn records_of_earlier_versions_are_read() {
-        let recorded: [&[u8]; 5] = [
+        let recorded: [&[u8]; 6] = [
             b"\x01\x01\x01\x06\0\0\0system\x03\0\0\0web\x02\0\0\0k1\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\
               \0\0\0\0\x02\0\0\0{}\x02\0\0\0\x07\0\0\0{\"a\":1}",
             b"\x01\x02\x07\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0n\x01\0\0\x001\x01\0\0\0d\x02\0\0\0{}\x02\0\0\0{}\x01\0\0\0\x05\0\0\0hosts\x02\0\0\0d2",
@@ -426,13 +519,26 @@ mod tests {
             b"\x01\x04\x05\0\0\x000.1.0",
             b"\x01\x05\x03\x06\0\0\0system\x04\0\0\0wang\x07\0\0\0INC-881\x02\0\0\0k2\x02\0\0\0\x00\xf1\x53\x65\0\0\0\0\x00\x40\0\0\0\0\0\0\
               \x01\xf1\x53\x65\0\0\0\0\x07\xc0\0\0\0\0\0\0",
+            b"\x01\x06\x06\0\0\0system\x07\0\0\0grafana\x02\0\0\0k3\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+              \x08\0\0\0text/csv\x01\0\0\0\x07\0\0\0x-event\x04\0\0\0push\x04\0\0\0a,\xff\n",
         ];
         for (bytes, body) in recorded.into_iter().zip(samples()) {
-            assert_eq!(RecordBody::decode(bytes), Ok(body));
+            assert_eq!(RecordBody::decode(bytes), Ok(body.clone()));
+            let mut written = Vec::new();
+            body.encode(&mut written);
+            assert_eq!(written, bytes, "what is written today is what was written then");
         }
-        for unknown in [&b"\x01\x06"[..], b"\x01\x05\x04\x06\0\0\0system"] {
-            assert!(matches!(RecordBody::decode(unknown), Err(RecordError::Damaged(_))));
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_told_from_damage() {
+        for kind in 7..=u8::MAX {
+            let error = RecordBody::decode(&[FORMAT, kind, 1, 2, 3]).unwrap_err();
+            assert_eq!(error, RecordError::Kind(kind));
+            assert!(error.to_string().ends_with("a newer one wrote it"), "{error}");
         }
+        assert_eq!(RecordBody::decode(&[FORMAT + 1, 1]), Err(RecordError::Format(FORMAT + 1)));
+        assert!(matches!(RecordBody::decode(b"\x01\x05\x04\x06\0\0\0system"), Err(RecordError::Damaged(_))), "an unknown action");
     }
 
     #[test]

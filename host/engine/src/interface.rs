@@ -317,7 +317,9 @@ fn import_hints(names: &[String]) -> String {
         }
     }
     if names.iter().any(|name| name.starts_with("wasi:")) {
-        hints.push("where only the language's runtime asks, build for wasm32-unknown-unknown with the rule SDK, or with `--stub-wasi` (componentize-py, componentize-qjs)");
+        let stubs = "where only the language's runtime asks, build for wasm32-unknown-unknown with the rule SDK, or with `--stub-wasi` \
+                     (componentize-py, componentize-qjs)";
+        hints.push(stubs);
     }
     hints.join("; ")
 }

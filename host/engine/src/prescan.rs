@@ -3,9 +3,10 @@
 
 use crate::limits::{COMPONENT_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use crate::refusal::Refusal;
-use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload};
+use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload, TypeRef};
 
-const CORE_MODULES_MAX: usize = 16;
+/// Python's wrapper makes 17.
+const CORE_MODULES_MAX: usize = 64;
 const NESTED_COMPONENTS_MAX: usize = 64;
 const DEPTH_MAX: usize = 8;
 const IMPORTS_MAX: u64 = 256;
@@ -35,6 +36,7 @@ pub(crate) fn prescan(bytes: &[u8]) -> Result<u64, Refusal> {
         match &payload {
             Payload::Version { encoding, .. } => {
                 encodings.push(*encoding);
+                counts.memories = 0;
                 if encodings.len() > DEPTH_MAX {
                     return Err(Refusal::TooComplex(format!("more than {DEPTH_MAX} levels of nesting")));
                 }
@@ -52,6 +54,8 @@ pub(crate) fn prescan(bytes: &[u8]) -> Result<u64, Refusal> {
 #[derive(Default)]
 struct Counts {
     memory_wanted: u64,
+    /// Of the core module that is looked at; one holds no other.
+    memories: u64,
     modules: usize,
     components: usize,
     imports: u64,
@@ -123,6 +127,12 @@ impl Counts {
                 self.custom_bytes += section.data().len();
                 at_most("bytes of custom sections", self.custom_bytes as u64, CUSTOM_BYTES_MAX as u64)
             }
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    self.memories += u64::from(matches!(import.map_err(read)?.ty, TypeRef::Memory(_)));
+                }
+                at_most("memories of one core module", self.memories, 1)
+            }
             Payload::MemorySection(section) => {
                 for memory in section.clone() {
                     let memory = memory.map_err(read)?;
@@ -134,7 +144,8 @@ impl Counts {
                     }
                     self.memory_wanted = self.memory_wanted.saturating_add(memory.initial.saturating_mul(PAGE_BYTES));
                 }
-                Ok(())
+                self.memories += u64::from(section.count());
+                at_most("memories of one core module", self.memories, 1)
             }
             Payload::ComponentCanonicalSection(section) => {
                 self.add_types(section.count())?;

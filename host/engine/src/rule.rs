@@ -16,6 +16,7 @@ use crate::tables::Table;
 use alertmill_core::value::Text;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{Component, InstancePre};
 
@@ -39,7 +40,7 @@ impl Compiled {
         let memory_wanted = prescan(bytes)?;
         check_memory(memory_wanted, memory_bytes)?;
         let interface = Interface::of(bytes)?;
-        let component = Component::from_binary(runtime.engine(), bytes).map_err(|e| Refusal::Compile(format!("{e:#}")))?;
+        let component = compile(runtime, bytes)?;
         let exports = Exports::find(&component, &interface).map_err(|name| Refusal::ExportMissing(format!("the module does not export `{name}`")))?;
         let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::ExportType { name: "its imports".to_owned(), why: format!("{e:#}") })?;
         Ok(Compiled {
@@ -188,6 +189,13 @@ impl Rule {
         let log = self.options.grants(Grant::Log).then(|| self.standing.log.clone());
         Host::new(&self.options.limits, self.tables.clone(), log)
     }
+}
+
+/// A compiler that panics on a module costs that module, not the process.
+fn compile(runtime: &Runtime, bytes: &[u8]) -> Result<Component, Refusal> {
+    let compiled = catch_unwind(AssertUnwindSafe(|| Component::from_binary(runtime.engine(), bytes)));
+    let compiled = compiled.map_err(|_| Refusal::Compile("the compiler broke off; what it said is on standard error".to_owned()))?;
+    compiled.map_err(|e| Refusal::Compile(format!("{e:#}")))
 }
 
 fn check_memory(wanted: u64, max: u64) -> Result<(), Refusal> {

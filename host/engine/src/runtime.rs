@@ -64,7 +64,9 @@ fn config() -> Config {
         .wasm_simd(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // The code that wasmtime makes to pass texts between the components of a module has two memories, and wasmtime panics where it
+        // may not; `prescan` sees to it that no module of a rule has more than one.
+        .wasm_multi_memory(true)
         .wasm_tail_call(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)

@@ -7,7 +7,7 @@ use alertmill_core::row::Row;
 use alertmill_core::rules::{RuleChain, RuleSets};
 use alertmill_engine::{LoadedRule, RuleOptions};
 use serde_json::json;
-use support::process::{Rise, alone};
+use support::process::{Rise, alone, status};
 use support::{Bench, enrich, kinds, module, options, rows_with, tag, tagged};
 
 const MIB: u64 = 1 << 20;

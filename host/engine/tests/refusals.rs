@@ -158,8 +158,14 @@ fn m05_memory_that_no_rule_may_have_is_refused_before_it_is_made() {
         refused(memory(at_least(4, pages)), "memory-minimum", &["64-bit memory", "wasm32"]);
     }
     refused(memory([at_least(3, 1), leb(1)].concat()), "too-complex", &["shared memory"]);
-    let many = section(5, &[leb(1_000), at_least(0, 2).repeat(1_000)].concat());
-    refused(inspect(&engine, &[many]), "memory-minimum", &[&(2_000 << 16).to_string()]);
+    let two = section(5, &[leb(2), at_least(0, 1).repeat(2)].concat());
+    refused(inspect(&engine, &[two]), "too-complex", &["2 memories of one core module, at most 1"]);
+    let imported = section(2, &[vec![1], vec![1, b'a', 1, b'b', 2], at_least(0, 1)].concat());
+    let own = section(5, &[vec![1], at_least(0, 1)].concat());
+    refused(inspect(&engine, &[imported.clone(), own.clone()]), "too-complex", &["2 memories of one core module"]);
+    // One each is what a component of several modules has.
+    let module = |sections: &[u8]| section(1, &[CORE.to_vec(), sections.to_vec()].concat());
+    refused(engine.inspect(&[HEAD.to_vec(), module(&imported), module(&own)].concat()), "export-missing", &["lifecycle"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use alertmill::doors::{DoorConfig, Doors, Intake};
 use alertmill::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits, Problem, read_body};
 use alertmill_core::item::{Item, parses};
 use alertmill_core::ports::{Appended, PortError};
-use alertmill_core::record::Items;
+use alertmill_core::record::RecordBody;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
@@ -401,9 +401,9 @@ impl Intake for Memory {
         usize::MAX
     }
 
-    async fn append_in(&self, (): &mut (), items: Items, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
-        assert_eq!(parsed.map(|parsed| parsed.len()), Some(items.spans.len()));
-        Ok(Appended { ordinal: self.0.fetch_add(items.spans.len() as u64, SeqCst), received_at_ms: 0 })
+    async fn append_in(&self, (): &mut (), body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        assert_eq!(parsed.map(|parsed| parsed.len()), Some(body.items()));
+        Ok(Appended { ordinal: self.0.fetch_add(body.items() as u64, SeqCst), received_at_ms: 0 })
     }
 
     async fn changed(&self) {}

@@ -154,6 +154,7 @@ fn shown(body: &RecordBody) -> String {
         RecordBody::Start { version } => format!("start {version}"),
         // In no fixture yet; one that holds it wants words of its own here.
         RecordBody::Command(_) => "command".to_owned(),
+        RecordBody::Payload(_) => "payload".to_owned(),
     }
 }
 

@@ -40,6 +40,7 @@ macro_rules! figures {
 
 figures! {
     calls steps commits crashes faults merged folded_ahead acknowledged records starts clocks generations commands commands_done
+    payloads normalized_extra no_events unjudged_payloads invalid_events
     timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed enriched severity_by_rule simulated_ms
     shipped already_there conflicts bases_raised rebuilt
 }
@@ -48,6 +49,7 @@ impl Outcome {
     pub(crate) fn of(state: &State) -> Outcome {
         let tables = &state.disk.tables;
         let counted = |name: &str| tables.ledger.iter().filter(|((_, _, counter), _)| counter == name).map(|(_, n)| *n).sum();
+        let letters = |codes: &[&str]| tables.dead_letters.iter().filter(|letter| codes.contains(&letter.code.as_str())).count() as u64;
         let mut outcome = Outcome {
             trace: state.trace.value(),
             injected: state.injected,
@@ -64,6 +66,10 @@ impl Outcome {
             commands_done: state.operators.told.len() as u64,
             records: state.disk.journal.records.len() as u64,
             timed_out: tables.logs.iter().filter(|log| log.op_type.starts_with("SYSTEM_")).count() as u64,
+            normalized_extra: counted("normalized_extra"),
+            no_events: counted("no_events"),
+            unjudged_payloads: letters(&["no-normalize-rule", "normalize-failed"]),
+            invalid_events: letters(&["normalize-invalid"]),
             dead_letters: counted("dead_letters"),
             refreshed: counted("refreshed"),
             duplicates: counted("duplicates"),
@@ -87,6 +93,7 @@ impl Outcome {
                 RecordKind::Clock => outcome.clocks += 1,
                 RecordKind::RuleSet(_) => outcome.generations += 1,
                 RecordKind::Command => outcome.commands += 1,
+                RecordKind::Payload => outcome.payloads += 1,
                 RecordKind::Items => {}
             }
         }

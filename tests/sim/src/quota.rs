@@ -13,6 +13,9 @@ const FAULTS_EACH: u64 = 15;
 /// So often in 300 seeds each promise must have been looked after.
 const CHECKS_EACH: u64 = 1_000;
 
+/// So often in 300 seeds a payload must have become several events, none, or a dead letter, and an event of one been refused.
+const PAYLOADS_EACH: u64 = 500;
+
 /// So often in 300 seeds a batch must have been folded while the disk worked on the commit before it.
 const FOLDED_AHEAD: u64 = 1_000;
 
@@ -35,7 +38,13 @@ pub fn missed(sum: &Outcome, seeds: u64) -> Vec<String> {
     let faults = FaultKind::ALL.map(|kind| (kind.name(), sum.injected.of(kind), FAULTS_EACH));
     let checks = Promise::ALL.map(|promise| (promise.name(), sum.checked.of(promise), CHECKS_EACH));
     let ahead = ("folded ahead", sum.folded_ahead, FOLDED_AHEAD);
-    let all = faults.into_iter().chain(checks).chain([ahead]).map(|(name, n, each)| (name, n, each * seeds / SEEDS_MIN));
+    let payloads = [
+        ("normalized extra", sum.normalized_extra, PAYLOADS_EACH),
+        ("no events", sum.no_events, PAYLOADS_EACH),
+        ("unjudged payloads", sum.unjudged_payloads, PAYLOADS_EACH),
+        ("invalid events", sum.invalid_events, PAYLOADS_EACH),
+    ];
+    let all = faults.into_iter().chain(checks).chain([ahead]).chain(payloads).map(|(name, n, each)| (name, n, each * seeds / SEEDS_MIN));
     all.filter(|(_, n, least)| n < least).map(|(name, n, least)| format!("{name} {}, at least {}", count(n), count(least))).collect()
 }
 
@@ -49,6 +58,7 @@ pub fn record(sum: &Outcome, seeds: u64) {
         ("port_calls".to_owned(), sum.calls),
         ("commits".to_owned(), sum.commits),
         ("acknowledged_items".to_owned(), sum.acknowledged),
+        ("payloads".to_owned(), sum.payloads),
         ("crashes".to_owned(), sum.crashes),
         ("faults".to_owned(), sum.faults),
         ("fault_kinds".to_owned(), FaultKind::ALL.len() as u64),

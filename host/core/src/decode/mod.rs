@@ -4,6 +4,8 @@
 //! the refused ones, each with a [`Refusal`]. The good items' bytes are journaled as sent. On replay [`decode_item`] reads
 //! the same bytes again and gives the same item: what an item means rests on its bytes and the tenant, on nothing else.
 //!
+//! What a normalize rule made of a raw body comes the same way ([`decode_event`]).
+//!
 //! One bad item never costs its neighbours anything. A body whose items cannot be told apart is refused as a whole.
 //!
 //! What is filled in here: `event_id` (digest of the item's bytes). What waits for `pipeline::understand`, because it
@@ -14,6 +16,7 @@
 mod alertmanager;
 mod code;
 mod coerce;
+mod normalized;
 mod request;
 mod rfc3339;
 mod syntax;
@@ -23,6 +26,7 @@ mod tests;
 
 pub use code::{Code, Refusal};
 pub use coerce::{EVENT_ID_BYTES_MAX, KEY_BYTES_MAX, OUR_MARKS, TEXT_BYTES_MAX, TIME_S_MAX};
+pub use normalized::decode_event;
 pub use request::{ContentKind, DecodedRequest, Form, GoodItem, ITEMS_PER_REQUEST_MAX, decode_request};
 pub use rfc3339::parse_rfc3339_ms;
 

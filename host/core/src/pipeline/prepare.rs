@@ -1,11 +1,13 @@
-//! The prepare half: understood, enriched, keyed. It has no state but the rules of the generation it is in, so any worker
-//! may do any batch; batches are handed over in journal order.
+//! The prepare half: normalized where an item is a raw payload, understood, enriched, keyed. It has no state but the rules of the
+//! generation it is in, so any worker may do any batch; batches are handed over in journal order.
 
 use super::conductor::COMMIT_BYTES_MAX;
 use super::dedupe::dedupe;
 use super::enrich_events::enrich_events;
+use super::normalize::{normalize, understand_payload};
 use super::understand::{UnderstandConfig, understand};
 use crate::command::Command;
+use crate::payload::Normalized;
 use crate::ports::DeadLetter;
 use crate::record::{DoorCounts, Journaled, RecordBody, RuleSet};
 use crate::row::Row;
@@ -100,7 +102,7 @@ impl PreparedRecord {
 /// What a prepared record holds.
 #[derive(Debug)]
 pub enum PreparedBody {
-    /// Items that were received.
+    /// Items that were received; a raw payload is one.
     Items {
         /// From where.
         source: Text,
@@ -108,9 +110,11 @@ pub enum PreparedBody {
         counts: DoorCounts,
         /// How many items the record had.
         journaled: u64,
+        /// What a raw payload became: events that the rules made of it, or 1 when it is a dead letter itself.
+        became: Option<u64>,
         /// How many of the batch's rows are this record's.
         rows: usize,
-        /// Items that were not understood.
+        /// Items, or events of a payload, that were not understood.
         dead_letters: Vec<DeadLetter>,
     },
     /// A rule-set generation begins.
@@ -126,6 +130,7 @@ pub enum PreparedBody {
 /// Prepares records that all belong to one generation (a record that begins the next one may come last).
 pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn RuleChain, config: &UnderstandConfig) -> Prepared {
     let (mut prepared, mut rows, mut tallies) = (Vec::with_capacity(records.len()), Vec::new(), Vec::new());
+    let mut normalized = normalize(&records, chain, &mut tallies).into_iter();
     for mut journaled in records {
         let (ordinal, received_at_ms) = (journaled.record.ordinal, journaled.record.received_at_ms);
         let body = match &mut journaled.record.body {
@@ -133,7 +138,15 @@ pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn 
                 let (source, counts, journaled_items) = (items.source.clone(), items.counts, items.spans.len() as u64);
                 let (mut dead_letters, before) = (Vec::new(), rows.len());
                 understand(journaled, config, &mut rows, &mut dead_letters);
-                PreparedBody::Items { source, counts, journaled: journaled_items, rows: rows.len() - before, dead_letters }
+                PreparedBody::Items { source, counts, journaled: journaled_items, became: None, rows: rows.len() - before, dead_letters }
+            }
+            RecordBody::Payload(payload) => {
+                // There is one for each payload.
+                let judged = normalized.next().unwrap_or(Normalized::Unclaimed);
+                let (mut dead_letters, before) = (Vec::new(), rows.len());
+                let became = understand_payload((ordinal, received_at_ms), payload, judged, config, &mut rows, &mut dead_letters);
+                let (source, counts) = (payload.source.clone(), payload.counts);
+                PreparedBody::Items { source, counts, journaled: 1, became: Some(became), rows: rows.len() - before, dead_letters }
             }
             RecordBody::RuleSet(set) => PreparedBody::RuleSet(std::mem::take(set)),
             RecordBody::Clock => PreparedBody::Clock,
@@ -169,7 +182,7 @@ mod tests {
     use super::*;
     use crate::command::{Action, AlertRef};
     use crate::identity::{Algorithm, UidKey};
-    use crate::payload::{Normalized, Payload};
+    use crate::payload::Payload;
     use crate::record::{Door, Items, Record};
     use crate::rules::NoRules;
 

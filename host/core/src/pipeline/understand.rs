@@ -9,7 +9,7 @@ use crate::item::{Item, ItemField};
 use crate::pipeline::clean::{check_poison, clean};
 use crate::pipeline::fingerprint::uid_bk_monitor;
 use crate::ports::DeadLetter;
-use crate::record::{Door, Items, Journaled, RecordBody};
+use crate::record::{Door, Journaled, RecordBody};
 use crate::row::{DedupeAnswer, Lasting, Row};
 use crate::value::{Text, Value};
 
@@ -32,8 +32,18 @@ pub fn understand(journaled: Journaled, config: &UnderstandConfig, rows: &mut Ve
     let Journaled { record, parsed } = journaled;
     let RecordBody::Items(items) = &record.body else { return };
     let mut parsed = parsed.map(Vec::into_iter);
-    for i in 0..items.spans.len() {
-        let place = Place { items, i, ordinal: record.ordinal, received_at_ms: record.received_at_ms };
+    for (i, span) in items.spans.iter().enumerate() {
+        let place = Place {
+            tenant: &items.tenant,
+            source: &items.source,
+            idempotency_key: items.idempotency_key.as_ref(),
+            ordinal: record.ordinal,
+            received_at_ms: record.received_at_ms,
+            index: i as u32,
+            request_index: span.request_index,
+            is_resent: items.door == Door::Alertmanager,
+            bytes: items.bytes(i),
+        };
         let item = match parsed.as_mut().and_then(Iterator::next) {
             Some(item) => Ok(item),
             None => decode::decode_item(items.door, items.bytes(i), &items.tenant).map_err(|refusal| place.dead("undecodable-now", refusal.to_string())),
@@ -45,58 +55,63 @@ pub fn understand(journaled: Journaled, config: &UnderstandConfig, rows: &mut Ve
     }
 }
 
-/// One item's place in the journal.
-struct Place<'a> {
-    items: &'a Items,
-    i: usize,
-    ordinal: u64,
-    received_at_ms: i64,
+/// The place in the journal of one item, or of one event that rules made of a payload.
+pub(super) struct Place<'a> {
+    pub tenant: &'a Text,
+    pub source: &'a Text,
+    pub idempotency_key: Option<&'a Text>,
+    pub ordinal: u64,
+    pub received_at_ms: i64,
+    /// Among the record's events.
+    pub index: u32,
+    /// What an idempotency key rests on.
+    pub request_index: u32,
+    /// Its sender repeats what lasts (Alertmanager).
+    pub is_resent: bool,
+    /// What a dead letter keeps.
+    pub bytes: &'a [u8],
 }
 
 impl Place<'_> {
-    fn event(&self, mut item: Item, config: &UnderstandConfig) -> Result<Row, Box<DeadLetter>> {
-        if self.i as u32 >= EVENTS_PER_RECORD_MAX {
+    pub(super) fn event(&self, mut item: Item, config: &UnderstandConfig) -> Result<Row, Box<DeadLetter>> {
+        if self.index >= EVENTS_PER_RECORD_MAX {
             return Err(self.dead("too-many-events", format!("a record gives at most {EVENTS_PER_RECORD_MAX} events")));
         }
         let received_s = self.received_at_ms.div_euclid(1000);
-        let episode = match self.items.door {
-            Door::Alertmanager => Some(settle_episode(&mut item, received_s)),
-            Door::Events => None,
-        };
+        let episode = self.is_resent.then(|| settle_episode(&mut item, received_s));
         let sent_time = match &episode {
             Some(episode) => episode.identity.clone(),
             None => item.get(ItemField::Time).clone(),
         };
         self.fill_defaults(&mut item, received_s);
         clamp_future(&mut item, received_s);
-        item.set(ItemField::BkTenantId, Value::Text(self.items.tenant.clone()));
+        item.set(ItemField::BkTenantId, Value::Text(self.tenant.clone()));
         let mut event = clean(item, received_s, config.algorithm).map_err(|e| self.dead("clean-error", e.to_string()))?;
         check_poison(&event).map_err(|e| self.dead("clean-error", e.to_string()))?;
         if event.dedupe_keys.iter().any(|key| key.as_text().is_none()) {
             return Err(self.dead("clean-error", "dedupe_keys holds something that is no field name".to_owned()));
         }
-        let request_index = self.items.spans[self.i].request_index;
-        let time_as_sent = match (&sent_time, &self.items.idempotency_key) {
-            (Value::Null, Some(key)) => TimeAsSent::Idempotent { key, index: request_index },
-            (Value::Null, None) => TimeAsSent::Once { ordinal: self.ordinal, index: self.i as u32 },
+        let time_as_sent = match (&sent_time, self.idempotency_key) {
+            (Value::Null, Some(key)) => TimeAsSent::Idempotent { key, index: self.request_index },
+            (Value::Null, None) => TimeAsSent::Once { ordinal: self.ordinal, index: self.index },
             (time, _) => TimeAsSent::Sent(time),
         };
         // The level of an origin alarm may be any JSON, at any depth; our own doors take no such severity.
         event.severity = Value::Int(i64::from(event.severity_level()));
         event.uid = match config.algorithm {
-            Algorithm::Keyed => uid(config.uid_key, &self.items.source, &event, time_as_sent),
+            Algorithm::Keyed => uid(config.uid_key, self.source, &event, time_as_sent),
             Algorithm::BkMonitor => uid_as_sent(&mut event, &sent_time),
         };
         let uid_if_reopened = episode.as_ref().filter(|_| event.status == Status::Abnormal).map(|_| {
-            let again = TimeAsSent::Once { ordinal: self.ordinal, index: self.i as u32 };
-            uid(config.uid_key, &self.items.source, &event, again)
+            let again = TimeAsSent::Once { ordinal: self.ordinal, index: self.index };
+            uid(config.uid_key, self.source, &event, again)
         });
         Ok(Row {
-            source: self.items.source.clone(),
+            source: self.source.clone(),
             received_at_ms: self.received_at_ms,
             ordinal: self.ordinal,
-            index: self.i as u32,
-            seed: seed(self.ordinal, self.i as u32),
+            index: self.index,
+            seed: seed(self.ordinal, self.index),
             dedupe: DedupeAnswer::Default,
             dedupe_rule: Text::default(),
             fingerprint: Default::default(),
@@ -112,7 +127,7 @@ impl Place<'_> {
     /// What a sender may leave out, beside the event_id, which decode fills in (docs/semantics.md, Clean).
     fn fill_defaults(&self, item: &mut Item, received_s: i64) {
         if item.get(ItemField::PluginId).is_null() {
-            item.set(ItemField::PluginId, Value::Text(self.items.source.clone()));
+            item.set(ItemField::PluginId, Value::Text(self.source.clone()));
         }
         for field in [ItemField::Time, ItemField::BkIngestTime] {
             if item.get(field).is_null() {
@@ -121,16 +136,16 @@ impl Place<'_> {
         }
     }
 
-    fn dead(&self, code: &'static str, detail: String) -> Box<DeadLetter> {
+    pub(super) fn dead(&self, code: &'static str, detail: String) -> Box<DeadLetter> {
         Box::new(DeadLetter {
             ordinal: self.ordinal,
-            index: self.i as u32,
+            index: self.index,
             received_at_ms: self.received_at_ms,
-            tenant: self.items.tenant.clone(),
-            source: self.items.source.clone(),
+            tenant: self.tenant.clone(),
+            source: self.source.clone(),
             code: Text::new_static(code),
             detail,
-            item: self.items.bytes(self.i).to_vec(),
+            item: self.bytes.to_vec(),
         })
     }
 }

@@ -96,3 +96,29 @@ fn instance<'a>(linker: &'a mut Linker<Host>, name: &str) -> wasmtime::Result<Li
 }
 
 type Cx<'a> = wasmtime::StoreContextMut<'a, Host>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_are_counted_until_they_are_dropped() {
+        let mut stand_ins = StandIns::default();
+        assert!((0..HANDLES_MAX).all(|_| stand_ins.opened().is_ok()));
+        assert!(stand_ins.opened().is_err_and(|misuse| misuse.to_string().contains("256 streams")));
+        stand_ins.begin_call();
+        assert!(stand_ins.opened().is_err(), "an instance keeps them from call to call");
+        stand_ins.closed();
+        assert!(stand_ins.opened().is_ok());
+    }
+
+    #[test]
+    fn no_interface_or_function_is_offered_twice() {
+        for (i, (name, parts)) in OFFERED.iter().enumerate() {
+            assert!(OFFERED[..i].iter().all(|(known, _)| known != name), "{name}");
+            for (j, (part, _)) in parts.iter().enumerate() {
+                assert!(parts[..j].iter().all(|(known, _)| known != part), "{name}#{part}");
+            }
+        }
+    }
+}

@@ -102,6 +102,14 @@ fn imported_functions(module: &[u8]) -> u64 {
     payloads.map(of).sum::<usize>() as u64
 }
 
+/// The component with one more inside, which is instantiated with it and needs nothing.
+pub fn with_component(component: &[u8], inner: &[u8]) -> Vec<u8> {
+    const COMPONENT: u8 = 4;
+    const INSTANCES: u8 = 5;
+    let before = sections(component).iter().filter(|(id, _)| *id == COMPONENT).count() as u64;
+    [component.to_vec(), section(COMPONENT, inner), section(INSTANCES, &[vec![1, 0], leb(before), vec![0]].concat())].concat()
+}
+
 /// A text as names are written.
 pub fn name(text: &str) -> Vec<u8> {
     [leb(text.len() as u64), text.as_bytes().to_vec()].concat()

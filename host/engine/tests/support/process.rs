@@ -17,7 +17,7 @@ pub fn cpu_time() -> Duration {
 }
 
 /// A line of `/proc/self/status`, bytes.
-fn status(name: &str) -> u64 {
+pub fn status(name: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").expect("these figures are Linux's");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line of that name");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") * 1024

@@ -1,9 +1,10 @@
 //! What the types of the keys cannot say.
 
 use super::load::{NOT_BUILT_REMEDY, Places};
-use super::model::Config;
+use super::model::{Config, Source};
 use super::problem::{Place, Problem};
-use super::types::{ByteSize, Secret, TableFormat};
+use super::types::{ByteSize, Decoder, Secret, TableFormat};
+use axum::http::HeaderName;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,6 +14,7 @@ pub(super) fn check(config: &mut Config, places: &Places, problems: &mut Vec<Pro
     checking.server(config);
     checking.bounds(config);
     checking.doors_and_tables(config);
+    config.sources.iter().for_each(|(name, source)| checking.source(name, source));
     checking.log(config);
     checking.services(config);
 }
@@ -162,6 +164,40 @@ impl Checking<'_> {
         }
     }
 
+    fn source(&mut self, name: &str, source: &Source) {
+        let section = format!("sources.{name}");
+        if !is_name(name) || name.bytes().any(|b| b == b'.' || b.is_ascii_uppercase()) {
+            self.wrong(&section, format!("{name:?} is no name of a source"), "write 1 to 64 of a-z, 0-9, `_` and `-`");
+        }
+        let (types, headers) = (format!("{section}.content_types"), format!("{section}.headers"));
+        if source.content_types.is_empty() {
+            self.wrong(&types, "no content type is taken", "write at least one, such as \"application/json\"");
+        }
+        for kind in &source.content_types {
+            if !is_content_type(kind) {
+                self.wrong(&types, format!("{kind:?} is no content type"), "write type and subtype in lower case without parameters, such as \"text/csv\"");
+            } else if source.decoder == Decoder::Events && !matches!(kind.as_str(), "application/json" | "application/x-ndjson") {
+                self.wrong(&types, format!("the decoder of events does not read {kind}"), "write \"application/json\" or \"application/x-ndjson\"");
+            }
+        }
+        if source.decoder == Decoder::Events && !source.headers.is_empty() {
+            self.wrong(&headers, "only rules see headers", "remove the key, or write `decoder = \"rules\"`");
+        }
+        if source.headers.len() > HEADERS_MAX {
+            self.wrong(&headers, format!("{} headers are named", source.headers.len()), format!("write at most {HEADERS_MAX}"));
+        }
+        for (i, header) in source.headers.iter().enumerate() {
+            let name = header.to_ascii_lowercase();
+            if HeaderName::from_bytes(name.as_bytes()).is_err() {
+                self.wrong(&headers, format!("{header:?} is no name of a header"), "write names such as \"x-event\"");
+            } else if SECRET_HEADERS.contains(&name.as_str()) {
+                self.wrong(&headers, format!("{header} holds a secret, which would be kept with every body"), "leave it out");
+            } else if source.headers[..i].iter().any(|before| before.eq_ignore_ascii_case(&name)) {
+                self.wrong(&headers, format!("{header} is named twice"), "keep one of them");
+            }
+        }
+    }
+
     fn log(&mut self, config: &Config) {
         if let Err(why) = crate::telemetry::log::parse_level(&config.log.level) {
             self.wrong("log.level", format!("{:?} is no level: {why}", config.log.level), "write error, warn, info, debug or a list of target=level");
@@ -197,6 +233,16 @@ impl Checking<'_> {
             }
         }
     }
+}
+
+/// Headers of one source that rules may see.
+const HEADERS_MAX: usize = 32;
+const SECRET_HEADERS: [&str; 5] = ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
+
+/// `type/subtype` in lower case.
+fn is_content_type(text: &str) -> bool {
+    let is_token = |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9') || b"!#$&-^_.+".contains(&b));
+    text.len() <= 127 && text.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
 /// What a table's file begins like, by the same signs as the engine's.

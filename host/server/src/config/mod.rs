@@ -15,6 +15,6 @@ pub mod types;
 pub use ignored::ignored_variables;
 pub use load::{ENVIRONMENT_PREFIX, from_text, load};
 pub use model::{
-    AlertmanagerDoor, Alerts, Config, Data, Doors, Elasticsearch, EventsDoor, Limits, Log, Mysql, Pipeline, Redis, Retention, Rules, Server, Table,
+    AlertmanagerDoor, Alerts, Config, Data, Doors, Elasticsearch, EventsDoor, Limits, Log, Mysql, Pipeline, Redis, Retention, Rules, Server, Source, Table,
 };
 pub use problem::{Place, Problem, Problems, nearest};

@@ -1,7 +1,7 @@
 //! The keys. The doc comments here are the reference that users read (`docs/config.md`).
 
 use super::keys::{Section, SectionDoc, section};
-use super::types::{ByteSize, FingerprintAlgorithm, LogFormat, Secret, TableFormat};
+use super::types::{ByteSize, Decoder, FingerprintAlgorithm, LogFormat, Secret, TableFormat};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ pub struct Config {
     pub tables: BTreeMap<String, Table>,
     pub alerts: Alerts,
     pub doors: Doors,
+    pub sources: BTreeMap<String, Source>,
     pub log: Log,
     pub elasticsearch: Elasticsearch,
     pub redis: Redis,
@@ -49,6 +50,7 @@ impl Config {
             Alerts::describe("alerts"),
             EventsDoor::describe("doors.events"),
             AlertmanagerDoor::describe("doors.alertmanager"),
+            Source::describe("sources.NAME"),
             Log::describe("log"),
             Elasticsearch::describe("elasticsearch"),
             Redis::describe("redis"),
@@ -206,6 +208,23 @@ section! {
         enabled: bool = true,
         /// Name of its source, in documents and numbers.
         source: String = "alertmanager".into(),
+    }
+}
+
+section! {
+    /// A source at `POST /api/v1/sources/NAME`, for bodies that are no events yet, such as webhooks of other programs. NAME is its
+    /// name, in documents and numbers: 1 to 64 of a-z, 0-9, `_` and `-`. A body is at most 8 MiB, and one item until the rules
+    /// have seen it.
+    Source {
+        /// Who makes events of a body: `rules`, the first normalize rule that is for it, once the sender is answered; `events`, the
+        /// decoder of `POST /api/v1/events`, whose bodies and answers are the same here.
+        decoder: Decoder = Decoder::Rules,
+        /// Content types that are taken, without parameters. With `decoder = "events"`: `application/json` and
+        /// `application/x-ndjson`.
+        content_types: Vec<String> = vec!["application/json".into()],
+        /// Headers of the request that rules see. They are kept with the body, so none that hold secrets: `authorization`,
+        /// `cookie`, `proxy-authorization`, `set-cookie` and `x-api-key` are refused.
+        headers: Vec<String> = Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ without `--config` none is read, `./alertmill.toml` neither. An unknown key is a
 Each key can be overridden by a variable of the environment: `ALERTMILL__SECTION__KEY`, in capitals, with two underscores
 between the parts. Its value is written as in TOML; quotes around a text may be left out, and a list may be written with
 commas. `ALERTMILL__SERVER__LISTEN=127.0.0.1:9300`, `ALERTMILL__DOORS__EVENTS__ENABLED=false`,
-`ALERTMILL__SERVER__ALLOWED_HOSTS=alerts.example.com,10.0.0.5`. Names of tables are lower case there. A name with single
+`ALERTMILL__SERVER__ALLOWED_HOSTS=alerts.example.com,10.0.0.5`. Names of tables and sources are lower case there. A name with single
 underscores, such as `ALERTMILL_SERVER_LISTEN`, sets nothing; `serve` and `check` say so.
 
 A size is a number of bytes or a text such as `\"64 MiB\"` (B, KiB, MiB, GiB). A secret can be read from a file by the key of

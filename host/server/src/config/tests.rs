@@ -1,4 +1,4 @@
-use super::types::{ByteSize, FingerprintAlgorithm};
+use super::types::{ByteSize, Decoder, FingerprintAlgorithm};
 use super::{Config, Place, Problem, from_text, reference};
 use std::path::{Path, PathBuf};
 
@@ -169,6 +169,42 @@ fn names_with_a_point_are_refused_plainly() {
 }
 
 #[test]
+fn sources_are_named_sections() {
+    let text = "[sources.grafana]\ncontent_types = [\"application/json\", \"text/csv\"]\nheaders = [\"X-Event\"]\n[sources.feed]\ndecoder = \"events\"\n";
+    let config = load(text, &[]).expect("good");
+    let grafana = &config.sources["grafana"];
+    assert_eq!((grafana.decoder, grafana.content_types.len(), grafana.headers.as_slice()), (Decoder::Rules, 2, &["X-Event".to_owned()][..]));
+    assert_eq!((config.sources["feed"].decoder, config.sources["feed"].content_types.as_slice()), (Decoder::Events, &["application/json".to_owned()][..]));
+    let by_environment = load("", &[("ALERTMILL__SOURCES__FEED__CONTENT_TYPES", "text/plain,text/csv")]).expect("good");
+    assert_eq!(by_environment.sources["feed"].content_types, ["text/plain", "text/csv"]);
+}
+
+#[test]
+fn what_a_source_may_not_be_is_said_with_its_line() {
+    for (text, line, said) in [
+        ("[sources.Web]\n", 1, "sources.Web: \"Web\" is no name of a source; write 1 to 64 of a-z, 0-9, `_` and `-`"),
+        ("[sources.w]\ndecoder = \"rule\"\n", 2, "sources.w.decoder: expected `\"rules\"` or `\"events\"`"),
+        ("[sources.w]\ncontent_types = []\n", 2, "sources.w.content_types: no content type is taken"),
+        ("[sources.w]\ncontent_types = [\"json\"]\n", 2, "\"json\" is no content type"),
+        ("[sources.w]\ncontent_types = [\"text/csv; charset=utf-8\"]\n", 2, "is no content type; write type and subtype in lower case without parameters"),
+        ("[sources.w]\ncontent_types = [\"Text/CSV\"]\n", 2, "is no content type"),
+        ("[sources.w]\ndecoder = \"events\"\ncontent_types = [\"text/csv\"]\n", 3, "the decoder of events does not read text/csv"),
+        ("[sources.w]\ndecoder = \"events\"\nheaders = [\"x-a\"]\n", 3, "only rules see headers"),
+        ("[sources.w]\nheaders = [\"x a\"]\n", 2, "\"x a\" is no name of a header"),
+        ("[sources.w]\nheaders = [\"x-a\", \"X-A\"]\n", 2, "X-A is named twice"),
+        ("[sources.w]\nheader = [\"x-a\"]\n", 2, "unknown key; did you mean `headers`?"),
+    ] {
+        let found = problems(text, &[]);
+        assert!(found.len() == 1 && found[0].starts_with(&format!("alertmill.toml:{line}: ")) && found[0].contains(said), "{text}: {found:?}");
+    }
+    for secret in ["authorization", "Cookie", "PROXY-AUTHORIZATION", "set-cookie", "X-Api-Key"] {
+        let found = problems(&format!("[sources.w]\nheaders = [\"{secret}\"]\n"), &[]);
+        let said = format!("alertmill.toml:2: sources.w.headers: {secret} holds a secret, which would be kept with every body; leave it out");
+        assert_eq!(found, [said]);
+    }
+}
+
+#[test]
 fn tables_are_named_sections() {
     let dir = tempfile::tempdir().expect("dir");
     let file = dir.path().join("owners.csv");
@@ -215,7 +251,7 @@ fn every_key_is_documented_and_its_default_reads_back() {
     }
     let file = reference::default_file();
     let (named, rest): (Vec<&str>, Vec<&str>) = file.split("\n\n").partition(|part| part.contains("NAME"));
-    assert_eq!(named.len(), 1);
+    assert_eq!(named.len(), 2);
     assert_eq!(load(&rest.join("\n\n"), &[]).expect("the defaults are good"), Config::default());
 }
 
@@ -223,6 +259,7 @@ fn every_key_is_documented_and_its_default_reads_back() {
 fn the_reference_has_exactly_the_keys_of_the_structs() {
     let mut config = Config::default();
     config.tables.insert("NAME".into(), super::Table::default());
+    config.sources.insert("NAME".into(), super::Source::default());
     let mut keys = Vec::new();
     leaves("", &toml::Value::try_from(&config).expect("toml"), &mut keys);
     let mut documented: Vec<String> =

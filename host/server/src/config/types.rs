@@ -161,6 +161,16 @@ choice! {
 }
 
 choice! {
+    /// Who makes events of the bodies of a source.
+    Decoder "`\"rules\"` or `\"events\"`" {
+        /// Normalize rules, once the body is taken.
+        Rules = "rules",
+        /// The decoder of `POST /api/v1/events`, before it is taken.
+        Events = "events",
+    }
+}
+
+choice! {
     /// What a lookup table's file is.
     TableFormat "`\"auto\"`, `\"csv\"`, `\"json\"` or `\"ndjson\"`" {
         /// Whatever it looks like.

@@ -81,9 +81,14 @@ impl World {
         let known = rows.iter().map(|row| self.known.contains(&row.event.uid).then_some(i64::MAX)).collect();
         let body = match rows.len() {
             0 => PreparedBody::Clock,
-            n => {
-                PreparedBody::Items { source: Text::new_static(SOURCE), counts: DoorCounts::default(), journaled: n as u64, rows: n, dead_letters: Vec::new() }
-            }
+            n => PreparedBody::Items {
+                source: Text::new_static(SOURCE),
+                counts: DoorCounts::default(),
+                journaled: n as u64,
+                became: None,
+                rows: n,
+                dead_letters: Vec::new(),
+            },
         };
         let record = PreparedRecord { ordinal: self.ordinal, received_at_ms: at_s * 1000, generation: 0, body };
         let commit = self.fold.apply(Prepared::new(vec![record], rows, Vec::new()), known);

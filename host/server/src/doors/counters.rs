@@ -3,7 +3,7 @@
 
 use crate::telemetry::DoorSnapshot;
 use alertmill_core::decode::Code;
-use alertmill_core::record::{Door, DoorCounts};
+use alertmill_core::record::DoorCounts;
 use alertmill_core::value::Text;
 use axum::http::StatusCode;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ const STATUSES: [u16; 10] = [200, 400, 405, 408, 413, 415, 429, 500, 503, 0];
 #[derive(Debug)]
 pub struct DoorMetrics {
     source: Text,
-    door: Door,
+    door: &'static str,
     requests: [AtomicU64; STATUSES.len()],
     refused: [AtomicU64; Code::ALL.len()],
     received: AtomicU64,
@@ -32,7 +32,7 @@ pub struct DoorMetrics {
 }
 
 impl DoorMetrics {
-    fn new(source: Text, door: Door) -> DoorMetrics {
+    fn new(source: Text, door: &'static str) -> DoorMetrics {
         let zeros = || AtomicU64::new(0);
         DoorMetrics {
             source,
@@ -91,7 +91,7 @@ impl DoorMetrics {
         let used = |(name, n): (u16, &AtomicU64)| Some((name, load(n))).filter(|(_, n)| *n > 0);
         DoorSnapshot {
             source: self.source.to_string(),
-            door: self.door.name().to_owned(),
+            door: self.door.to_owned(),
             requests: STATUSES.into_iter().zip(&self.requests).filter_map(used).collect(),
             received: load(&self.received),
             refused: Code::ALL.iter().zip(&self.refused).map(|(code, n)| (code.as_str().to_owned(), load(n))).filter(|(_, n)| *n > 0).collect(),
@@ -106,21 +106,21 @@ impl DoorMetrics {
     }
 }
 
-/// The counters of all sources.
+/// The counters of all sources, by name of the door.
 #[derive(Debug)]
 pub(super) struct Counters {
-    sources: RwLock<HashMap<(Door, Text), Arc<DoorMetrics>>>,
+    sources: RwLock<HashMap<(&'static str, Text), Arc<DoorMetrics>>>,
 }
 
 impl Counters {
     /// Sources of the config are there from the start, so that their zeros show.
-    pub fn new(doors: impl IntoIterator<Item = (Door, Text)>) -> Counters {
-        let metrics = |(door, source): (Door, Text)| ((door, source.clone()), Arc::new(DoorMetrics::new(source, door)));
+    pub fn new(doors: impl IntoIterator<Item = (&'static str, Text)>) -> Counters {
+        let metrics = |(door, source): (&'static str, Text)| ((door, source.clone()), Arc::new(DoorMetrics::new(source, door)));
         Counters { sources: RwLock::new(doors.into_iter().map(metrics).collect()) }
     }
 
     /// The counters of a source, made when it is new; none when there are too many.
-    pub fn of(&self, door: Door, source: &Text) -> Option<Arc<DoorMetrics>> {
+    pub fn of(&self, door: &'static str, source: &Text) -> Option<Arc<DoorMetrics>> {
         let key = (door, source.clone());
         if let Some(metrics) = self.sources.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Some(metrics.clone());

@@ -64,7 +64,7 @@ async fn post_events<J: Intake>(State(doors): State<Arc<Doors<J>>>, request: Req
     response
 }
 
-async fn take<J: Intake>(doors: &Arc<Doors<J>>, metrics: &Arc<DoorMetrics>, headers: &HeaderMap, body: Body) -> Result<Plan, Problem> {
+pub(super) async fn take<J: Intake>(doors: &Arc<Doors<J>>, metrics: &Arc<DoorMetrics>, headers: &HeaderMap, body: Body) -> Result<Plan, Problem> {
     let kind = content_kind(headers)?;
     let idempotency_key = idempotency_key(headers)?;
     let ReadBody { bytes, sent, lease } = read_body(headers, body, &doors.config.body, &doors.budget).await?;
@@ -90,7 +90,7 @@ pub(super) fn refused_whole(metrics: &DoorMetrics, refusal: Refusal) -> Problem 
     refusal.into()
 }
 
-fn answer(plan: &Plan) -> Response {
+pub(super) fn answer(plan: &Plan) -> Response {
     let rejected = plan.refused.iter().take(REJECTED_LISTED_MAX).map(|(index, refusal)| Rejected {
         index: *index,
         code: Code::as_str(refusal.code),
@@ -121,7 +121,12 @@ impl<J: Intake> Doors<J> {
             Door::Alertmanager => &self.config.alertmanager_source,
         };
         let source = named.or_else(|| own.clone()).unwrap_or(Text::new_static(door.name()));
-        self.counters.of(door, &source).ok_or_else(|| {
+        self.counted(door.name(), &source)
+    }
+
+    /// The numbers of a source at a door.
+    pub(super) fn counted(&self, door: &'static str, source: &Text) -> Result<Arc<DoorMetrics>, Problem> {
+        self.counters.of(door, source).ok_or_else(|| {
             let why = format!("this process already counts {} sources; use one of those in /metrics", super::counters::SOURCES_MAX);
             ProblemCode::Header.problem(why)
         })

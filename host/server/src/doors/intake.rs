@@ -3,7 +3,7 @@
 
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, PortError};
-use alertmill_core::record::Items;
+use alertmill_core::record::RecordBody;
 use std::future::Future;
 
 /// Promise: an append under room that was given is never refused because of what other requests hold; what is appended is
@@ -19,8 +19,8 @@ pub trait Intake: Send + Sync + 'static {
     /// Bytes that one record may have, encoded. A larger one would be refused for ever.
     fn record_bytes_max(&self) -> usize;
 
-    /// Appends one of the request's records. Without `parsed` the items are parsed again where they are read.
-    fn append_in(&self, room: &mut Self::Room, items: Items, parsed: Option<Vec<Item>>) -> impl Future<Output = Result<Appended, PortError>> + Send;
+    /// Appends one of the request's records. Without `parsed` its items are parsed again where they are read.
+    fn append_in(&self, room: &mut Self::Room, body: RecordBody, parsed: Option<Vec<Item>>) -> impl Future<Output = Result<Appended, PortError>> + Send;
 
     /// Comes back when an append that was refused is worth another try.
     fn changed(&self) -> impl Future<Output = ()> + Send;

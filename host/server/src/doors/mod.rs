@@ -9,12 +9,14 @@ pub mod counters;
 pub mod events;
 mod intake;
 mod plan;
+pub mod sources;
 mod submit;
 #[cfg(test)]
 mod tests;
 
 pub use counters::DoorMetrics;
 pub use intake::Intake;
+pub use sources::SourceConfig;
 pub(crate) use submit::not_begun as refused_by_journal;
 
 use crate::http::{BodyLimits, Budget, Problem, ProblemCode};
@@ -25,6 +27,7 @@ use alertmill_core::value::Text;
 use axum::Router;
 use axum::http::HeaderMap;
 use counters::Counters;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -40,6 +43,8 @@ pub struct DoorConfig {
     pub events_source: Option<Text>,
     /// Source of `POST /am/api/v2/alerts` when the request names none; none closes the door.
     pub alertmanager_source: Option<Text>,
+    /// Sources of `POST /api/v1/sources/{source}`, by name.
+    pub sources: BTreeMap<Text, SourceConfig>,
     /// Large bodies that are decoded at the same time.
     pub decoders: usize,
     /// How long the second and later records of a request wait for a journal that takes nothing.
@@ -53,6 +58,7 @@ impl Default for DoorConfig {
             items_max: ITEMS_PER_REQUEST_MAX,
             events_source: Some(Text::new_static("events")),
             alertmanager_source: Some(Text::new_static("alertmanager")),
+            sources: BTreeMap::new(),
             decoders: std::thread::available_parallelism().map_or(1, usize::from),
             later_records_wait: Duration::from_secs(60),
         }
@@ -74,7 +80,8 @@ impl<J: Intake> Doors<J> {
     /// Doors before a journal. `budget` bounds the bytes of requests that are not answered yet; other routes may share it.
     pub fn new(journal: J, budget: Budget, config: DoorConfig) -> Arc<Doors<J>> {
         let configured = [(Door::Events, &config.events_source), (Door::Alertmanager, &config.alertmanager_source)];
-        let counters = Counters::new(configured.into_iter().filter_map(|(door, source)| Some((door, source.clone()?))));
+        let own = configured.into_iter().filter_map(|(door, source)| Some((door.name(), source.clone()?)));
+        let counters = Counters::new(own.chain(config.sources.keys().map(|source| (sources::DOOR, source.clone()))));
         let decoders = Semaphore::new(config.decoders.max(1));
         Arc::new(Doors { journal, budget, config, counters, decoders, started: jiff::Timestamp::now() })
     }
@@ -95,10 +102,10 @@ impl<J: Intake> Doors<J> {
     }
 }
 
-/// Routes of all open doors: `POST /api/v1/events`, `POST /am/api/v2/alerts`, `GET /am/api/v2/status`, `GET /am/-/healthy`,
+/// Routes of all open doors: `POST /api/v1/events`, `POST /api/v1/sources/{source}`, `POST /am/api/v2/alerts`, `GET /am/api/v2/status`, `GET /am/-/healthy`,
 /// `GET /am/-/ready`. Anything else is for the router that this one is merged into.
 pub fn router<J: Intake>(doors: &Arc<Doors<J>>) -> Router {
-    let mut router = Router::new();
+    let mut router = sources::router(doors.clone());
     if doors.config.events_source.is_some() {
         router = router.merge(events::router(doors.clone()));
     }

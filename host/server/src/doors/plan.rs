@@ -4,7 +4,7 @@ use super::{Doors, Intake};
 use crate::http::Problem;
 use alertmill_core::decode::{ContentKind, DecodedRequest, Form, Refusal, decode_request};
 use alertmill_core::item::Item;
-use alertmill_core::record::{Door, DoorCounts, ITEMS_PER_RECORD_MAX, ItemSpan, Items};
+use alertmill_core::record::{Door, DoorCounts, ITEMS_PER_RECORD_MAX, ItemSpan, Items, RawPayload, RecordBody};
 use alertmill_core::value::Text;
 use std::sync::Arc;
 
@@ -24,18 +24,24 @@ pub(super) struct Origin {
 /// What is to be done with a request.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Records with their parsed items, in order.
-    pub records: Vec<(Items, Vec<Item>)>,
+    /// Records with their parsed items, in order; a raw payload has none.
+    pub records: Vec<(RecordBody, Option<Vec<Item>>)>,
     pub form: Form,
     pub refused: Vec<(u32, Refusal)>,
     pub counts: DoorCounts,
-    /// Bytes of the body, which all records share.
+    /// Bytes of the body, which all records share, with what is journaled of the headers.
     pub body_bytes: usize,
     /// Rough bytes of the parsed items.
     pub parsed_bytes: usize,
 }
 
 impl Plan {
+    /// One raw payload, which nobody has read yet.
+    pub fn of_payload(payload: RawPayload) -> Plan {
+        let (counts, body_bytes) = (payload.counts, payload.size_bytes());
+        Plan { records: vec![(RecordBody::Payload(payload), None)], form: Form::Lone, refused: Vec::new(), counts, body_bytes, parsed_bytes: 0 }
+    }
+
     /// Items that will be journaled.
     pub fn good(&self) -> u64 {
         self.counts.received - self.counts.refused - self.counts.duplicates
@@ -78,7 +84,7 @@ fn plan(body: Vec<u8>, origin: &Origin, items_max: usize) -> Result<Plan, Refusa
             heap: heap.clone(),
             spans,
         };
-        records.push((items, parsed));
+        records.push((RecordBody::Items(items), Some(parsed)));
     }
     let counts = DoorCounts { received: received.into(), refused: refused.len() as u64, duplicates: duplicates.len() as u64 };
     Ok(Plan { records, form, refused, counts, body_bytes, parsed_bytes })

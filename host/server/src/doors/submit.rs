@@ -6,7 +6,7 @@ use super::{Doors, Intake};
 use crate::http::{Lease, Problem, ProblemCode};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, PortError};
-use alertmill_core::record::{DoorCounts, Items, RecordBody};
+use alertmill_core::record::{DoorCounts, RecordBody};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ impl<J: Intake> Doors<J> {
     /// stored, and its sender could only repeat it for ever.
     fn all_fit(&self, plan: &Plan) -> Result<(), Problem> {
         let bytes_max = self.journal.record_bytes_max();
-        match plan.records.iter().filter_map(|(items, _)| over(items, bytes_max)).next() {
+        match plan.records.iter().filter_map(|(body, _)| over(body, bytes_max)).next() {
             Some(bytes) => Err(not_begun(PortError::TooLarge(format!("a record of {bytes} bytes is over {bytes_max}; send fewer items at once")))),
             None => Ok(()),
         }
@@ -48,15 +48,17 @@ impl<J: Intake> Doors<J> {
         // The first record carries the numbers that have no record of their own.
         let kept = metrics.take_kept();
         let mut durable = 0;
-        for (i, (mut items, parsed)) in std::mem::take(&mut plan.records).into_iter().enumerate() {
-            let count = items.spans.len() as u64;
+        for (i, (mut body, parsed)) in std::mem::take(&mut plan.records).into_iter().enumerate() {
+            let count = body.items() as u64;
             let appended = if i == 0 {
-                items.counts.received += kept.received + plan.counts.refused + plan.counts.duplicates;
-                items.counts.refused += kept.refused + plan.counts.refused;
-                items.counts.duplicates += kept.duplicates + plan.counts.duplicates;
-                self.journal.append_in(&mut room, items, Some(parsed)).await
+                if let Some(counts) = body.counts_mut() {
+                    counts.received += kept.received + plan.counts.refused + plan.counts.duplicates;
+                    counts.refused += kept.refused + plan.counts.refused;
+                    counts.duplicates += kept.duplicates + plan.counts.duplicates;
+                }
+                self.journal.append_in(&mut room, body, parsed).await
             } else {
-                self.append_later(&mut room, items, parsed).await
+                self.append_later(&mut room, body, parsed).await
             };
             match appended {
                 Ok(_) => durable += count,
@@ -79,11 +81,10 @@ impl<J: Intake> Doors<J> {
 
     /// Appends a record behind durable ones of the same request. A journal that takes nothing now is waited for: "send it
     /// again" would make items without time or key count twice.
-    async fn append_later(&self, room: &mut J::Room, items: Items, parsed: Vec<Item>) -> Result<Appended, PortError> {
+    async fn append_later(&self, room: &mut J::Room, body: RecordBody, mut parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
         let until = Instant::now() + self.config.later_records_wait;
-        let mut parsed = Some(parsed);
         loop {
-            match self.journal.append_in(room, items.clone(), parsed.take()).await {
+            match self.journal.append_in(room, body.clone(), parsed.take()).await {
                 Err(error) if error.may_pass() && Instant::now() < until => self.journal.changed().await,
                 other => return other,
             }
@@ -93,16 +94,25 @@ impl<J: Intake> Doors<J> {
 
 /// Bytes of the record when they are over the bound. Encoding copies all items, so it is done only where more than they can
 /// come to is over it.
-fn over(items: &Items, bytes_max: usize) -> Option<usize> {
+fn over(body: &RecordBody, bytes_max: usize) -> Option<usize> {
     const HEAD_MAX: usize = 256;
     const SPAN_MAX: usize = 16;
-    let texts = items.tenant.len() + items.source.len() + items.idempotency_key.as_deref().map_or(0, str::len);
-    let spans: usize = items.spans.iter().map(|span| span.bytes.len() + SPAN_MAX).sum();
-    if HEAD_MAX + texts + spans <= bytes_max {
+    let texts = |tenant: &str, source: &str, key: Option<&str>| tenant.len() + source.len() + key.map_or(0, str::len);
+    let most = match body {
+        RecordBody::Items(items) => {
+            let spans: usize = items.spans.iter().map(|span| span.bytes.len() + SPAN_MAX).sum();
+            texts(&items.tenant, &items.source, items.idempotency_key.as_deref()) + spans
+        }
+        RecordBody::Payload(payload) => {
+            texts(&payload.tenant, &payload.source, payload.idempotency_key.as_deref()) + payload.content_type.len() + payload.size_bytes()
+        }
+        RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) => 0,
+    };
+    if HEAD_MAX + most <= bytes_max {
         return None;
     }
     let mut payload = Vec::new();
-    RecordBody::Items(items.clone()).encode(&mut payload);
+    body.encode(&mut payload);
     Some(payload.len()).filter(|bytes| *bytes > bytes_max)
 }
 

@@ -5,7 +5,7 @@ use crate::http::BodyLimits;
 use alertmill_core::decode::decode_item;
 use alertmill_core::item::{Item, ItemLimits, parse_item};
 use alertmill_core::ports::{Appended, PortError};
-use alertmill_core::record::{DoorCounts, Items};
+use alertmill_core::record::{DoorCounts, Items, RawPayload, RecordBody};
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use flate2::{Compression, write::GzEncoder};
@@ -19,8 +19,9 @@ use tower::ServiceExt;
 
 /// Remembers what was appended; answers as told, and only when `open` has a permit.
 #[derive(Clone)]
-struct FakeJournal {
+pub(super) struct FakeJournal {
     records: Arc<Mutex<Vec<Items>>>,
+    pub(super) payloads: Arc<Mutex<Vec<RawPayload>>>,
     open: Arc<Semaphore>,
     answer: Arc<Mutex<Option<PortError>>>,
     /// So many records are taken before `answer` is given.
@@ -29,14 +30,15 @@ struct FakeJournal {
     changes: Arc<AtomicUsize>,
     /// Bytes asked for, request by request.
     reserved: Arc<Mutex<Vec<usize>>>,
-    is_full: Arc<AtomicBool>,
-    record_bytes_max: Arc<AtomicUsize>,
+    pub(super) is_full: Arc<AtomicBool>,
+    pub(super) record_bytes_max: Arc<AtomicUsize>,
 }
 
 impl FakeJournal {
     fn new() -> FakeJournal {
         FakeJournal {
             records: Arc::default(),
+            payloads: Arc::default(),
             open: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             answer: Arc::default(),
             taken_first: Arc::default(),
@@ -47,7 +49,7 @@ impl FakeJournal {
         }
     }
 
-    fn records(&self) -> Vec<Items> {
+    pub(super) fn records(&self) -> Vec<Items> {
         self.records.lock().unwrap().clone()
     }
 
@@ -55,7 +57,7 @@ impl FakeJournal {
         self.records().iter().map(|items| items.spans.len()).sum()
     }
 
-    fn fails_with(&self, error: impl Into<Option<PortError>>) {
+    pub(super) fn fails_with(&self, error: impl Into<Option<PortError>>) {
         *self.answer.lock().unwrap() = error.into();
     }
 
@@ -80,7 +82,7 @@ impl Intake for FakeJournal {
         self.record_bytes_max.load(Relaxed)
     }
 
-    async fn append_in(&self, (): &mut (), items: Items, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+    async fn append_in(&self, (): &mut (), body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
         self.open.acquire().await.unwrap().forget();
         if let Some(error) = self.answer.lock().unwrap().clone() {
             if self.taken_first.load(Relaxed) == 0 {
@@ -88,6 +90,16 @@ impl Intake for FakeJournal {
             }
             self.taken_first.fetch_sub(1, Relaxed);
         }
+        let items = match body {
+            RecordBody::Items(items) => items,
+            RecordBody::Payload(payload) => {
+                assert!(parsed.is_none(), "nobody has read it");
+                let mut payloads = self.payloads.lock().unwrap();
+                payloads.push(payload);
+                return Ok(Appended { ordinal: payloads.len() as u64, received_at_ms: 0 });
+            }
+            other => panic!("doors append no {other:?}"),
+        };
         for (i, item) in parsed.iter().flatten().enumerate() {
             assert_eq!(decode_item(items.door, items.bytes(i), &items.tenant).as_ref(), Ok(item), "a replay would differ");
         }
@@ -105,9 +117,9 @@ impl Intake for FakeJournal {
     }
 }
 
-struct Bench {
-    journal: FakeJournal,
-    doors: Arc<Doors<FakeJournal>>,
+pub(super) struct Bench {
+    pub(super) journal: FakeJournal,
+    pub(super) doors: Arc<Doors<FakeJournal>>,
     app: Router,
 }
 
@@ -116,13 +128,13 @@ impl Bench {
         Bench::with(1 << 30, DoorConfig::default())
     }
 
-    fn with(budget: usize, config: DoorConfig) -> Bench {
+    pub(super) fn with(budget: usize, config: DoorConfig) -> Bench {
         let journal = FakeJournal::new();
         let doors = Doors::new(journal.clone(), Budget::new(budget), config);
         Bench { app: router(&doors), journal, doors }
     }
 
-    async fn send(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> (StatusCode, HeaderMap, Bytes) {
+    pub(super) async fn send(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> (StatusCode, HeaderMap, Bytes) {
         let mut request = Request::post(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -142,12 +154,12 @@ impl Bench {
         (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
     }
 
-    fn snapshot(&self, source: &str) -> DoorSnapshot {
+    pub(super) fn snapshot(&self, source: &str) -> DoorSnapshot {
         self.doors.snapshot().into_iter().find(|snapshot| snapshot.source == source).unwrap()
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -270,7 +282,7 @@ async fn a_later_record_that_never_fits_is_found_before_the_first_is_taken() {
     let body = format!("[{},{later}]", small.join(","));
     let encoded = |items: &Items| {
         let mut payload = Vec::new();
-        alertmill_core::record::RecordBody::Items(items.clone()).encode(&mut payload);
+        RecordBody::Items(items.clone()).encode(&mut payload);
         payload.len()
     };
     assert_eq!(bench.post(body.clone()).await.0, 200);

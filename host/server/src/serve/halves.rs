@@ -9,7 +9,7 @@ use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::pipeline::prepare::Prepared;
 use alertmill_core::pipeline::understand::UnderstandConfig;
 use alertmill_core::ports::{Commit, PortError, Records};
-use alertmill_core::record::{Journaled, RecordBody, RuleSet};
+use alertmill_core::record::{Journaled, RuleSet};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets};
 use alertmill_engine::Engine;
 use alertmill_stores::durable::FolderLock;
@@ -169,10 +169,7 @@ const ROWS_WANTED: usize = 128;
 const LINGER: Duration = Duration::from_millis(20);
 
 fn items(journaled: &Journaled) -> u64 {
-    match &journaled.record.body {
-        RecordBody::Items(items) => items.spans.len() as u64,
-        _ => 0,
-    }
+    journaled.record.body.items() as u64
 }
 
 impl Records for Watched {

@@ -6,7 +6,7 @@ use crate::doors::Intake;
 use alertmill_core::item::Item;
 use alertmill_core::pipeline::in_flight::{Held, InFlight};
 use alertmill_core::ports::{Appended, Journal, PortError};
-use alertmill_core::record::{Items, RecordBody};
+use alertmill_core::record::RecordBody;
 use alertmill_stores::JournalHandle;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,10 +60,7 @@ impl InFlightJournal {
     }
 
     async fn append_one(&self, room: &mut Room, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
-        let items = match &body {
-            RecordBody::Items(items) => items.spans.len() as u64,
-            _ => 0,
-        };
+        let items = body.items() as u64;
         let bytes = parsed_bytes(parsed.as_deref());
         let answer = self.handle.append(body, parsed).await;
         match &answer {
@@ -119,7 +116,8 @@ impl Journal for InFlightJournal {
         let bytes = match &body {
             RecordBody::Items(items) => items.heap.len() + parsed_bytes(parsed.as_deref()),
             RecordBody::Command(command) => command.size_bytes(),
-            _ => 0,
+            RecordBody::Payload(payload) => payload.size_bytes(),
+            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } => 0,
         };
         let mut room = self.room(bytes)?;
         self.append_one(&mut room, body, parsed).await
@@ -137,8 +135,8 @@ impl Intake for InFlightJournal {
         self.handle.record_bytes_max()
     }
 
-    async fn append_in(&self, room: &mut Room, items: Items, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
-        self.append_one(room, RecordBody::Items(items), parsed).await
+    async fn append_in(&self, room: &mut Room, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        self.append_one(room, body, parsed).await
     }
 
     async fn changed(&self) {
@@ -156,7 +154,7 @@ mod tests {
     use super::*;
     use alertmill_core::decode::decode_item;
     use alertmill_core::ports::{Commit, Restored};
-    use alertmill_core::record::{Door, DoorCounts, ItemSpan};
+    use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items};
     use alertmill_stores::journal::{JournalDir, JournalOptions};
 
     fn items(heap: &Arc<[u8]>) -> Items {
@@ -182,7 +180,7 @@ mod tests {
         assert!(matches!(journal.reserve(1), Err(PortError::Unavailable(_))), "clones and requests share one bound");
         let heap: Arc<[u8]> = b"{}".repeat(100).into();
         for _ in 0..2 {
-            journal.append_in(&mut large, items(&heap), None).await.expect("room was given");
+            journal.append_in(&mut large, RecordBody::Items(items(&heap)), None).await.expect("room was given");
         }
         journal.append(RecordBody::Clock, None).await.expect("time goes on");
         assert_eq!(journal.bytes(), 5_600);
@@ -206,7 +204,7 @@ mod tests {
         let mut room = journal.reserve(body + 3 * parsed).unwrap();
         let mut ordinals = Vec::new();
         for count in [2, 1] {
-            let appended = journal.append_in(&mut room, items(&heap), Some(vec![item.clone(); count])).await.unwrap();
+            let appended = journal.append_in(&mut room, RecordBody::Items(items(&heap)), Some(vec![item.clone(); count])).await.unwrap();
             ordinals.push(appended.ordinal);
         }
         drop(room);
@@ -226,14 +224,14 @@ mod tests {
         let mut room = journal.reserve(1).unwrap();
         let mut large = items(&vec![b' '; 3 << 20].into());
         large.spans[0].bytes = 0..3 << 20;
-        assert!(matches!(journal.append_in(&mut room, large, None).await, Err(PortError::TooLarge(_))));
+        assert!(matches!(journal.append_in(&mut room, RecordBody::Items(large), None).await, Err(PortError::TooLarge(_))));
         assert_eq!(journal.progress.troubled(Part::Journal), None);
 
         assert!(!is_trouble(&PortError::Unavailable("journal queue full".into())) && is_trouble(&PortError::DiskRefused("disk".into())));
         let mut half = items(&vec![b' '; 900 << 10].into());
         half.spans[0].bytes = 0..900 << 10;
         let refused = loop {
-            if let Err(refused) = journal.append_in(&mut room, half.clone(), None).await {
+            if let Err(refused) = journal.append_in(&mut room, RecordBody::Items(half.clone()), None).await {
                 break refused;
             }
         };

@@ -23,7 +23,7 @@ pub use storage::{FamilyUse, Storage, StorageReport};
 use crate::api::{self, Api, CommandCounters, Operating, WatchedRules};
 use crate::config::Config;
 use crate::config::types::FingerprintAlgorithm;
-use crate::doors::{self, DoorConfig, Doors};
+use crate::doors::{self, DoorConfig, Doors, SourceConfig};
 use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits};
 use crate::rules_folder::{RulesFolder, RulesWatch, SETTLED_AFTER};
 use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, ListenerSnapshot, Metrics, PipelineSnapshot, Sources, handle};
@@ -472,6 +472,7 @@ fn door_config(config: &Config) -> DoorConfig {
         items_max: config.limits.items as usize,
         events_source: source(config.doors.events.enabled, &config.doors.events.source),
         alertmanager_source: source(config.doors.alertmanager.enabled, &config.doors.alertmanager.source),
+        sources: config.sources.iter().map(|(name, source)| (Text::new(name), SourceConfig::of(source))).collect(),
         ..DoorConfig::default()
     }
 }

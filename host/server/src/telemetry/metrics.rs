@@ -139,6 +139,8 @@ impl Writer<'_> {
             ("events_refused", "refused", "Items that doors refused, as committed with the fold"),
             ("events_request_duplicates", "duplicates_in_request", "Repeats within one request"),
             ("events_journaled", "journaled", "Items whose record is folded"),
+            ("events_normalized_extra", "normalized_extra", "Events that rules made of payloads beyond one each"),
+            ("events_none_made", "no_events", "Payloads of which rules made no event"),
             ("events_duplicates", "duplicates", "Events whose uid was known: retries"),
             ("events_refreshed", "refreshed", "Re-sends that only moved time-outs"),
             ("events_folded", "folded", "Events that opened, updated, converged into or ended an alert"),

@@ -115,12 +115,16 @@ impl Live {
     }
 }
 
+/// What a raw payload counts as: rules make any number of events of it, and those of one batch are in memory at once.
+const PAYLOAD_ROWS: usize = 32;
+
 /// Items of a record, or alerts of a command; others count as one row, so that a batch of them ends too.
 pub(super) fn rows_of(record: &Journaled) -> usize {
     use alertmill_core::record::RecordBody;
     match &record.record.body {
         RecordBody::Items(items) => items.spans.len().max(1),
         RecordBody::Command(command) => command.alerts.len().max(1),
-        _ => 1,
+        RecordBody::Payload(_) => PAYLOAD_ROWS,
+        RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } => 1,
     }
 }

@@ -5,7 +5,7 @@ use super::live::{self, Live};
 use super::segment::{self, Frame, Gap, Piece};
 use super::{Segment, Shared};
 use alertmill_core::ports::{PortError, Records};
-use alertmill_core::record::{Journaled, Record, RecordBody};
+use alertmill_core::record::{Journaled, Record, RecordBody, RecordError};
 use std::fs::File;
 use std::future::poll_fn;
 use std::os::unix::fs::FileExt;
@@ -179,7 +179,13 @@ impl JournalReader {
             if frame.head.ordinal > ordinal {
                 return Err(fatal(format!("{} goes on with {}", cursor.path.display(), frame.head.ordinal)));
             }
-            let body = RecordBody::decode(&cursor.buffer[frame.payload.clone()]).map_err(|error| fatal(error.to_string()))?;
+            let body = RecordBody::decode(&cursor.buffer[frame.payload.clone()]).map_err(|error| match error {
+                RecordError::Damaged(_) => fatal(error.to_string()),
+                // The file is whole; a start would find nothing to set aside.
+                RecordError::Format(_) | RecordError::Kind(_) => {
+                    PortError::Fatal(format!("record {ordinal} cannot be read: {error}; run that version, or a later one"))
+                }
+            })?;
             // The cursor is forgotten on errors of the body only by a restart: the same record would fail again.
             cursor.before = std::mem::replace(&mut cursor.at, frame.end);
             return Ok(Record { ordinal, received_at_ms: frame.head.received_at_ms, body });

@@ -1,7 +1,7 @@
 use super::*;
 use crate::disk::SegmentFile;
 use crate::disk::faulty::{Failing, FaultyDisk, yield_until};
-use crate::port_suite::block_on as wait;
+use crate::port_suite::{block_on as wait, payload_body};
 use alertmill_core::ports::Records;
 use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -424,6 +424,47 @@ fn records_are_handed_over_in_batches_of_bounded_bytes() {
             batches.push(reader.next_blocking(1_000).unwrap().len());
         }
         assert_eq!(batches, [3, 3, 3, 1], "four are a little more, at {live_bytes_max} bytes in memory");
+    }
+}
+
+#[test]
+fn raw_payloads_come_in_batches_that_leave_room_for_what_rules_make_of_them() {
+    for live_bytes_max in [1, 1 << 30] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = JournalOptions { live_bytes_max, ..JournalOptions::default() };
+        let (journal, mut reader, _) = JournalDir::open(dir.path(), options).unwrap();
+        for n in 1..=100 {
+            wait(journal.append(payload_body(n), None)).unwrap();
+        }
+        let mut batches = Vec::new();
+        while reader.next_ordinal() <= 100 {
+            let records = reader.next_blocking(1_024).unwrap();
+            assert!(records.iter().all(|journaled| journaled.record.body == payload_body(journaled.record.ordinal)));
+            batches.push(records.len());
+        }
+        assert_eq!(batches, [32, 32, 32, 4], "at {live_bytes_max} bytes in memory");
+    }
+}
+
+#[test]
+fn a_record_of_a_newer_version_stops_the_reader_and_nothing_is_set_aside() {
+    for (newer, said) in [(&[1, 99, 5][..], "record kind 99 is not known"), (&[9, 1], "record format 9 is not known")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = segment::encode_header(7, 1).to_vec();
+        let mut known = Vec::new();
+        body(1).encode(&mut known);
+        for (payload, ordinal) in [(&known[..], 1), (newer, 2)] {
+            segment::encode_frame(&mut bytes, 7, segment::FrameHead { ordinal, received_at_ms: 1_000, group_first: ordinal }, payload);
+        }
+        bytes.resize(4_096, 0);
+        std::fs::write(dir.path().join(Segment { first: 1, id: 7, bytes: bytes.len() as u64 }.name()), &bytes).unwrap();
+        for start in 1..=2 {
+            let (_journal, mut reader, report) = JournalDir::open(dir.path(), small(0)).unwrap();
+            assert_eq!((report.last_ordinal, report.gaps.len()), (2, 0), "start {start}");
+            check(&reader.next_blocking(1).unwrap());
+            let error = reader.next_blocking(1).unwrap_err().to_string();
+            assert!(error.contains(said) && error.ends_with("a newer one wrote it; run that version, or a later one"), "{error}");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::disk::{DiskRecord, Tables};
 use crate::failure::{Failure, Promise};
+use crate::senders::hooks::{self, Fate};
 use crate::senders::{mark_of, since_ms, time_s};
 use alertmill_core::record::{Door, DoorCounts, RecordBody};
 use alertmill_core::value::Text;
@@ -33,13 +34,31 @@ impl Copies {
 }
 
 #[derive(Default)]
+struct Source {
+    counts: DoorCounts,
+    journaled: u64,
+    /// Of its payloads: events beyond one each, and those without any.
+    normalized_extra: u64,
+    no_events: u64,
+}
+
+impl Source {
+    fn door(&mut self, counts: DoorCounts, journaled: u64) {
+        self.counts.received += counts.received;
+        self.counts.refused += counts.refused;
+        self.counts.duplicates += counts.duplicates;
+        self.journaled += journaled;
+    }
+}
+
+#[derive(Default)]
 pub struct Witness {
     copies: BTreeMap<String, Copies>,
     /// Items of which every copy came a day after the begin of what it tells of: what a rule drops of those, and what holds an
     /// alert open, is counted and not stored (docs/semantics.md, Re-sends).
     late: BTreeSet<String>,
-    /// Door counts and journaled items of each source.
-    sources: BTreeMap<Text, (DoorCounts, u64)>,
+    /// What the journal says of each source.
+    sources: BTreeMap<Text, Source>,
     /// The generation in force for the records from an ordinal on.
     generations: BTreeMap<u64, u64>,
 }
@@ -50,11 +69,7 @@ impl Witness {
         for record in journal {
             match record.replayed().record.body {
                 RecordBody::Items(items) => {
-                    let (counts, journaled) = witness.sources.entry(items.source.clone()).or_default();
-                    counts.received += items.counts.received;
-                    counts.refused += items.counts.refused;
-                    counts.duplicates += items.counts.duplicates;
-                    *journaled += items.spans.len() as u64;
+                    witness.sources.entry(items.source.clone()).or_default().door(items.counts, items.spans.len() as u64);
                     for i in 0..items.spans.len() {
                         let mark = mark_of(items.door, items.bytes(i));
                         let is_late = since_ms(items.bytes(i)).is_some_and(|since_ms| record.received_at_ms - since_ms >= DAY_MS);
@@ -65,6 +80,23 @@ impl Witness {
                             true => false,
                             false => witness.late.remove(mark),
                         };
+                    }
+                }
+                RecordBody::Payload(payload) => {
+                    let fate = hooks::fate(witness.generation_at(record.ordinal), &payload.source, &payload.body);
+                    let source = witness.sources.entry(payload.source.clone()).or_default();
+                    source.door(payload.counts, 1);
+                    if fate == Fate::Events {
+                        let events = hooks::lines(&payload.body).count() as u64;
+                        source.normalized_extra += events.saturating_sub(1);
+                        source.no_events += u64::from(events == 0);
+                    }
+                    for line in hooks::lines(&payload.body) {
+                        // What became a dead letter is not known, and may count when it comes again.
+                        let copies = witness.copies.entry(mark_of(Door::Events, line).to_owned()).or_default();
+                        if fate == Fate::Events && !hooks::is_bad(line) {
+                            copies.add(record.received_at_ms.div_euclid(1000), time_s(line));
+                        }
                     }
                 }
                 RecordBody::RuleSet(set) => {
@@ -95,7 +127,8 @@ impl Witness {
 
     /// I1: what was acknowledged is in the journal, and in the store as an event or a dead letter.
     pub fn durable(&self, tables: &Tables, acknowledged: &BTreeSet<String>) -> Result<(), Failure> {
-        let dead = tables.dead_letters.iter().map(|letter| mark_of(Door::Events, &letter.item));
+        // A payload that no rule could judge holds the marks of all its events.
+        let dead = tables.dead_letters.iter().flat_map(|letter| letter.item.split(|b| *b == b'\n')).map(|item| mark_of(Door::Events, item));
         let stored: BTreeSet<&str> = tables.events.iter().map(|row| mark_of_document(row.document())).chain(dead).collect();
         for mark in acknowledged {
             if !self.copies.contains_key(mark) {
@@ -128,7 +161,7 @@ impl Witness {
                 ));
             }
         }
-        for (source, (_, journaled)) in &self.sources {
+        for (source, Source { journaled, .. }) in &self.sources {
             let counted = tables.counter(source, "journaled");
             if counted > *journaled {
                 return Err(Failure::broken(Promise::I2, format!("{counted} items of {source} were counted, the journal has {journaled}")));
@@ -139,8 +172,15 @@ impl Witness {
 
     /// I6: the counters are what the journal says, and the rows that they stand for are there.
     pub fn accounted(&self, tables: &Tables) -> Result<(), Failure> {
-        for (source, (counts, journaled)) in &self.sources {
-            let pairs = [("received", counts.received), ("refused", counts.refused), ("duplicates_in_request", counts.duplicates), ("journaled", *journaled)];
+        for (source, Source { counts, journaled, normalized_extra, no_events }) in &self.sources {
+            let pairs = [
+                ("received", counts.received),
+                ("refused", counts.refused),
+                ("duplicates_in_request", counts.duplicates),
+                ("journaled", *journaled),
+                ("normalized_extra", *normalized_extra),
+                ("no_events", *no_events),
+            ];
             for (name, expected) in pairs {
                 let counted = tables.counter(source, name);
                 if counted != expected {

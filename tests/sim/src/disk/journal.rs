@@ -13,6 +13,7 @@ pub enum RecordKind {
     Clock,
     Start,
     Command,
+    Payload,
 }
 
 /// A journal record on the simulated disk.

@@ -243,7 +243,7 @@ impl Tables {
         let n = |counter| self.counter(source, counter) as i64;
         let journaled = n("journaled");
         let door = n("received") - n("refused") - journaled - n("duplicates_in_request");
-        (door, journaled - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>())
+        (door, journaled + n("normalized_extra") - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>())
     }
 
     /// What the store gives back at start.

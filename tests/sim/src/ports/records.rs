@@ -23,6 +23,11 @@ impl<'w> FakeRecords<'w> {
             // Core would see a gap in the ordinals and stop; what it cannot see is a record that was read as nothing.
             replay.iter_mut().take(1).for_each(|journaled| journaled.record.body = RecordBody::Clock);
         }
+        if state.setup.plant == Some(Plant::KeyLostOnReplay) {
+            let payloads =
+                replay.iter_mut().filter_map(|journaled| if let RecordBody::Payload(payload) = &mut journaled.record.body { Some(payload) } else { None });
+            payloads.for_each(|payload| payload.idempotency_key = None);
+        }
         drop(state);
         FakeRecords { world, replay }
     }

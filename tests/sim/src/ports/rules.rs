@@ -2,12 +2,13 @@
 
 use crate::faults::FaultKind;
 use crate::plant::Plant;
+use crate::senders::{hooks, mark_of, number_behind, text_behind};
 use crate::weather::Part;
 use crate::world::World;
 use alertmill_core::alert_fields::AlertField;
 use alertmill_core::event::{Event, Tag};
-use alertmill_core::payload::{Normalized, Payload};
-use alertmill_core::record::RuleSet;
+use alertmill_core::payload::{NewEvent, Normalized, Payload};
+use alertmill_core::record::{Door, RuleSet};
 use alertmill_core::row::{AlertRow, DedupeAnswer, Dropped, Row, RuleFailure};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
 use alertmill_core::value::Value;
@@ -62,13 +63,43 @@ impl RuleSets for FakeRules<'_> {
 /// The rules of a generation.
 pub struct FakeChain(pub Generation);
 
+fn normalize(generation: Generation, payload: &Payload) -> Normalized {
+    match hooks::fate(generation, &payload.source, &payload.body) {
+        hooks::Fate::Unclaimed => Normalized::Unclaimed,
+        hooks::Fate::Failed => Normalized::Failed(failure("hooks")),
+        hooks::Fate::Events => Normalized::Events(hooks::lines(&payload.body).map(event).collect()),
+    }
+}
+
+fn failure(rule: &str) -> RuleFailure {
+    RuleFailure { rule: rule.into(), version: "1.0.0".into(), kind: "trap".into(), message: "simulated".into() }
+}
+
+/// The event that a line tells of.
+fn event(line: &[u8]) -> NewEvent {
+    NewEvent {
+        event_id: Some(mark_of(Door::Events, line).into()),
+        alert_name: "disk full".into(),
+        status: Some(text_behind(line, r#""status":""#).into()),
+        time: number_behind(line, r#""time":"#).and_then(|time| time.try_into().ok()),
+        severity: number_behind(line, r#""severity":"#).and_then(|severity| severity.try_into().ok()),
+        bk_biz_id: Some(2),
+        tags: vec![("host".into(), text_behind(line, r#""key":"host","value":""#).into())],
+        dedupe_keys: vec!["tags.host".into()],
+        ..NewEvent::default()
+    }
+}
+
 fn has_tag(event: &Event, key: &str) -> bool {
     event.tag(key).is_some()
 }
 
 impl RuleChain for FakeChain {
-    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
-        payloads.iter().map(|_| Normalized::Unclaimed).collect()
+    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Vec<Normalized> {
+        let normalized: Vec<Normalized> = payloads.iter().map(|payload| normalize(self.0, payload)).collect();
+        let failed = normalized.iter().filter(|judged| matches!(judged, Normalized::Failed(_))).count() as u64;
+        tally.push(RuleTally { rule: "hooks".into(), rows: payloads.len() as u64, failed, ..RuleTally::default() });
+        normalized
     }
 
     fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
@@ -81,7 +112,7 @@ impl RuleChain for FakeChain {
             row.event.tags.push(Tag::new("generation", self.0 as i64));
             if has_tag(&row.event, "poison") {
                 judge.failed += 1;
-                row.failures.push(RuleFailure { rule: "judge".into(), version: "1.0.0".into(), kind: "trap".into(), message: "simulated".into() });
+                row.failures.push(failure("judge"));
             } else if has_tag(&row.event, "noise") && self.0.is_multiple_of(2) {
                 judge.dropped += 1;
                 row.dropped = Some(Dropped { rule: "judge".into(), reason: "noise".into() });

@@ -8,7 +8,7 @@ use crate::world::World;
 use alertmill_core::decode::{ContentKind, DecodedRequest, ITEMS_PER_REQUEST_MAX, decode_request};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Journal, PortError};
-use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, RecordBody};
+use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, RawPayload, RecordBody};
 
 /// Items of one record; small, so that requests become several.
 const ITEMS_PER_RECORD: usize = 3;
@@ -51,7 +51,7 @@ pub async fn post(world: &World, journal: &FakeJournal<'_>, request: &Request) -
         let n = items.spans.len() as u64;
         let counts = plus(std::mem::take(&mut extra), DoorCounts { received: n, ..DoorCounts::default() });
         let items = Items { counts, ..items };
-        match append(world, journal, &mut room, items, parsed, i > 0).await {
+        match append(world, journal, &mut room, RecordBody::Items(items), Some(parsed), i > 0).await {
             Ok(_) => {}
             // Nothing of it is taken, and the sender comes again: only what was kept before still counts.
             Err(error) if i == 0 && error.changed_nothing() => {
@@ -65,19 +65,38 @@ pub async fn post(world: &World, journal: &FakeJournal<'_>, request: &Request) -
     answer(world)
 }
 
+/// Posts a raw payload; `marks` are those of the events that it holds.
+pub async fn post_payload(world: &World, journal: &FakeJournal<'_>, payload: &RawPayload, marks: &[String]) -> Answer {
+    let Ok(mut room) = Room::take(world, payload.size_bytes()) else { return Answer::Again };
+    let payload = RawPayload { counts: DoorCounts { received: 1, ..DoorCounts::default() }, ..payload.clone() };
+    match append(world, journal, &mut room, RecordBody::Payload(payload), None, false).await {
+        Ok(_) => {
+            world.state().acknowledged.extend(marks.iter().cloned());
+            answer(world)
+        }
+        Err(_) => Answer::Again,
+    }
+}
+
 /// The answer goes over the network.
 fn answer(world: &World) -> Answer {
     if world.draws(FaultKind::LostAnswer) { Answer::Again } else { Answer::Safe }
 }
 
 /// Appends a record; behind durable ones of its request it waits for a journal that takes nothing now.
-async fn append(world: &World, journal: &FakeJournal<'_>, room: &mut Room<'_>, items: Items, parsed: Vec<Item>, later: bool) -> Result<Appended, PortError> {
+async fn append(
+    world: &World,
+    journal: &FakeJournal<'_>,
+    room: &mut Room<'_>,
+    body: RecordBody,
+    mut parsed: Option<Vec<Item>>,
+    later: bool,
+) -> Result<Appended, PortError> {
     let until_ms = world.state().now_ms() + LATER_RECORDS_WAIT_MS;
-    let mut parsed = Some(parsed);
     loop {
         let parsed = parsed.take();
         let bytes: usize = parsed.iter().flatten().map(Item::size_bytes).sum();
-        match journal.append(RecordBody::Items(items.clone()), parsed).await {
+        match journal.append(body.clone(), parsed).await {
             Ok(appended) => {
                 room.appended(appended.ordinal, bytes);
                 return Ok(appended);
@@ -139,15 +158,19 @@ pub fn since_ms(bytes: &[u8]) -> Option<i64> {
 
 /// The time that an event's sender gave it, seconds, read without core.
 pub fn time_s(bytes: &[u8]) -> Option<i64> {
+    number_behind(bytes, r#""time":"#)
+}
+
+/// The digits behind a key.
+pub fn number_behind(bytes: &[u8], key: &str) -> Option<i64> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let from = text.find(TIME)? + TIME.len();
+    let from = text.find(key)? + key.len();
     let digits = text[from..].bytes().take_while(u8::is_ascii_digit).count();
     text[from..from + digits].parse().ok()
 }
 
-const TIME: &str = r#""time":"#;
-
-fn text_behind<'b>(bytes: &'b [u8], key: &str) -> &'b str {
+/// What stands behind a key up to the next quote.
+pub fn text_behind<'b>(bytes: &'b [u8], key: &str) -> &'b str {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let from = text.find(key).map_or(0, |at| at + key.len());
     text[from..].split('"').next().unwrap_or_default()

@@ -2,9 +2,10 @@
 
 mod alertmanager;
 mod door;
+pub mod hooks;
 mod items;
 
-pub use door::{mark_of, since_ms, time_s};
+pub use door::{mark_of, number_behind, since_ms, text_behind, time_s};
 
 use crate::faults::FaultKind;
 use crate::ports::FakeJournal;
@@ -17,8 +18,9 @@ use items::Kind;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Senders: two of plain events, one whose items have all kinds of faults, one that sends no times, two Prometheus servers.
-pub const SENDERS: u64 = 6;
+/// Senders: two of plain events, one whose items have all kinds of faults, one that sends no times, two Prometheus servers, one
+/// whose bodies rules make events of.
+pub const SENDERS: u64 = 7;
 
 /// Runs sender `n` to its end. `sent` is what it remembers over crashes of the server: it is another process.
 pub async fn run(world: &World, journal: &FakeJournal<'_>, seed: u64, n: u64, load: Load, sent: &mut u64) {
@@ -26,7 +28,8 @@ pub async fn run(world: &World, journal: &FakeJournal<'_>, seed: u64, n: u64, lo
         0 | 1 => send_events(world, journal, seed, n, Kind::Hosts, load, sent).await,
         2 => send_events(world, journal, seed, n, Kind::Mixed, load, sent).await,
         3 => send_events(world, journal, seed, n, Kind::Timeless, load, sent).await,
-        _ => alertmanager::run(world, journal, seed, n - 4, load).await,
+        4 | 5 => alertmanager::run(world, journal, seed, n - 4, load).await,
+        _ => hooks::run(world, journal, seed, n, load, sent).await,
     }
 }
 

@@ -13,7 +13,8 @@ use crate::value::Value;
 
 fn event(id: &str, host: &str, severity: u8, status: &str, time: i64) -> String {
     format!(
-        r#"{{"event_id":"{id}","alert_name":"disk full","severity":{severity},"status":"{status}","time":{time},"dedupe_keys":["tags.host"],"tags":{{"host":"{host}"}}}}"#
+        r#"{{"event_id":"{id}","alert_name":"disk full","severity":{severity},"status":"{status}","time":{time},
+            "dedupe_keys":["tags.host"],"tags":{{"host":"{host}"}}}}"#
     )
 }
 

@@ -115,8 +115,11 @@ impl Folding<'_> {
         fold.fire_due(batch);
         fold.forget_ended();
         match body {
-            PreparedBody::Items { source, counts, journaled, rows, dead_letters } => {
+            PreparedBody::Items { source, counts, journaled, became, rows, dead_letters } => {
                 fold.ledger.door(&source, counts, journaled);
+                if let Some(became) = became {
+                    fold.ledger.payload(&source, became);
+                }
                 fold.ledger.outcome(&source, Outcome::DeadLetter, dead_letters.len() as u64);
                 batch.commit.dead_letters.extend(dead_letters);
                 batch.new.generation = generation;

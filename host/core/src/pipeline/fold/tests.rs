@@ -180,7 +180,7 @@ fn a_restored_fold_goes_on_as_if_it_had_not_stopped() {
 fn a_batch_that_would_lose_events_is_refused() {
     let fold = Fold::restore(&Restored { position: 4, ..Restored::default() }, FoldConfig::default()).unwrap();
     let batch = |ordinals: &[u64], rows: usize| {
-        let body = |rows| PreparedBody::Items { source: "test".into(), counts: Default::default(), journaled: 0, rows, dead_letters: Vec::new() };
+        let body = |rows| PreparedBody::Items { source: "test".into(), counts: Default::default(), journaled: 0, became: None, rows, dead_letters: Vec::new() };
         let record = |ordinal: &u64| PreparedRecord { ordinal: *ordinal, received_at_ms: 0, generation: 0, body: body(rows) };
         Prepared::new(ordinals.iter().map(record).collect(), Vec::new(), Vec::new())
     };

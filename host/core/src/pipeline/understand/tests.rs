@@ -1,6 +1,6 @@
 use super::*;
 use crate::identity::fingerprint_of_keys;
-use crate::record::Record;
+use crate::record::{Items, Record};
 
 const T: i64 = 1_700_000_000;
 

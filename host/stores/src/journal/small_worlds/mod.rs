@@ -12,7 +12,7 @@ use super::recovery::{self, Recovered};
 use super::segment::{self, FrameHead, Gap};
 use super::{JournalDir, JournalOptions, JournalReport, Segment, watermark};
 use crate::disk::{Disk, RealDisk};
-use crate::port_suite::{block_on, record_body};
+use crate::port_suite::{block_on, payload_body, record_body};
 use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
 use std::collections::BTreeMap;
@@ -49,12 +49,17 @@ impl Random {
     }
 }
 
+/// Items and raw payloads in turns.
+fn body_of(ordinal: u64) -> RecordBody {
+    if ordinal.is_multiple_of(3) { payload_body(ordinal) } else { record_body(ordinal, ordinal as usize % 5 + 1) }
+}
+
 /// The content of a record in all of these worlds.
 fn payload(ordinal: u64) -> &'static [u8] {
     static PAYLOADS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         let payload = |ordinal: u64| {
             let mut payload = Vec::new();
-            record_body(ordinal, ordinal as usize % 5 + 1).encode(&mut payload);
+            body_of(ordinal).encode(&mut payload);
             payload
         };
         (0..2_000).map(payload).collect()
@@ -166,13 +171,13 @@ fn open_and_check(dir: &Path, acked: u64, missing: &[Gap], what: &str) -> Journa
     for last in [acked + 1, acked + 2] {
         let (journal, mut reader, report) = JournalDir::open(dir, options()).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!((&report.gaps[..], report.last_ordinal), (missing, last - 1), "{what}");
-        assert_eq!(block_on(journal.append(record_body(last, last as usize % 5 + 1), None)).unwrap().ordinal, last, "{what}");
+        assert_eq!(block_on(journal.append(body_of(last), None)).unwrap().ordinal, last, "{what}");
         let oldest = reader.next_ordinal();
         while reader.next_ordinal() <= last {
             for journaled in reader.next_blocking(usize::MAX).unwrap() {
                 let ordinal = journaled.record.ordinal;
                 let lost = missing.iter().any(|gap| (gap.first..=gap.last).contains(&ordinal));
-                let expected = if lost { RecordBody::Clock } else { record_body(ordinal, ordinal as usize % 5 + 1) };
+                let expected = if lost { RecordBody::Clock } else { body_of(ordinal) };
                 assert_eq!(journaled.record.body, expected, "{what}: record {ordinal}");
             }
         }

@@ -1,0 +1,115 @@
+//! Normalized: a raw payload becomes the events that the rules make of it, each held to what a sender of events is held to.
+//! What no rule could judge is a dead letter with the payload's bytes; one bad event costs its neighbours nothing.
+
+use super::understand::{Place, UnderstandConfig};
+use crate::decode::decode_event;
+use crate::payload::{NewEvent, Normalized, Payload};
+use crate::ports::DeadLetter;
+use crate::record::{Journaled, RawPayload, RecordBody};
+use crate::row::{Row, RuleFailure};
+use crate::rules::{RuleChain, RuleTally};
+
+/// Payloads that the rules see in one go, at most.
+const PAYLOADS_MAX: usize = 32;
+/// Bytes of their bodies, at most, unless one alone has more. What a rule makes of them is in memory at once.
+const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// What the rules make of the payloads among the records, in order. Where calls are cut shows nowhere: a rule judges each by
+/// itself.
+pub(super) fn normalize(records: &[Journaled], chain: &mut dyn RuleChain, tallies: &mut Vec<RuleTally>) -> Vec<Normalized> {
+    let mut payloads = records.iter().filter_map(payload).peekable();
+    let mut normalized = Vec::new();
+    while let Some(first) = payloads.next() {
+        let mut bytes = first.body.len();
+        let mut batch = vec![first];
+        while let Some(next) = payloads.next_if(|next| batch.len() < PAYLOADS_MAX && bytes + next.body.len() <= PAYLOAD_BYTES_MAX) {
+            bytes += next.body.len();
+            batch.push(next);
+        }
+        let mut judged = chain.normalize(&batch, tallies);
+        judged.resize_with(batch.len(), || Normalized::Failed(no_answer()));
+        normalized.append(&mut judged);
+    }
+    normalized
+}
+
+fn payload(journaled: &Journaled) -> Option<Payload> {
+    let RecordBody::Payload(raw) = &journaled.record.body else { return None };
+    Some(Payload {
+        tenant: raw.tenant.clone(),
+        source: raw.source.clone(),
+        content_type: raw.content_type.clone(),
+        headers: raw.headers.clone(),
+        received_at_ms: journaled.record.received_at_ms,
+        body: raw.body.clone(),
+    })
+}
+
+/// A chain that answers for fewer payloads than it was asked about must not shift its answers to their neighbours, nor lose one.
+fn no_answer() -> RuleFailure {
+    RuleFailure { rule: "?".into(), version: "?".into(), kind: "output".into(), message: "the rules gave no answer for this payload".into() }
+}
+
+/// Understands what the rules made of the payload of a record, appending rows and dead letters in the events' order. How many
+/// things it became comes back: its events, or 1 when it is a dead letter itself.
+pub(super) fn understand_payload(
+    (ordinal, received_at_ms): (u64, i64),
+    payload: &RawPayload,
+    normalized: Normalized,
+    config: &UnderstandConfig,
+    rows: &mut Vec<Row>,
+    dead_letters: &mut Vec<DeadLetter>,
+) -> u64 {
+    let whole = Place {
+        tenant: &payload.tenant,
+        source: &payload.source,
+        idempotency_key: payload.idempotency_key.as_ref(),
+        ordinal,
+        received_at_ms,
+        index: 0,
+        request_index: 0,
+        is_resent: false,
+        bytes: &payload.body,
+    };
+    let events = match normalized {
+        Normalized::Events(events) => events,
+        Normalized::Failed(failure) => {
+            dead_letters.push(*whole.dead("normalize-failed", why(&failure)));
+            return 1;
+        }
+        Normalized::Unclaimed => {
+            dead_letters.push(*whole.dead("no-normalize-rule", unclaimed(payload)));
+            return 1;
+        }
+    };
+    for (event, index) in events.iter().zip(0..) {
+        match understand_event(event, Place { index, request_index: index, ..whole }, config) {
+            Ok(row) => rows.push(row),
+            Err(letter) => dead_letters.push(*letter),
+        }
+    }
+    events.len() as u64
+}
+
+fn understand_event(event: &NewEvent, place: Place<'_>, config: &UnderstandConfig) -> Result<Row, Box<DeadLetter>> {
+    let (bytes, item) = decode_event(event, place.tenant);
+    let place = Place { bytes: &bytes, ..place };
+    match item {
+        Ok(item) => place.event(item, config),
+        Err(refusal) => Err(place.dead("normalize-invalid", refusal.to_string())),
+    }
+}
+
+fn why(failure: &RuleFailure) -> String {
+    let RuleFailure { rule, version, kind, message } = failure;
+    format!("rule {rule} {version}: {kind}: {message}")
+}
+
+fn unclaimed(payload: &RawPayload) -> String {
+    let RawPayload { source, content_type, .. } = payload;
+    format!("no normalize rule was for source {source} and content type {content_type:?}; give it one, and send the payload again")
+}
+
+#[cfg(test)]
+#[path = "normalize/tests.rs"]
+mod tests;
