@@ -15,7 +15,7 @@ const HOSTS: &str = "host,owner,team,service,tier\nweb-1,alice,web,shop,1\nweb-2
 
 fn rules(batch_rows: u32) -> Vec<(&'static str, RuleOptions)> {
     let options = || options(json!({ "limits": { "batch_rows": batch_rows } }));
-    ["owner-from-table", "severity-by-labels", "traps", "errors", "drops", "lies", "says", "dedupe-by-tags"].map(|name| (name, options())).to_vec()
+    ["owner-from-table", "severity-by-labels", "traps", "errors", "drops", "lies", "says", "all-hooks", "dedupe-by-tags"].map(|name| (name, options())).to_vec()
 }
 
 fn rows(random: &mut Random, count: u32) -> Vec<Row> {

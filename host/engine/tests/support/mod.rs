@@ -5,11 +5,13 @@
 pub mod bytes;
 pub mod process;
 
+use alertmill_core::alert::{Alert, LifecycleConfig};
 use alertmill_core::event::{Event, Status, Tag};
 use alertmill_core::fields::Field;
+use alertmill_core::payload::{Normalized, Payload};
 use alertmill_core::record::RuleSet;
-use alertmill_core::row::{DedupeAnswer, Row};
-use alertmill_core::rules::{RuleChain, RuleSets, RuleTally};
+use alertmill_core::row::{AlertRow, DedupeAnswer, Row};
+use alertmill_core::rules::{AlertChain, RuleChain, RuleSets, RuleTally};
 use alertmill_core::value::{Text, Value};
 use alertmill_engine::{Engine, Grant, RuleOptions};
 use serde_json::{Map, json};
@@ -92,6 +94,13 @@ impl Bench {
     pub fn chain(&mut self, rules: &[(&str, RuleOptions)], tables: &[(&str, &str)]) -> Box<dyn RuleChain> {
         let generation = self.generation(rules, tables);
         self.engine.open(generation).unwrap_or_else(|e| panic!("{e}"))
+    }
+}
+
+impl Bench {
+    pub fn alerts(&mut self, rules: &[(&str, RuleOptions)]) -> Option<Box<dyn AlertChain>> {
+        let generation = self.generation(rules, &[]);
+        self.engine.open_alerts(generation).unwrap_or_else(|e| panic!("{e}"))
     }
 }
 
@@ -199,4 +208,34 @@ impl Random {
     pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
+}
+
+/// The alert that this event opens.
+pub fn opened(row: Row) -> AlertRow {
+    let (source, received_at_ms, seed, seq) = (row.source.clone(), row.received_at_ms, row.seed, u64::from(row.index));
+    let alert = Alert::open(row, seq, received_at_ms / 1_000, 1, &LifecycleConfig::default());
+    AlertRow::new(Box::new(alert), source, received_at_ms, seed)
+}
+
+/// A JSON body of the source `hook`.
+pub fn payload(body: &str) -> Payload {
+    Payload {
+        tenant: Text::new_static("system"),
+        source: Text::new_static("hook"),
+        content_type: Text::new_static("application/json"),
+        headers: Vec::new(),
+        received_at_ms: 1_790_000_001_000,
+        body: body.as_bytes().into(),
+    }
+}
+
+pub fn normalize(chain: &mut dyn RuleChain, payloads: &[Payload]) -> (Vec<Normalized>, Vec<RuleTally>) {
+    let mut tally = Vec::new();
+    (chain.normalize(payloads, &mut tally), tally)
+}
+
+pub fn enrich_alerts(chain: &mut dyn AlertChain, rows: &mut [AlertRow]) -> Vec<RuleTally> {
+    let mut tally = Vec::new();
+    chain.enrich_alerts(rows, &mut tally);
+    tally
 }
