@@ -442,7 +442,8 @@ fn raw_payloads_come_in_batches_that_leave_room_for_what_rules_make_of_them() {
             assert!(records.iter().all(|journaled| journaled.record.body == payload_body(journaled.record.ordinal)));
             batches.push(records.len());
         }
-        assert_eq!(batches, [32, 32, 32, 4], "at {live_bytes_max} bytes in memory");
+        // What was acknowledged last may be there a moment later.
+        assert_eq!((&batches[..3], batches.iter().sum::<usize>()), (&[32, 32, 32][..], 100), "at {live_bytes_max} bytes in memory");
     }
 }
 
