@@ -172,3 +172,42 @@ fn send_until_killed(port: u16, round: usize, sender: usize, answered: &AtomicUs
         safe.push(body);
     }
 }
+
+#[test]
+fn rules_make_events_of_bodies_and_judge_the_alerts_that_they_open() {
+    let config = "[sources.hook]\ncontent_types = [\"text/csv\", \"text/plain\"]\nheaders = [\"X-Team\"]";
+    let site = Site::new().config(config).rule("10-normalizes.wasm", "test/normalizes", "").rule("20-alerts.wasm", "test/alerts", "");
+    let mut server = site.start();
+    let headers = [CSV, ("x-team", "shop")];
+    for body in ["none", "three", "bad", "error", "trap", "disk full"] {
+        assert_eq!(post(&mut server, "/api/v1/sources/hook", &headers, body.as_bytes()).0, 200, "{body}");
+    }
+    assert_eq!(post(&mut server, "/api/v1/sources/hook", &[("content-type", "text/plain")], b"not for it").0, 200);
+    server.wait_folded();
+
+    let alert = view::alert_named(&mut server, "disk full").expect("an alert");
+    let tags = alert["event"]["tags"].as_array().expect("tags");
+    let tag = |key: &str| tags.iter().find(|tag| tag["key"] == key).map(|tag| tag["value"].clone());
+    assert_eq!((tag("source"), tag("type"), tag("team")), (Some("hook".into()), Some("text/csv".into()), Some("shop".into())), "{alert}");
+    assert_eq!((&alert["severity"], &alert["event"]["plugin_id"]), (&2.into(), &"hook".into()), "{alert}");
+    // What the rule over new alerts wrote.
+    assert_eq!((&alert["labels"], &alert["extra_info"]["runbook"]), (&json!(["by-rule"]), &"disk full after 1: ".into()), "{alert}");
+    let dimensions = alert["dimensions"].as_array().expect("dimensions");
+    assert!(dimensions.iter().any(|dimension| dimension["key"] == "tags.note" && dimension["value"] == "seen"), "{alert}");
+    for name in ["three 1", "three 2", "three 3", "good"] {
+        assert!(view::alert_named(&mut server, name).is_some(), "{name}");
+    }
+
+    let mut codes: Vec<String> = letters(&mut server).iter().map(|letter| view::text(letter, "code")).collect();
+    codes.sort();
+    assert_eq!(codes, ["no-normalize-rule", "normalize-failed", "normalize-failed", "normalize-invalid", "normalize-invalid"]);
+    let counted = counters(&mut server, "hook");
+    let expected = json!({"received": 7, "journaled": 7, "normalized_extra": 4, "no_events": 1, "dead_letters": 5, "folded": 5});
+    assert_eq!(counted, expected);
+
+    // A restart makes nothing twice.
+    server.kill();
+    let mut server = site.start();
+    server.wait_folded();
+    assert_eq!((counters(&mut server, "hook"), view::alerts(&mut server).len()), (counted, 5));
+}
