@@ -135,7 +135,7 @@ fn an_alert_that_a_rule_cannot_judge_stays_as_it_was() {
         for (i, row) in rows.iter().enumerate() {
             let failed = row.failures.iter().find(|failure| failure.rule == "alerts").map(|failure| failure.kind.as_str());
             assert_eq!(failed, (i == 5).then_some(kind), "{key}: {:?}", row.failures);
-            assert_eq!(row.alert.severity_by_rule, false);
+            assert!(!row.alert.severity_by_rule);
             assert_eq!(row.alert.extra_info.get("runbook").is_some(), i != 5, "{key}");
         }
         assert_eq!((&rows[5].alert.labels, rows[5].alert.severity), (&before.alert.labels, before.alert.severity));
