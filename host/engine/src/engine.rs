@@ -312,7 +312,7 @@ impl RuleSets for Engine {
     }
 
     fn open_alerts(&self, generation: Generation) -> Result<Option<Box<dyn AlertChain>>, RuleSetUnavailable> {
-        Ok(Alerts::of(&*self.rules_of(generation)?).map(|rules| Box::new(rules) as Box<dyn AlertChain>))
+        Ok(Alerts::of(&self.rules_of(generation)?).map(|rules| Box::new(rules) as Box<dyn AlertChain>))
     }
 }
 

@@ -548,7 +548,7 @@ fn bounds(rules: &Rules, number: &Number, path: &Path, slips: &mut Vec<Slip>) {
     bound(&rules.above, &[Greater], "more than N");
     bound(&rules.below, &[Less], "less than N");
     if let Some(n) = rules.multiple_of
-        && !as_integer(number).is_some_and(|number| number % i128::from(n) == 0)
+        && as_integer(number).is_none_or(|number| number % i128::from(n) != 0)
     {
         slips.push(path.slip(format!("is {number}; allowed: multiples of {n}")));
     }
