@@ -5,8 +5,9 @@
 //! What language runtimes import of WASI is answered by `wasi`, with constants.
 //!
 //! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
-//! call, `patch`, `keys` and `normalize` check what came back and write it on the rows; `hooks` says which of these a hook takes. `chain` does this for every rule in order and
-//! halves a batch that fails until the poison row is alone; `strikes` bounds what that can cost.
+//! call, `patch`, `keys` and `normalize` check what came back and write it on the rows; `hooks` says which of these a hook takes.
+//! `chain` does this for every rule in order and halves a batch that fails until the poison row is alone; `strikes` bounds what
+//! that can cost.
 //!
 //! Not known here: what an alert is, the journal, files, the network. Modules and tables come by digest from [`Contents`].
 
