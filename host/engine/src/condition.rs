@@ -1,7 +1,7 @@
 //! `when`: which rows a hook is asked about. The host decides it on text forms, so that rows a rule does not care for
 //! never cross.
 
-use crate::contract::{self, Op};
+use crate::contracts::{self, Op};
 use alertmill_core::fields::RuleField;
 use alertmill_core::payload::Payload;
 use alertmill_core::value::Text;
@@ -33,7 +33,7 @@ enum Test {
 }
 
 impl<F: RuleField> When<F> {
-    pub fn parse(conditions: &[contract::Condition]) -> Result<When<F>, String> {
+    pub fn parse(conditions: &[contracts::Condition]) -> Result<When<F>, String> {
         When::parse_fields(conditions, |name| F::parse_read(name).map_err(|e| e.to_string()))
     }
 
@@ -44,7 +44,7 @@ impl<F: RuleField> When<F> {
 }
 
 impl When<PayloadField> {
-    pub fn parse_payload(conditions: &[contract::Condition]) -> Result<When<PayloadField>, String> {
+    pub fn parse_payload(conditions: &[contracts::Condition]) -> Result<When<PayloadField>, String> {
         When::parse_fields(conditions, |name| {
             let header = |name: &str| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase());
             match (name, name.strip_prefix("headers.")) {
@@ -70,7 +70,7 @@ impl When<PayloadField> {
 }
 
 impl<F: PartialEq> When<F> {
-    fn parse_fields(conditions: &[contract::Condition], parse: impl Fn(&str) -> Result<F, String>) -> Result<When<F>, String> {
+    fn parse_fields(conditions: &[contracts::Condition], parse: impl Fn(&str) -> Result<F, String>) -> Result<When<F>, String> {
         let mut fields: Vec<(F, Vec<Test>)> = Vec::new();
         for condition in conditions {
             let field = parse(&condition.field)?;
@@ -85,7 +85,7 @@ impl<F: PartialEq> When<F> {
 }
 
 impl Test {
-    fn parse(condition: &contract::Condition) -> Result<Test, String> {
+    fn parse(condition: &contracts::Condition) -> Result<Test, String> {
         let mut values = condition.values.clone();
         let count = |wanted: bool, words: &str| if wanted { Ok(()) } else { Err(format!("`{}`: {words}", condition.field)) };
         match condition.op {
@@ -131,7 +131,7 @@ impl Test {
 }
 
 /// For `rule inspect`: `tags.env any-of ["prod","stage"]`.
-pub(crate) fn in_words(condition: &contract::Condition) -> String {
+pub(crate) fn in_words(condition: &contracts::Condition) -> String {
     let op = match condition.op {
         Op::Equals => "equals",
         Op::NotEquals => "not-equals",
@@ -157,8 +157,8 @@ mod tests {
     use alertmill_core::row::Row;
     use alertmill_core::value::Value;
 
-    fn condition(field: &str, op: Op, values: &[&str]) -> contract::Condition {
-        contract::Condition { field: field.to_owned(), op, values: values.iter().map(|v| (*v).to_owned()).collect() }
+    fn condition(field: &str, op: Op, values: &[&str]) -> contracts::Condition {
+        contracts::Condition { field: field.to_owned(), op, values: values.iter().map(|v| (*v).to_owned()).collect() }
     }
 
     fn row() -> Row {

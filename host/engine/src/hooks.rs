@@ -1,7 +1,7 @@
 //! What each hook adds to a call: which rows it is for, how they cross, and what its answer means. `chain` does the rest, which is the
 //! same for all of them.
 
-use crate::contract::{DedupeKey, Output, PayloadRef};
+use crate::contracts::{DedupeKey, Output, PayloadRef};
 use crate::failure::CallFailure;
 use crate::instance::Warm;
 use crate::interface::Hook;

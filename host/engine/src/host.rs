@@ -1,15 +1,14 @@
-//! What a rule can call: `log` and `tables`; `wasi` answers what its language's runtime may call. State of one instance.
+//! What a rule can call does here: `log` and `tables`; `contracts` links it, and `wasi` answers what its language's runtime may call. State of one instance.
 
-use crate::contract::{LogLevel, TableColumn};
+use crate::contracts::{LogLevel, TableColumn};
 use crate::failure::{Budget, CallFailure, FailureKind};
 use crate::limits::{Growth, Limits, TABLE_ANSWER_BYTES_MAX};
-use crate::log::{LogGate, head};
+use crate::log::LogGate;
 use crate::tables::{KEY_BYTES_MAX, Table, View};
 use crate::wasi::{self, StandIns};
 use std::collections::HashMap;
 use std::sync::Arc;
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource, ResourceType, WasmList, WasmStr};
+use wasmtime::component::Resource;
 
 /// Tables that one rule may open, by name.
 pub(crate) type GrantedTables = HashMap<String, Arc<Table>>;
@@ -36,13 +35,14 @@ pub(crate) struct Host {
     lookups_max: u32,
 }
 
-struct Handle {
+/// A table that an instance has open.
+pub(crate) struct Handle {
     table: Arc<Table>,
     view: View,
 }
 
 /// Marks the resource type; its number is a place in `Host::handles`.
-struct TableResource;
+pub(crate) struct TableResource;
 
 impl Host {
     pub fn new(limits: &Limits, tables: Arc<GrantedTables>, log: Option<Arc<LogGate>>) -> Host {
@@ -90,7 +90,7 @@ impl Host {
         self.stand_ins.printed.end(line_to(&self.log, self.log_bytes_per_second));
     }
 
-    fn log(&mut self, level: LogLevel, message: &str) {
+    pub fn log(&mut self, level: LogLevel, message: &str) {
         if let Some(log) = &self.log {
             log.write(level, message, self.log_bytes_per_second);
         }
@@ -99,7 +99,7 @@ impl Host {
         }
     }
 
-    fn open(&mut self, name: &str, columns: &[String]) -> wasmtime::Result<Result<Resource<TableResource>, String>> {
+    pub fn open(&mut self, name: &str, columns: &[String]) -> wasmtime::Result<Result<Resource<TableResource>, String>> {
         let Some(table) = self.tables.get(name).cloned() else {
             return Ok(Err(format!("table `{}` is not in this rule's manifest or not granted", name.escape_debug())));
         };
@@ -125,18 +125,18 @@ impl Host {
         Ok(Ok(Resource::new_own(at as u32)))
     }
 
-    fn close(&mut self, at: u32) {
+    pub fn close(&mut self, at: u32) {
         if let Some(Some(_)) = self.handles.get_mut(at as usize).map(Option::take) {
             self.handles_open -= 1;
         }
     }
 
-    fn handle(&self, table: &Resource<TableResource>) -> wasmtime::Result<&Handle> {
+    pub fn handle(&self, table: &Resource<TableResource>) -> wasmtime::Result<&Handle> {
         // wasmtime gives only numbers that `open` returned and that are not dropped.
         self.handles.get(table.rep() as usize).and_then(Option::as_ref).ok_or_else(|| wasmtime::Error::msg("table handle is not open"))
     }
 
-    fn spend(&mut self, lookups: usize) -> wasmtime::Result<()> {
+    pub fn spend(&mut self, lookups: usize) -> wasmtime::Result<()> {
         match u32::try_from(lookups).ok().and_then(|n| self.lookups_left.checked_sub(n)) {
             Some(left) => {
                 self.lookups_left = left;
@@ -148,8 +148,13 @@ impl Host {
 }
 
 impl Handle {
+    /// How many columns it was opened with.
+    pub fn columns(&self) -> usize {
+        self.view.len()
+    }
+
     /// The cells of a key's row, as texts.
-    fn get(&self, key: &str, room: &mut Room) -> wasmtime::Result<Option<Vec<String>>> {
+    pub fn get(&self, key: &str, room: &mut Room) -> wasmtime::Result<Option<Vec<String>>> {
         check_key(key)?;
         room.take(CELL_BYTES)?;
         let Some(cells) = self.table.get(&self.view, key) else { return Ok(None) };
@@ -158,7 +163,7 @@ impl Handle {
     }
 
     /// Adds one entry to each column.
-    fn add(&self, key: &str, columns: &mut [TableColumn], room: &mut Room) -> wasmtime::Result<()> {
+    pub fn add(&self, key: &str, columns: &mut [TableColumn], room: &mut Room) -> wasmtime::Result<()> {
         check_key(key)?;
         // An end, and for a key that is not there its place.
         room.take(columns.len() * 2 * size_of::<u32>())?;
@@ -176,10 +181,10 @@ impl Handle {
 
 /// What one answer of a table may still take. It is counted while the answer is built, because it is the host's memory that
 /// it is built in.
-struct Room(usize);
+pub(crate) struct Room(usize);
 
 impl Room {
-    fn new() -> Room {
+    pub fn new() -> Room {
         Room(TABLE_ANSWER_BYTES_MAX)
     }
 
@@ -199,56 +204,4 @@ fn line_to(log: &Option<Arc<LogGate>>, bytes_per_second: u64) -> impl FnMut(LogL
 
 fn check_key(key: &str) -> wasmtime::Result<()> {
     if key.len() <= KEY_BYTES_MAX { Ok(()) } else { Err(wasmtime::Error::from(Budget::Key(key.len()))) }
-}
-
-/// The linker that every rule is bound by. What a rule may not have is refused before, by name.
-pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
-    let mut linker = Linker::new(engine);
-    let mut log = linker.instance("alertmill:rules/log@0.1.0")?;
-    log.func_wrap("write", |mut cx: StoreContextMut<'_, Host>, (level, message): (LogLevel, WasmStr)| {
-        // Cut while it is still the guest's: the host copies no more than it writes.
-        let head = head(&message.to_str(&cx)?).to_owned();
-        cx.data_mut().log(level, &head);
-        Ok(())
-    })?;
-    let mut tables = linker.instance("alertmill:rules/tables@0.1.0")?;
-    tables.resource("table", ResourceType::host::<TableResource>(), |mut cx, at| {
-        cx.data_mut().close(at);
-        Ok(())
-    })?;
-    tables.func_wrap("[static]table.open", |mut cx: StoreContextMut<'_, Host>, (name, columns): (String, Vec<String>)| {
-        Ok((cx.data_mut().open(&name, &columns)?,))
-    })?;
-    tables.func_wrap("[method]table.get", |mut cx: StoreContextMut<'_, Host>, (table, key): (Resource<TableResource>, WasmStr)| {
-        cx.data_mut().spend(1)?;
-        let key = key.to_str(&cx)?;
-        Ok((cx.data().handle(&table)?.get(&key, &mut Room::new())?,))
-    })?;
-    tables.func_wrap("[method]table.get-many", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
-        let keys = taken(&mut cx, &keys)?;
-        let handle = cx.data().handle(&table)?;
-        let mut room = Room::new();
-        let rows: wasmtime::Result<Vec<_>> = keys.iter().map(|key| handle.get(&key.to_str(&cx)?, &mut room)).collect();
-        Ok((rows?,))
-    })?;
-    tables.func_wrap("[method]table.get-columns", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
-        let keys = taken(&mut cx, &keys)?;
-        let handle = cx.data().handle(&table)?;
-        let mut room = Room::new();
-        let mut columns: Vec<TableColumn> = (0..handle.view.len()).map(|_| TableColumn::default()).collect();
-        for key in &keys {
-            handle.add(&key.to_str(&cx)?, &mut columns, &mut room)?;
-        }
-        Ok((columns,))
-    })?;
-    wasi::link(&mut linker)?;
-    Ok(linker)
-}
-
-type Keys = (Resource<TableResource>, WasmList<WasmStr>);
-
-/// The keys of a look-up, paid for but still in the guest's memory.
-fn taken(cx: &mut StoreContextMut<'_, Host>, keys: &WasmList<WasmStr>) -> wasmtime::Result<Vec<WasmStr>> {
-    cx.data_mut().spend(keys.len())?;
-    keys.iter(cx)?.collect()
 }

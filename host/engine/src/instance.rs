@@ -1,7 +1,7 @@
 //! One warm instance: a store with its module, called once a batch. After any failed call it is dropped, never reused.
 
-use crate::contract::{BatchRef, DedupeFunc, DedupeKey, DescribeFunc, EnrichFunc, InitFunc, Manifest, NormalizeFunc, Normalized, Output, PayloadRef};
-use crate::failure::{CallFailure, FailureKind};
+use crate::contracts::{BatchRef, Contract, DedupeKey, Functions, Manifest, Normalized, Output, PayloadRef};
+use crate::failure::CallFailure;
 use crate::host::Host;
 use crate::interface::{Hook, Interface};
 use crate::limits::Limits;
@@ -12,12 +12,17 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, I
 /// Where a component's functions are; found once, when it is loaded.
 #[derive(Clone)]
 pub(crate) struct Exports {
-    describe: ComponentExportIndex,
-    init: ComponentExportIndex,
-    normalize: Option<ComponentExportIndex>,
-    enrich: Option<ComponentExportIndex>,
-    dedupe: Option<ComponentExportIndex>,
-    enrich_alerts: Option<ComponentExportIndex>,
+    contract: &'static Contract,
+    describe: Export,
+    init: Export,
+    hooks: Vec<(Hook, Export)>,
+}
+
+/// A function: where it is, and its name for the case that its type is another.
+#[derive(Clone)]
+struct Export {
+    at: ComponentExportIndex,
+    name: String,
 }
 
 impl Exports {
@@ -25,34 +30,59 @@ impl Exports {
     pub fn find(component: &Component, interface: &Interface) -> Result<Exports, String> {
         let find = |export: &str, function: &str| {
             let instance = component.get_export_index(None, export);
-            let index = instance.and_then(|instance| component.get_export_index(Some(&instance), function));
-            index.ok_or_else(|| format!("{export}#{function}"))
+            let at = instance.and_then(|instance| component.get_export_index(Some(&instance), function));
+            let name = format!("{}#{function}", short_name(export));
+            at.map(|at| Export { at, name }).ok_or_else(|| format!("{export}#{function}"))
         };
-        let hook = |hook: Hook| match interface.hooks.iter().find(|(exported, _)| *exported == hook) {
-            None => Ok(None),
-            Some((_, export)) => find(export, hook.function()).map(Some),
-        };
+        let contract = interface.contract;
+        let hook = |(hook, export): &(Hook, String)| contract.hook(*hook).map(|known| Ok((*hook, find(export, known.function)?)));
         Ok(Exports {
+            contract,
             describe: find(&interface.lifecycle, "describe")?,
             init: find(&interface.lifecycle, "init")?,
-            normalize: hook(Hook::Normalize)?,
-            enrich: hook(Hook::EnrichEvent)?,
-            dedupe: hook(Hook::Dedupe)?,
-            enrich_alerts: hook(Hook::EnrichAlert)?,
+            hooks: interface.hooks.iter().filter_map(hook).collect::<Result<_, String>>()?,
         })
     }
+
+    pub fn describe<P: Params, R: Results>(&self, instance: Instance, store: &mut Store<Host>) -> Result<TypedFunc<P, R>, NotStarted> {
+        self.describe.typed(instance, store)
+    }
+
+    pub fn init<P: Params, R: Results>(&self, instance: Instance, store: &mut Store<Host>) -> Result<TypedFunc<P, R>, NotStarted> {
+        self.init.typed(instance, store)
+    }
+
+    /// `None` if the module does not have it.
+    pub fn hook<P: Params, R: Results>(&self, hook: Hook, instance: Instance, store: &mut Store<Host>) -> Result<Option<TypedFunc<P, R>>, NotStarted> {
+        self.hooks.iter().find(|(known, _)| *known == hook).map(|(_, export)| export.typed(instance, store)).transpose()
+    }
+}
+
+impl Export {
+    fn typed<P: Params, R: Results>(&self, instance: Instance, store: &mut Store<Host>) -> Result<TypedFunc<P, R>, NotStarted> {
+        instance.get_typed_func(store, &self.at).map_err(|e| NotStarted::Type(self.name.clone(), format!("{e:#}")))
+    }
+}
+
+/// What functions take.
+pub(crate) trait Params: ComponentNamedList + Lower {}
+impl<P: ComponentNamedList + Lower> Params for P {}
+
+/// What functions answer.
+pub(crate) trait Results: ComponentNamedList + Lift {}
+impl<R: ComponentNamedList + Lift> Results for R {}
+
+/// `enrich-rule` of `alertmill:rules/enrich-rule@0.1.0`.
+fn short_name(interface: &str) -> &str {
+    let path = interface.split_once('@').map_or(interface, |(path, _)| path);
+    path.rsplit_once('/').map_or(path, |(_, short)| short)
 }
 
 /// An instance and its functions.
 pub(crate) struct Warm {
     runtime: Runtime,
     store: Store<Host>,
-    describe: DescribeFunc,
-    init: InitFunc,
-    normalize: Option<NormalizeFunc>,
-    enrich: Option<EnrichFunc>,
-    dedupe: Option<DedupeFunc>,
-    enrich_alerts: Option<EnrichFunc>,
+    functions: Box<dyn Functions>,
 }
 
 /// Why no instance could be made.
@@ -60,7 +90,7 @@ pub(crate) enum NotStarted {
     /// Its start code failed.
     Failed(CallFailure),
     /// A function has another type than the contract's: which, and how.
-    Type(&'static str, String),
+    Type(String, String),
 }
 
 impl Warm {
@@ -75,89 +105,40 @@ impl Warm {
             pre.instantiate(&mut store)
         };
         let instance = instance.map_err(|e| NotStarted::Failed(store.data_mut().failure_of(&e)))?;
-        let functions = Functions { instance, store: &mut store };
-        let (describe, init, normalize, enrich, dedupe, enrich_alerts) = functions.all(exports)?;
-        Ok(Warm { runtime: runtime.clone(), store, describe, init, normalize, enrich, dedupe, enrich_alerts })
+        let functions = (exports.contract.functions)(exports, instance, &mut store)?;
+        Ok(Warm { runtime: runtime.clone(), store, functions })
     }
 
     pub fn describe(&mut self, limit_ms: u64) -> Result<Manifest, CallFailure> {
-        let (manifest,) = self.call(self.describe, (), limit_ms)?;
-        Ok(manifest)
+        self.call(limit_ms, |functions, store| functions.describe(store))
     }
 
     /// The inner error is the rule's own refusal of its config.
     pub fn init(&mut self, config: &str, limit_ms: u64) -> Result<Result<(), String>, CallFailure> {
-        let init: TypedFunc<(&str,), (Result<(), String>,)> = self.init;
-        let (answer,) = self.call(init, (config,), limit_ms)?;
-        Ok(answer)
+        self.call(limit_ms, |functions, store| functions.init(store, config))
     }
 
     pub fn normalize(&mut self, payloads: &[PayloadRef<'_>], limit_ms: u64) -> Result<Normalized, CallFailure> {
-        let normalize: TypedFunc<(&[PayloadRef<'_>],), (Normalized,)> = self.normalize.ok_or_else(|| without(Hook::Normalize))?;
-        let (normalized,) = self.call(normalize, (payloads,), limit_ms)?;
-        Ok(normalized)
+        self.call(limit_ms, |functions, store| functions.normalize(store, payloads))
     }
 
     pub fn enrich(&mut self, batch: BatchRef<'_>, limit_ms: u64) -> Result<Output, CallFailure> {
-        let enrich: TypedFunc<(BatchRef<'_>,), (Output,)> = self.enrich.ok_or_else(|| without(Hook::EnrichEvent))?;
-        let (output,) = self.call(enrich, (batch,), limit_ms)?;
-        Ok(output)
+        self.call(limit_ms, |functions, store| functions.enrich(store, batch))
     }
 
     pub fn enrich_alerts(&mut self, batch: BatchRef<'_>, limit_ms: u64) -> Result<Output, CallFailure> {
-        let enrich: TypedFunc<(BatchRef<'_>,), (Output,)> = self.enrich_alerts.ok_or_else(|| without(Hook::EnrichAlert))?;
-        let (output,) = self.call(enrich, (batch,), limit_ms)?;
-        Ok(output)
+        self.call(limit_ms, |functions, store| functions.enrich_alerts(store, batch))
     }
 
     pub fn dedupe(&mut self, batch: BatchRef<'_>, limit_ms: u64) -> Result<Vec<DedupeKey>, CallFailure> {
-        let dedupe: TypedFunc<(BatchRef<'_>,), (Vec<DedupeKey>,)> = self.dedupe.ok_or_else(|| without(Hook::Dedupe))?;
-        let (keys,) = self.call(dedupe, (batch,), limit_ms)?;
-        Ok(keys)
+        self.call(limit_ms, |functions, store| functions.dedupe(store, batch))
     }
 
-    fn call<P, R>(&mut self, function: TypedFunc<P, R>, params: P, limit_ms: u64) -> Result<R, CallFailure>
-    where
-        P: ComponentNamedList + Lower,
-        R: ComponentNamedList + Lift,
-    {
+    fn call<R>(&mut self, limit_ms: u64, call: impl FnOnce(&dyn Functions, &mut Store<Host>) -> wasmtime::Result<R>) -> Result<R, CallFailure> {
         self.store.data_mut().begin_call();
         // The running millisecond counts as none, so that a limit is never cut short.
         self.store.set_epoch_deadline(limit_ms + 1);
         let _running = self.runtime.ticker().run();
-        function.call(&mut self.store, params).map_err(|e| self.store.data_mut().failure_of(&e))
-    }
-}
-
-/// A plan is made only for hooks that the module exports, so that nobody sees this.
-fn without(hook: Hook) -> CallFailure {
-    CallFailure::new(FailureKind::Init, format!("it has no hook `{}`", hook.name()))
-}
-
-struct Functions<'a> {
-    instance: Instance,
-    store: &'a mut Store<Host>,
-}
-
-type AllFunctions = (DescribeFunc, InitFunc, Option<NormalizeFunc>, Option<EnrichFunc>, Option<DedupeFunc>, Option<EnrichFunc>);
-
-impl Functions<'_> {
-    fn all(mut self, exports: &Exports) -> Result<AllFunctions, NotStarted> {
-        Ok((
-            self.typed(&exports.describe, "lifecycle#describe")?,
-            self.typed(&exports.init, "lifecycle#init")?,
-            exports.normalize.as_ref().map(|at| self.typed(at, "normalize-rule#normalize")).transpose()?,
-            exports.enrich.as_ref().map(|at| self.typed(at, "enrich-rule#enrich")).transpose()?,
-            exports.dedupe.as_ref().map(|at| self.typed(at, "dedupe-rule#dedupe")).transpose()?,
-            exports.enrich_alerts.as_ref().map(|at| self.typed(at, "alert-rule#enrich-alerts")).transpose()?,
-        ))
-    }
-
-    fn typed<P, R>(&mut self, at: &ComponentExportIndex, name: &'static str) -> Result<TypedFunc<P, R>, NotStarted>
-    where
-        P: ComponentNamedList + Lower,
-        R: ComponentNamedList + Lift,
-    {
-        self.instance.get_typed_func(&mut *self.store, at).map_err(|e| NotStarted::Type(name, format!("{e:#}")))
+        call(&*self.functions, &mut self.store).map_err(|e| self.store.data_mut().failure_of(&e))
     }
 }

@@ -1,6 +1,7 @@
 //! Walks what a component imports and exports, before it is compiled, and words what does not fit. wasmtime's own errors name
 //! neither the wanted version nor what to do, and its linker matches versions in both directions.
 
+use crate::contracts::{CONTRACTS, Contract, PACKAGE};
 use crate::options::{Grant, RuleOptions};
 use crate::refusal::Refusal;
 use crate::signature::{RESOURCE, Signatures, shown};
@@ -8,10 +9,6 @@ use crate::wasi;
 use wasmparser::component_types::{ComponentAnyTypeId, ComponentEntityType, ComponentInstanceTypeId};
 use wasmparser::types::Types;
 use wasmparser::{Parser, Payload, ValidPayload, Validator};
-
-/// The contract version of this host.
-pub const WIT_VERSION: &str = "0.1.0";
-const PACKAGE: &str = "alertmill:rules";
 
 /// A hook that a module may export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,8 +24,6 @@ pub enum Hook {
 }
 
 impl Hook {
-    pub(crate) const ALL: [Hook; 4] = [Hook::Normalize, Hook::EnrichEvent, Hook::Dedupe, Hook::EnrichAlert];
-
     /// Its name in a manifest.
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,51 +33,22 @@ impl Hook {
             Hook::EnrichAlert => "enrich-alert",
         }
     }
-
-    pub(crate) const fn interface(self) -> &'static str {
-        match self {
-            Hook::Normalize => "normalize-rule",
-            Hook::EnrichEvent => "enrich-rule",
-            Hook::Dedupe => "dedupe-rule",
-            Hook::EnrichAlert => "alert-rule",
-        }
-    }
-
-    pub(crate) const fn function(self) -> &'static str {
-        match self {
-            Hook::Normalize => "normalize",
-            Hook::EnrichEvent => "enrich",
-            Hook::Dedupe => "dedupe",
-            Hook::EnrichAlert => "enrich-alerts",
-        }
-    }
 }
 
 /// An interface, with its resources and its functions by their type, as [`Signatures::function`] writes it.
 pub(crate) type Offer = (&'static str, &'static [(&'static str, &'static str)]);
 
-/// What the host offers of its own package, by short name.
-const OFFERED: [Offer; 3] = [
-    ("types", &[]),
-    ("log", &[("write", "(enum { debug, info, warn, error }, string)")]),
-    (
-        "tables",
-        &[
-            ("table", RESOURCE),
-            ("[static]table.open", "(string, list<string>) -> result<table, string>"),
-            ("[method]table.get", "(borrow<table>, string) -> option<list<string>>"),
-            ("[method]table.get-many", "(borrow<table>, list<string>) -> list<option<list<string>>>"),
-            ("[method]table.get-columns", "(borrow<table>, list<string>) -> list<record { ends: list<u32>, missing: list<u32>, heap: list<u8> }>"),
-        ],
-    ),
-];
+/// The interface that every module exports.
+const LIFECYCLE: &str = "lifecycle";
 
 /// Refused imports that are named; of more, their number.
 const NAMED_MAX: usize = 64;
 
 /// What a component imports and exports, all of it allowed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub(crate) struct Interface {
+    /// The version that it was built for.
+    pub contract: &'static Contract,
     /// Full names of all imports.
     pub imports: Vec<String>,
     /// Full names of all exports.
@@ -102,7 +68,15 @@ impl Interface {
     pub fn of(bytes: &[u8]) -> Result<Interface, Refusal> {
         let outside = Outside::of(bytes).map_err(|e| Refusal::Compile(format!("{} (at byte {})", e.message(), e.offset())))?;
         let outside = outside.ok_or_else(|| Refusal::Compile("it has no end".to_owned()))?;
-        let mut interface = Interface { imports: outside.imports.clone(), exports: outside.exports.clone(), ..Interface::default() };
+        let mut interface = Interface {
+            contract: outside.contract(),
+            imports: outside.imports.clone(),
+            exports: outside.exports.clone(),
+            needs: Vec::new(),
+            stand_ins: Vec::new(),
+            lifecycle: String::new(),
+            hooks: Vec::new(),
+        };
         interface.judge_imports(&outside)?;
         interface.judge_exports(&outside)?;
         Ok(interface)
@@ -121,11 +95,11 @@ impl Interface {
                     continue;
                 }
             };
-            let offered = match own_name(name)? {
+            let offered = match own_name(self.contract, name)? {
                 Some(short) => {
                     let grant = [Grant::Log, Grant::Tables].into_iter().find(|grant| grant.name() == short);
                     self.needs.extend(grant.map(|grant| (grant, name.clone())));
-                    offered(&OFFERED, short)
+                    offered(self.contract.offered, short)
                 }
                 None => wasi_name(name).and_then(|wasi| {
                     self.stand_ins.push(name.clone());
@@ -146,17 +120,18 @@ impl Interface {
             if !matches!(outside.types.component_item_for_export(name).map(|item| item.ty), Some(ComponentEntityType::Instance(_))) {
                 continue;
             }
-            let Some(short) = own_name(name)? else { continue };
-            if short == "lifecycle" {
+            let Some(short) = own_name(self.contract, name)? else { continue };
+            if short == LIFECYCLE {
                 lifecycle = Some(name.to_owned());
             }
-            if let Some(hook) = Hook::ALL.into_iter().find(|hook| hook.interface() == short) {
-                self.hooks.push((hook, name.to_owned()));
+            if let Some(export) = self.contract.hooks.iter().find(|export| export.interface == short) {
+                self.hooks.push((export.hook, name.to_owned()));
             }
         }
-        self.lifecycle = lifecycle.ok_or_else(|| missing(&format!("{PACKAGE}/lifecycle@{WIT_VERSION}"), &self.exports))?;
+        let full = |short: &str| format!("{PACKAGE}/{short}@{}", self.contract.version);
+        self.lifecycle = lifecycle.ok_or_else(|| missing(&full(LIFECYCLE), &self.exports))?;
         if self.hooks.is_empty() {
-            let all: Vec<String> = Hook::ALL.iter().map(|hook| format!("{PACKAGE}/{}@{WIT_VERSION}", hook.interface())).collect();
+            let all: Vec<String> = self.contract.hooks.iter().map(|export| full(export.interface)).collect();
             return Err(missing(&format!("a hook, one of {}", all.join(", ")), &self.exports));
         }
         self.hooks.sort();
@@ -190,6 +165,12 @@ struct Outside {
 }
 
 impl Outside {
+    /// The version whose lifecycle it exports; the newest one if it exports none.
+    fn contract(&self) -> &'static Contract {
+        let exported = |contract: &Contract| self.exports.iter().any(|name| own_name(contract, name).is_ok_and(|short| short == Some(LIFECYCLE)));
+        CONTRACTS.into_iter().find(|contract| exported(contract)).unwrap_or(CONTRACTS[0])
+    }
+
     /// Checks everything but the code of functions, which is the compiler's to check.
     fn of(bytes: &[u8]) -> Result<Option<Outside>, wasmparser::BinaryReaderError> {
         let (mut imports, mut exports) = (Vec::new(), Vec::new());
@@ -262,11 +243,11 @@ fn offered(all: &[Offer], name: &str) -> Option<&'static [(&'static str, &'stati
     all.iter().find(|(known, _)| *known == name).map(|(_, parts)| *parts)
 }
 
-/// The interface's short name if it is of our package and of a version that we offer; `None` if it is not of our package.
-fn own_name(name: &str) -> Result<Option<&str>, Refusal> {
+/// The interface's short name if it is of our package and of this version; `None` if it is not of our package.
+fn own_name<'a>(contract: &Contract, name: &'a str) -> Result<Option<&'a str>, Refusal> {
     let (path, version) = name.split_once('@').unwrap_or((name, ""));
     let Some(short) = path.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')) else { return Ok(None) };
-    if is_patch_of(version, "0.1.") {
+    if is_patch_of(version, contract.patches_of) {
         return Ok(Some(short));
     }
     let found = if version.is_empty() { "none" } else { version };

@@ -1,6 +1,6 @@
 //! Answers of the dedupe hook: one per row, checked, then written on the rows.
 
-use crate::contract::DedupeKey;
+use crate::contracts::DedupeKey;
 use crate::failure::{CallFailure, FailureKind};
 use crate::limits::DEDUPE_KEY_BYTES_MAX;
 use crate::patch::Applied;

@@ -2,7 +2,7 @@
 //!
 //! The way of a module: `prescan` looks at the bytes, `interface` judges imports and exports, `rule` compiles it, `manifest`
 //! judges what it says of itself, `schema` its config, then `init` is tried in a scratch instance; every refusal is a [`Refusal`].
-//! What language runtimes import of WASI is answered by `wasi`, with constants.
+//! What language runtimes import of WASI is answered by `wasi`, with constants. `contracts` has a file for each version of the contract.
 //!
 //! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
 //! call, `patch`, `keys` and `normalize` check what came back and write it on the rows; `hooks` says which of these a hook takes.
@@ -14,7 +14,7 @@
 mod batch_rows;
 mod chain;
 mod condition;
-mod contract;
+mod contracts;
 mod engine;
 mod failure;
 mod hooks;
@@ -42,9 +42,9 @@ mod tables;
 mod ticker;
 mod wasi;
 
+pub use contracts::WIT_VERSION;
 pub use engine::{Contents, Engine, EngineUnavailable, LoadedRule};
 pub use failure::FailureKind;
-pub use interface::WIT_VERSION;
 pub use limits::{COMPONENT_BYTES_MAX, Limits};
 pub use manifest::{HookInfo, RuleInfo};
 pub use options::{Grant, OnFailure, RuleOptions};

@@ -1,6 +1,6 @@
 //! The import `log`: lines of a rule go to the host's own log, under its name, no faster than its share.
 
-use crate::contract::LogLevel;
+use crate::contracts::LogLevel;
 use alertmill_core::value::Text;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! Projection: the declared fields of the chosen rows, as columns. Texts are copied once, from the row into the column's
 //! heap; the buffers stay with the worker from batch to batch.
 
-use crate::contract::{BatchRef, ColumnRef, IntegerColumnRef, TagRef, TextColumnRef};
+use crate::contracts::{BatchRef, ColumnRef, IntegerColumnRef, TagRef, TextColumnRef};
 use alertmill_core::fields::{FieldType, RuleField};
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! What a module says of itself, checked against what it exports and against core's table of fields.
 
 use crate::condition::{PayloadField, When};
-use crate::contract;
+use crate::contracts;
 use crate::interface::{Hook, Interface};
 use crate::limits::{BATCH_ROWS_MAX, PAYLOADS_MAX};
 use crate::options::Grant;
@@ -135,7 +135,7 @@ pub(crate) struct Checked {
 }
 
 /// Checks a manifest. `batch_rows` is the host's limit.
-pub(crate) fn check(manifest: &contract::Manifest, interface: &Interface, batch_rows: u32) -> Result<Checked, Refusal> {
+pub(crate) fn check(manifest: &contracts::Manifest, interface: &Interface, batch_rows: u32) -> Result<Checked, Refusal> {
     check_name(&manifest.name)?;
     check_version(&manifest.version)?;
     let mut checked = Checked {
@@ -151,7 +151,8 @@ pub(crate) fn check(manifest: &contract::Manifest, interface: &Interface, batch_
     for hook in &manifest.hooks {
         let name = hook_of(hook.hook);
         if !interface.hooks.iter().any(|(exported, _)| *exported == name) {
-            return refuse(format!("it names the hook `{}`, but the module does not export `{}`", name.name(), name.interface()));
+            let export = interface.contract.hook(name).map_or("such a hook", |export| export.interface);
+            return refuse(format!("it names the hook `{}`, but the module does not export `{export}`", name.name()));
         }
         if checked.hooks.iter().any(|known| known.hook == name.name()) {
             return refuse(format!("it names the hook `{}` twice", name.name()));
@@ -174,16 +175,16 @@ fn refuse<T>(why: String) -> Result<T, Refusal> {
     Err(Refusal::Manifest(why))
 }
 
-const fn hook_of(hook: contract::HookName) -> Hook {
+const fn hook_of(hook: contracts::HookName) -> Hook {
     match hook {
-        contract::HookName::Normalize => Hook::Normalize,
-        contract::HookName::EnrichEvent => Hook::EnrichEvent,
-        contract::HookName::Dedupe => Hook::Dedupe,
-        contract::HookName::EnrichAlert => Hook::EnrichAlert,
+        contracts::HookName::Normalize => Hook::Normalize,
+        contracts::HookName::EnrichEvent => Hook::EnrichEvent,
+        contracts::HookName::Dedupe => Hook::Dedupe,
+        contracts::HookName::EnrichAlert => Hook::EnrichAlert,
     }
 }
 
-fn plan<F: RuleField>(hook: &contract::HookManifest, name: Hook, batch_rows: u32) -> Result<HookPlan<F>, Refusal> {
+fn plan<F: RuleField>(hook: &contracts::HookManifest, name: Hook, batch_rows: u32) -> Result<HookPlan<F>, Refusal> {
     let at = name.name();
     if hook.reads.len() > FIELDS_MAX || hook.writes.len() > FIELDS_MAX {
         return refuse(format!("{at}: at most {FIELDS_MAX} fields may be read and as many written"));
@@ -220,17 +221,18 @@ fn plan<F: RuleField>(hook: &contract::HookManifest, name: Hook, batch_rows: u32
     Ok(plan)
 }
 
-fn rows_of_a_call(hook: &contract::HookManifest, batch_rows: u32) -> usize {
+fn rows_of_a_call(hook: &contracts::HookManifest, batch_rows: u32) -> usize {
     let wanted = if hook.max_batch == 0 { batch_rows } else { hook.max_batch };
     wanted.min(batch_rows).min(BATCH_ROWS_MAX) as usize
 }
 
-fn conditions<W>(hook: &contract::HookManifest, at: &str, parse: impl FnOnce(&[contract::Condition]) -> Result<W, String>) -> Result<W, Refusal> {
+fn conditions<W>(hook: &contracts::HookManifest, at: &str, parse: impl FnOnce(&[contracts::Condition]) -> Result<W, String>) -> Result<W, Refusal> {
     if hook.when.len() > CONDITIONS_MAX {
         return refuse(format!("{at}: when: {} conditions, at most {CONDITIONS_MAX}", hook.when.len()));
     }
-    let (parts, whole): (Vec<_>, Vec<_>) = hook.when.iter().partition(|c| matches!(c.op, contract::Op::Prefix | contract::Op::Suffix | contract::Op::Contains));
-    let count = |conditions: &[&contract::Condition]| conditions.iter().map(|c| c.values.len()).sum::<usize>();
+    let (parts, whole): (Vec<_>, Vec<_>) =
+        hook.when.iter().partition(|c| matches!(c.op, contracts::Op::Prefix | contracts::Op::Suffix | contracts::Op::Contains));
+    let count = |conditions: &[&contracts::Condition]| conditions.iter().map(|c| c.values.len()).sum::<usize>();
     if count(&whole) > WHOLE_VALUES_MAX {
         return refuse(format!("{at}: when: {} values, at most {WHOLE_VALUES_MAX} in all conditions together", count(&whole)));
     }
@@ -244,7 +246,7 @@ fn conditions<W>(hook: &contract::HookManifest, at: &str, parse: impl FnOnce(&[c
     parse(&hook.when).map_err(|why| Refusal::Manifest(format!("{at}: when: {why}")))
 }
 
-fn normalize_plan(hook: &contract::HookManifest, batch_rows: u32) -> Result<NormalizePlan, Refusal> {
+fn normalize_plan(hook: &contracts::HookManifest, batch_rows: u32) -> Result<NormalizePlan, Refusal> {
     if !hook.reads.is_empty() || !hook.writes.is_empty() {
         return refuse("normalize: it gets payloads and makes events; leave `reads` and `writes` empty".to_owned());
     }
@@ -259,7 +261,7 @@ fn check_description(text: &str) -> Result<String, Refusal> {
     }
 }
 
-fn info(hook: &contract::HookManifest, name: Hook) -> HookInfo {
+fn info(hook: &contracts::HookManifest, name: Hook) -> HookInfo {
     HookInfo {
         hook: name.name(),
         reads: hook.reads.clone(),
@@ -284,7 +286,7 @@ fn check_version(version: &str) -> Result<(), Refusal> {
     if good { Ok(()) } else { refuse(format!("version `{}` has to be like 1.2.0: a digit first, then letters, digits, `.`, `-`, `+`", shown(version))) }
 }
 
-fn check_tables(manifest: &contract::Manifest) -> Result<Vec<String>, Refusal> {
+fn check_tables(manifest: &contracts::Manifest) -> Result<Vec<String>, Refusal> {
     if manifest.tables.len() > TABLES_MAX {
         return refuse(format!("{} tables, at most {TABLES_MAX}", manifest.tables.len()));
     }
@@ -302,7 +304,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{Condition, HookManifest, HookName, Op};
+    use crate::contracts::{Condition, HookManifest, HookName, Op};
 
     fn hook(reads: &[&str], when: Vec<Condition>) -> HookManifest {
         let reads = reads.iter().map(|field| (*field).to_owned()).collect();

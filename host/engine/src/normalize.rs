@@ -1,6 +1,6 @@
 //! Payloads as they cross, and events as they come back: each to its payload, in the rule's order.
 
-use crate::contract::{self, PayloadRef, RowError};
+use crate::contracts::{self, PayloadRef, RowError};
 use crate::failure::CallFailure;
 use crate::patch::in_range;
 use alertmill_core::payload::{NewEvent, Normalized, Payload};
@@ -29,8 +29,8 @@ pub(crate) fn lend<'a>(payload: &'a Payload, headers: &'a [(&'a str, &'a str)]) 
 }
 
 /// One answer for each payload. A payload with an error gives no events, whatever was made of it.
-pub(crate) fn by_payload(answer: contract::Normalized, payloads: usize) -> Result<Vec<Result<Normalized, CallFailure>>, CallFailure> {
-    let contract::Normalized { events, errors } = answer;
+pub(crate) fn by_payload(answer: contracts::Normalized, payloads: usize) -> Result<Vec<Result<Normalized, CallFailure>>, CallFailure> {
+    let contracts::Normalized { events, errors } = answer;
     in_range(events.iter().map(|event| event.row), payloads as u32, "an event")?;
     in_range(errors.iter().map(|error| error.row), payloads as u32, "an error")?;
     let mut of_payload: Vec<Vec<NewEvent>> = vec![Vec::new(); payloads];
@@ -48,7 +48,7 @@ pub(crate) fn by_payload(answer: contract::Normalized, payloads: usize) -> Resul
     Ok(answers)
 }
 
-fn taken(event: contract::NewEvent) -> NewEvent {
+fn taken(event: contracts::NewEvent) -> NewEvent {
     let texts = |texts: Vec<Arc<str>>| texts.into_iter().map(Text::from).collect();
     NewEvent {
         event_id: event.event_id.map(Text::from),
@@ -76,8 +76,8 @@ mod tests {
     use super::*;
     use crate::failure::FailureKind;
 
-    fn event(row: u32, name: &str) -> contract::NewEvent {
-        contract::NewEvent {
+    fn event(row: u32, name: &str) -> contracts::NewEvent {
+        contracts::NewEvent {
             row,
             event_id: None,
             plugin_id: None,
@@ -103,7 +103,7 @@ mod tests {
     fn events_go_to_their_payload_in_the_rules_order() {
         let events = [(2, "a"), (0, "b"), (2, "c"), (1, "lost"), (0, "d")].map(|(row, name)| event(row, name)).to_vec();
         let errors = [(1, "first"), (1, "second"), (3, "")].map(|(row, message)| RowError { row, message: message.to_owned() }).into();
-        let answers = by_payload(contract::Normalized { events, errors }, 5).unwrap();
+        let answers = by_payload(contracts::Normalized { events, errors }, 5).unwrap();
         let told: Vec<String> = answers
             .into_iter()
             .map(|answer| match answer {
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_payload_that_is_not_there_makes_the_whole_answer_bad() {
         for (events, errors) in [(vec![event(1, "x")], vec![]), (vec![], vec![RowError { row: u32::MAX, message: String::new() }])] {
-            let failure = by_payload(contract::Normalized { events, errors }, 1).unwrap_err();
+            let failure = by_payload(contracts::Normalized { events, errors }, 1).unwrap_err();
             assert_eq!(failure.kind, FailureKind::RowIndex, "{failure:?}");
         }
     }

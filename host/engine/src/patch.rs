@@ -1,7 +1,7 @@
 //! What came back: checked as a whole first, so that nothing of a refused output is applied; then applied row by row, so
 //! that a value which its field cannot hold fails that row alone.
 
-use crate::contract::{Column, Output, Patches, RowError};
+use crate::contracts::{Column, Output, Patches, RowError};
 use crate::failure::{CallFailure, FailureKind};
 use crate::limits::DROP_REASON_CHARS_MAX;
 use crate::log::one_line;

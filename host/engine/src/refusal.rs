@@ -1,7 +1,7 @@
 //! Why a module is not taken. Each refusal has a code that scripts may rest on, and a text that says what, where and what
 //! to do.
 
-use crate::interface::WIT_VERSION;
+use crate::contracts::WIT_VERSION;
 
 /// A module or its options were refused; what ran before goes on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! A module that passed every check, ready to be run by any worker.
 
-use crate::contract::Manifest;
+use crate::contracts::Manifest;
 use crate::failure::{CallFailure, FailureKind};
 use crate::host::{GrantedTables, Host};
 use crate::instance::{Exports, NotStarted, Warm};
@@ -101,7 +101,7 @@ impl Compiled {
 
     fn start(&self, limits: &Limits, host: Host) -> Result<Warm, Refusal> {
         Warm::start(&self.runtime, &self.pre, &self.exports, limits, host).map_err(|e| match e {
-            NotStarted::Type(name, why) => Refusal::ExportType { name: name.to_owned(), why },
+            NotStarted::Type(name, why) => Refusal::ExportType { name, why },
             NotStarted::Failed(failure) => match failure.kind {
                 FailureKind::Deadline => Refusal::InitTimeout { what: "its start code", limit_ms: limits.init_ms },
                 FailureKind::Memory => Refusal::MemoryMinimum { wanted: limits.memory_bytes + 1, max: limits.memory_bytes },

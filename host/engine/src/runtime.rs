@@ -1,8 +1,10 @@
 //! The one wasmtime engine of the process and its configuration.
 
-use crate::host::{self, Host};
+use crate::contracts;
+use crate::host::Host;
 use crate::limits::STACK_BYTES;
 use crate::ticker::Ticker;
+use crate::wasi;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use wasmtime::component::Linker;
@@ -30,7 +32,10 @@ impl Runtime {
     fn make() -> wasmtime::Result<Runtime> {
         let engine = wasmtime::Engine::new(&config())?;
         let ticker = Ticker::start(engine.clone())?;
-        let linker = host::linker(&engine)?;
+        // Every rule is bound by this one. What a rule may not have is refused before, by name.
+        let mut linker = Linker::new(&engine);
+        contracts::link(&mut linker)?;
+        wasi::link(&mut linker)?;
         Ok(Runtime(Arc::new(Inner { engine, ticker, linker })))
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::condition::When;
-use crate::contract::{IntegerColumn, TextColumn};
+use crate::contracts::{IntegerColumn, TextColumn};
 use alertmill_core::event::{Event, Tag};
 use alertmill_core::fields::{Field, RULE_TEXT_BYTES_MAX, TAGS_MAX};
 use alertmill_core::row::{DedupeAnswer, Row};

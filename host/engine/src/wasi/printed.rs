@@ -1,6 +1,6 @@
 //! What a rule prints: runtimes say there why they crash.
 
-use crate::contract::LogLevel;
+use crate::contracts::LogLevel;
 use crate::log::one_line;
 
 /// Of what was printed last in a call, what its failure repeats.

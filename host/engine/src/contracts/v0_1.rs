@@ -1,10 +1,40 @@
-//! The types of `wit/v0.1/alertmill.wit` that cross, lowered from borrowed buffers and lifted whole.
+//! Contract 0.1, `wit/v0.1/alertmill.wit`: its types, what the host offers of it, and the functions that a module exports.
 //!
 //! Own structs instead of `bindgen!`: what goes in borrows the worker's column buffers, so a batch is copied once, into
 //! the guest. wasmtime checks each function's type against these when an instance is made.
 
+use super::{Contract, Functions, HookExport};
+use crate::host::{Host, Room, TableResource};
+use crate::instance::{Exports, NotStarted};
+use crate::interface::{Hook, Offer};
+use crate::signature::RESOURCE;
 use std::sync::Arc;
-use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
+use wasmtime::component::{ComponentType, Instance, Lift, Linker, Lower, Resource, ResourceType, TypedFunc, WasmList, WasmStr};
+use wasmtime::{Store, StoreContextMut};
+
+pub(crate) const CONTRACT: Contract = Contract { version: "0.1.0", patches_of: "0.1.", offered: &OFFERED, hooks: &HOOKS, link, functions };
+
+const OFFERED: [Offer; 3] = [
+    ("types", &[]),
+    ("log", &[("write", "(enum { debug, info, warn, error }, string)")]),
+    (
+        "tables",
+        &[
+            ("table", RESOURCE),
+            ("[static]table.open", "(string, list<string>) -> result<table, string>"),
+            ("[method]table.get", "(borrow<table>, string) -> option<list<string>>"),
+            ("[method]table.get-many", "(borrow<table>, list<string>) -> list<option<list<string>>>"),
+            ("[method]table.get-columns", "(borrow<table>, list<string>) -> list<record { ends: list<u32>, missing: list<u32>, heap: list<u8> }>"),
+        ],
+    ),
+];
+
+const HOOKS: [HookExport; 4] = [
+    HookExport { hook: Hook::Normalize, interface: "normalize-rule", function: "normalize" },
+    HookExport { hook: Hook::EnrichEvent, interface: "enrich-rule", function: "enrich" },
+    HookExport { hook: Hook::Dedupe, interface: "dedupe-rule", function: "dedupe" },
+    HookExport { hook: Hook::EnrichAlert, interface: "alert-rule", function: "enrich-alerts" },
+];
 
 /// A text column on its way in.
 #[derive(ComponentType, Lower, Clone, Copy)]
@@ -328,8 +358,114 @@ pub(crate) enum LogLevel {
     Error,
 }
 
-pub(crate) type DescribeFunc = TypedFunc<(), (Manifest,)>;
-pub(crate) type InitFunc = TypedFunc<(&'static str,), (Result<(), String>,)>;
-pub(crate) type EnrichFunc = TypedFunc<(BatchRef<'static>,), (Output,)>;
-pub(crate) type NormalizeFunc = TypedFunc<(&'static [PayloadRef<'static>],), (Normalized,)>;
-pub(crate) type DedupeFunc = TypedFunc<(BatchRef<'static>,), (Vec<DedupeKey>,)>;
+fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    let mut log = linker.instance("alertmill:rules/log@0.1.0")?;
+    log.func_wrap("write", |mut cx: StoreContextMut<'_, Host>, (level, message): (LogLevel, WasmStr)| {
+        // Cut while it is still the guest's: the host copies no more than it writes.
+        let head = crate::log::head(&message.to_str(&cx)?).to_owned();
+        cx.data_mut().log(level, &head);
+        Ok(())
+    })?;
+    let mut tables = linker.instance("alertmill:rules/tables@0.1.0")?;
+    tables.resource("table", ResourceType::host::<TableResource>(), |mut cx, at| {
+        cx.data_mut().close(at);
+        Ok(())
+    })?;
+    tables.func_wrap("[static]table.open", |mut cx: StoreContextMut<'_, Host>, (name, columns): (String, Vec<String>)| {
+        Ok((cx.data_mut().open(&name, &columns)?,))
+    })?;
+    tables.func_wrap("[method]table.get", |mut cx: StoreContextMut<'_, Host>, (table, key): (Resource<TableResource>, WasmStr)| {
+        cx.data_mut().spend(1)?;
+        let key = key.to_str(&cx)?;
+        Ok((cx.data().handle(&table)?.get(&key, &mut Room::new())?,))
+    })?;
+    tables.func_wrap("[method]table.get-many", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
+        let keys = taken(&mut cx, &keys)?;
+        let handle = cx.data().handle(&table)?;
+        let mut room = Room::new();
+        let rows: wasmtime::Result<Vec<_>> = keys.iter().map(|key| handle.get(&key.to_str(&cx)?, &mut room)).collect();
+        Ok((rows?,))
+    })?;
+    tables.func_wrap("[method]table.get-columns", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
+        let keys = taken(&mut cx, &keys)?;
+        let handle = cx.data().handle(&table)?;
+        let mut room = Room::new();
+        let mut columns: Vec<TableColumn> = (0..handle.columns()).map(|_| TableColumn::default()).collect();
+        for key in &keys {
+            handle.add(&key.to_str(&cx)?, &mut columns, &mut room)?;
+        }
+        Ok((columns,))
+    })
+}
+
+type Keys = (Resource<TableResource>, WasmList<WasmStr>);
+
+/// The keys of a look-up, paid for but still in the guest's memory.
+fn taken(cx: &mut StoreContextMut<'_, Host>, keys: &WasmList<WasmStr>) -> wasmtime::Result<Vec<WasmStr>> {
+    cx.data_mut().spend(keys.len())?;
+    keys.iter(cx)?.collect()
+}
+
+type NormalizeFunc<'a> = TypedFunc<(&'a [PayloadRef<'a>],), (Normalized,)>;
+type EnrichFunc<'a> = TypedFunc<(BatchRef<'a>,), (Output,)>;
+type DedupeFunc<'a> = TypedFunc<(BatchRef<'a>,), (Vec<DedupeKey>,)>;
+
+struct Exported {
+    describe: TypedFunc<(), (Manifest,)>,
+    init: TypedFunc<(&'static str,), (Result<(), String>,)>,
+    normalize: Option<NormalizeFunc<'static>>,
+    enrich: Option<EnrichFunc<'static>>,
+    dedupe: Option<DedupeFunc<'static>>,
+    enrich_alerts: Option<EnrichFunc<'static>>,
+}
+
+fn functions(exports: &Exports, instance: Instance, store: &mut Store<Host>) -> Result<Box<dyn Functions>, NotStarted> {
+    Ok(Box::new(Exported {
+        describe: exports.describe(instance, store)?,
+        init: exports.init(instance, store)?,
+        normalize: exports.hook(Hook::Normalize, instance, store)?,
+        enrich: exports.hook(Hook::EnrichEvent, instance, store)?,
+        dedupe: exports.hook(Hook::Dedupe, instance, store)?,
+        enrich_alerts: exports.hook(Hook::EnrichAlert, instance, store)?,
+    }))
+}
+
+impl Functions for Exported {
+    fn describe(&self, store: &mut Store<Host>) -> wasmtime::Result<Manifest> {
+        one(self.describe.call(store, ()))
+    }
+
+    fn init(&self, store: &mut Store<Host>, config: &str) -> wasmtime::Result<Result<(), String>> {
+        let init: TypedFunc<(&str,), (Result<(), String>,)> = self.init;
+        one(init.call(store, (config,)))
+    }
+
+    fn normalize(&self, store: &mut Store<Host>, payloads: &[PayloadRef<'_>]) -> wasmtime::Result<Normalized> {
+        let normalize: NormalizeFunc<'_> = exported(self.normalize)?;
+        one(normalize.call(store, (payloads,)))
+    }
+
+    fn enrich(&self, store: &mut Store<Host>, batch: BatchRef<'_>) -> wasmtime::Result<Output> {
+        let enrich: EnrichFunc<'_> = exported(self.enrich)?;
+        one(enrich.call(store, (batch,)))
+    }
+
+    fn dedupe(&self, store: &mut Store<Host>, batch: BatchRef<'_>) -> wasmtime::Result<Vec<DedupeKey>> {
+        let dedupe: DedupeFunc<'_> = exported(self.dedupe)?;
+        one(dedupe.call(store, (batch,)))
+    }
+
+    fn enrich_alerts(&self, store: &mut Store<Host>, batch: BatchRef<'_>) -> wasmtime::Result<Output> {
+        let enrich: EnrichFunc<'_> = exported(self.enrich_alerts)?;
+        one(enrich.call(store, (batch,)))
+    }
+}
+
+fn exported<F>(function: Option<F>) -> wasmtime::Result<F> {
+    function.ok_or_else(|| wasmtime::Error::msg("the module does not export this hook"))
+}
+
+/// The one result that a function has.
+fn one<R>(results: wasmtime::Result<(R,)>) -> wasmtime::Result<R> {
+    results.map(|(result,)| result)
+}
