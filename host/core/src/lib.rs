@@ -25,6 +25,8 @@ pub mod ports;
 pub mod python;
 pub mod record;
 pub mod row;
+pub mod rule_set;
 pub mod rules;
 pub mod services;
 pub mod value;
+pub mod verdict;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 /// One body as it was received.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Payload {
+    /// Its record.
+    pub ordinal: u64,
     /// Whose it is.
     pub tenant: Text,
     /// Name of the source.

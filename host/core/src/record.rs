@@ -5,8 +5,11 @@
 
 use crate::command::{Action, AlertRef, Command};
 use crate::item::Item;
-use crate::rules::Generation;
+pub use crate::rule_set::{RuleEntry, RuleSet};
 use crate::value::Text;
+use crate::verdict::Verdicts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -109,41 +112,6 @@ impl RawPayload {
     }
 }
 
-/// One rule of a generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleEntry {
-    /// Name, from the manifest.
-    pub name: Text,
-    /// Version, from the manifest.
-    pub version: Text,
-    /// SHA-256 of the component, 64 hex digits; its file in the data folder.
-    pub digest: Text,
-    /// The rule's JSON config.
-    pub config: Text,
-    /// Everything else of its configuration, as JSON: grants, limits, policy.
-    pub options: Text,
-}
-
-/// The rules and tables that a generation runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RuleSet {
-    /// The number that begins here.
-    pub generation: Generation,
-    /// In the order in which they run.
-    pub rules: Vec<RuleEntry>,
-    /// Table name and SHA-256 of its content in the data folder.
-    pub tables: Vec<(Text, Text)>,
-}
-
-impl RuleSet {
-    /// Rough bytes held, for the bound of queues.
-    pub fn size_bytes(&self) -> usize {
-        let rule = |rule: &RuleEntry| size_of::<RuleEntry>() + rule.digest.len() + rule.config.len() + rule.options.len();
-        let table = |(name, digest): &(Text, Text)| 2 * size_of::<Text>() + name.len() + digest.len();
-        self.rules.iter().map(rule).sum::<usize>() + self.tables.iter().map(table).sum::<usize>()
-    }
-}
-
 /// What a record says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RecordBody {
@@ -162,6 +130,8 @@ pub enum RecordBody {
     Command(Command),
     /// A raw body was received.
     Payload(RawPayload),
+    /// Rules did not judge rows, for reasons that a replay would not find again.
+    Verdicts(Verdicts),
 }
 
 /// A journal record.
@@ -195,7 +165,7 @@ impl RecordBody {
         match self {
             RecordBody::Items(items) => items.spans.len(),
             RecordBody::Payload(_) => 1,
-            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) => 0,
+            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) | RecordBody::Verdicts(_) => 0,
         }
     }
 
@@ -204,7 +174,7 @@ impl RecordBody {
         match self {
             RecordBody::Items(items) => Some(&mut items.counts),
             RecordBody::Payload(payload) => Some(&mut payload.counts),
-            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) => None,
+            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) | RecordBody::Verdicts(_) => None,
         }
     }
 
@@ -226,19 +196,8 @@ impl RecordBody {
                 }
             }
             RecordBody::RuleSet(set) => {
-                out.push(2);
-                out.extend_from_slice(&set.generation.to_le_bytes());
-                put_len(out, set.rules.len());
-                for rule in &set.rules {
-                    for text in [&rule.name, &rule.version, &rule.digest, &rule.config, &rule.options] {
-                        put(out, text.as_bytes());
-                    }
-                }
-                put_len(out, set.tables.len());
-                for (name, digest) in &set.tables {
-                    put(out, name.as_bytes());
-                    put(out, digest.as_bytes());
-                }
+                out.push(7);
+                put_json(out, set);
             }
             RecordBody::Clock => out.push(3),
             RecordBody::Start { version } => {
@@ -272,6 +231,10 @@ impl RecordBody {
                 }
                 put(out, &payload.body);
             }
+            RecordBody::Verdicts(verdicts) => {
+                out.push(8);
+                put_json(out, verdicts);
+            }
         }
     }
 
@@ -284,11 +247,13 @@ impl RecordBody {
         }
         let body = match r.byte()? {
             1 => RecordBody::Items(r.items()?),
-            2 => RecordBody::RuleSet(r.rule_set()?),
+            2 => RecordBody::RuleSet(r.rule_set_of_2()?),
             3 => RecordBody::Clock,
             4 => RecordBody::Start { version: r.text()? },
             5 => RecordBody::Command(r.command()?),
             6 => RecordBody::Payload(r.payload()?),
+            7 => RecordBody::RuleSet(r.json()?),
+            8 => RecordBody::Verdicts(r.json()?),
             other => return Err(RecordError::Kind(other)),
         };
         if r.at == payload.len() { Ok(body) } else { Err(RecordError::Damaged(r.at)) }
@@ -302,6 +267,12 @@ fn put_len(out: &mut Vec<u8>, len: usize) {
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// Rare and growing things are JSON to the end of the payload.
+fn put_json(out: &mut Vec<u8>, value: &impl Serialize) {
+    // Writing texts and numbers to memory cannot fail.
+    let _ = serde_json::to_writer(out, value);
 }
 
 fn put_counts(out: &mut Vec<u8>, counts: DoorCounts) {
@@ -381,19 +352,26 @@ impl<'a> Reader<'a> {
         let idempotency_key = (!key.is_empty()).then_some(key);
         Ok(Items { tenant, source, door, idempotency_key, counts, heap: heap.into(), spans })
     }
-    fn rule_set(&mut self) -> Result<RuleSet, RecordError> {
+    fn json<T: DeserializeOwned>(&mut self) -> Result<T, RecordError> {
+        let at = self.at;
+        let rest = self.take(self.bytes.len() - at)?;
+        serde_json::from_slice(rest).map_err(|_| RecordError::Damaged(at))
+    }
+    /// As it was written before a set said more than what runs.
+    fn rule_set_of_2(&mut self) -> Result<RuleSet, RecordError> {
         let generation = self.u64()?;
         let n = self.count(20)?;
         let mut rules = Vec::with_capacity(n);
         for _ in 0..n {
-            rules.push(RuleEntry { name: self.text()?, version: self.text()?, digest: self.text()?, config: self.text()?, options: self.text()? });
+            let (name, version, digest, config, options) = (self.text()?, self.text()?, self.text()?, self.text()?, self.text()?);
+            rules.push(RuleEntry { name, version, digest, config, options, ..RuleEntry::default() });
         }
         let n = self.count(8)?;
         let mut tables = Vec::with_capacity(n);
         for _ in 0..n {
             tables.push((self.text()?, self.text()?));
         }
-        Ok(RuleSet { generation, rules, tables })
+        Ok(RuleSet { generation, rules, tables, ..RuleSet::default() })
     }
 }
 
@@ -429,7 +407,9 @@ impl Journaled {
             RecordBody::Items(items) => items.spans.iter().map(|span| span.bytes.len() + size_of::<ItemSpan>()).sum(),
             RecordBody::Command(command) => command.size_bytes(),
             RecordBody::Payload(payload) => payload.size_bytes(),
-            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } => 256,
+            RecordBody::RuleSet(set) => set.size_bytes(),
+            RecordBody::Verdicts(verdicts) => verdicts.size_bytes(),
+            RecordBody::Clock | RecordBody::Start { .. } => 256,
         };
         body + self.parsed.iter().flatten().map(Item::size_bytes).sum::<usize>() + size_of::<Journaled>()
     }
@@ -460,6 +440,8 @@ impl Items {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule_set::{Change, ChangeAction, RuleVersion};
+    use crate::verdict::{Hook, Place, Policy, Verdict};
 
     fn samples() -> Vec<RecordBody> {
         vec![
@@ -474,7 +456,12 @@ mod tests {
             }),
             RecordBody::RuleSet(RuleSet {
                 generation: 7,
-                rules: vec![RuleEntry { name: "n".into(), version: "1".into(), digest: "d".into(), config: "{}".into(), options: "{}".into() }],
+                change: Change { action: ChangeAction::Rollback, object: "n".into(), operator: "wang".into(), ..Change::default() },
+                rules: vec![RuleEntry {
+                    previous: Some(RuleVersion { version: "2".into(), digest: "e".into(), config: "".into(), options: "{}".into() }),
+                    pinned: true,
+                    ..rule()
+                }],
                 tables: vec![("hosts".into(), "d2".into())],
             }),
             RecordBody::Clock,
@@ -496,7 +483,24 @@ mod tests {
                 headers: vec![("x-event".into(), "push".into())],
                 body: b"a,\xff\n".to_vec().into(),
             }),
+            RecordBody::Verdicts(Verdicts {
+                generation: 7,
+                verdicts: vec![Verdict {
+                    rule: "n".into(),
+                    version: "1@sha256:d".into(),
+                    hook: Hook::EnrichEvent,
+                    kind: "deadline".into(),
+                    message: "still running at its time limit".into(),
+                    policy: Policy::DeadLetter,
+                    from: Place { ordinal: 9, index: 1 },
+                    until: None,
+                }],
+            }),
         ]
+    }
+
+    fn rule() -> RuleEntry {
+        RuleEntry { name: "n".into(), version: "1".into(), digest: "d".into(), config: "{}".into(), options: "{}".into(), ..RuleEntry::default() }
     }
 
     #[test]
@@ -511,16 +515,20 @@ mod tests {
     /// As journals on disk hold them; none of these bytes may ever change its meaning.
     #[test]
     fn records_of_earlier_versions_are_read() {
-        let recorded: [&[u8]; 6] = [
+        let recorded: [&[u8]; 7] = [
             b"\x01\x01\x01\x06\0\0\0system\x03\0\0\0web\x02\0\0\0k1\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\
               \0\0\0\0\x02\0\0\0{}\x02\0\0\0\x07\0\0\0{\"a\":1}",
-            b"\x01\x02\x07\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0n\x01\0\0\x001\x01\0\0\0d\x02\0\0\0{}\x02\0\0\0{}\x01\0\0\0\x05\0\0\0hosts\x02\0\0\0d2",
+            b"\x01\x07{\"generation\":7,\"change\":{\"action\":\"rollback\",\"object\":\"n\",\"operator\":\"wang\"},\"rules\":[{\"name\":\"n\",\"version\":\"1\",\
+              \"digest\":\"d\",\"config\":\"{}\",\"options\":\"{}\",\"pinned\":true,\"previous\":{\"version\":\"2\",\"digest\":\"e\",\"config\":\"\",\
+              \"options\":\"{}\"}}],\"tables\":[[\"hosts\",\"d2\"]]}",
             b"\x01\x03",
             b"\x01\x04\x05\0\0\x000.1.0",
             b"\x01\x05\x03\x06\0\0\0system\x04\0\0\0wang\x07\0\0\0INC-881\x02\0\0\0k2\x02\0\0\0\x00\xf1\x53\x65\0\0\0\0\x00\x40\0\0\0\0\0\0\
               \x01\xf1\x53\x65\0\0\0\0\x07\xc0\0\0\0\0\0\0",
             b"\x01\x06\x06\0\0\0system\x07\0\0\0grafana\x02\0\0\0k3\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
               \x08\0\0\0text/csv\x01\0\0\0\x07\0\0\0x-event\x04\0\0\0push\x04\0\0\0a,\xff\n",
+            b"\x01\x08{\"generation\":7,\"verdicts\":[{\"rule\":\"n\",\"version\":\"1@sha256:d\",\"hook\":\"enrich-event\",\"kind\":\"deadline\",\
+              \"message\":\"still running at its time limit\",\"policy\":\"dead-letter\",\"from\":{\"ordinal\":9,\"index\":1}}]}",
         ];
         for (bytes, body) in recorded.into_iter().zip(samples()) {
             assert_eq!(RecordBody::decode(bytes), Ok(body.clone()));
@@ -530,9 +538,18 @@ mod tests {
         }
     }
 
+    /// Kind 2 is read for ever, and written no more.
+    #[test]
+    fn a_rule_set_of_the_first_kind_is_read() {
+        let bytes = b"\x01\x02\x07\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0n\x01\0\0\x001\x01\0\0\0d\x02\0\0\0{}\x02\0\0\0{}\x01\0\0\0\x05\0\0\0hosts\x02\0\0\0d2";
+        let set = RuleSet { generation: 7, rules: vec![rule()], tables: vec![("hosts".into(), "d2".into())], ..RuleSet::default() };
+        assert_eq!(RecordBody::decode(bytes), Ok(RecordBody::RuleSet(set)));
+        (0..bytes.len()).for_each(|cut| assert!(RecordBody::decode(&bytes[..cut]).is_err(), "cut at {cut}"));
+    }
+
     #[test]
     fn what_a_newer_version_wrote_is_told_from_damage() {
-        for kind in 7..=u8::MAX {
+        for kind in 9..=u8::MAX {
             let error = RecordBody::decode(&[FORMAT, kind, 1, 2, 3]).unwrap_err();
             assert_eq!(error, RecordError::Kind(kind));
             assert!(error.to_string().ends_with("a newer one wrote it"), "{error}");

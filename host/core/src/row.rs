@@ -3,6 +3,7 @@
 use crate::alert::Alert;
 use crate::event::{Event, Fingerprint};
 use crate::value::{Text, text_bytes};
+use crate::verdict::{Hook, Place, Policy};
 
 /// One event between "understood" and "folded".
 #[derive(Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct Row {
     pub fingerprint: Fingerprint,
     /// Set by a rule: stored, but makes no alert.
     pub dropped: Option<Dropped>,
+    /// A rule with the policy `dead-letter` could not judge it, the last of `failures` says which: no later rule is asked, and
+    /// it becomes a dead letter unless its uid is known.
+    pub rejected: bool,
     /// The severity of the alert that this event opens is a rule's. No rule over events says so, they write what a sender could have
     /// sent: alert rules say it of the alert (docs/semantics.md, Fold).
     pub severity_by_rule: bool,
@@ -39,6 +43,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Where it stands in the journal.
+    pub fn place(&self) -> Place {
+        Place { ordinal: self.ordinal, index: self.index }
+    }
+
     /// Rough bytes held, for the bound of queues: what rules have written included.
     pub fn size_bytes(&self) -> usize {
         let of_dropped = self.dropped.as_ref().map_or(0, |dropped| text_bytes(&dropped.reason));
@@ -110,6 +119,12 @@ pub struct RuleFailure {
     pub kind: Text,
     /// What it said.
     pub message: Text,
+    /// Asked what.
+    pub hook: Hook,
+    /// What was done with the row.
+    pub policy: Policy,
+    /// The version that judged the row instead, `1.1.0@sha256:..`.
+    pub judged_by: Option<Text>,
 }
 
 impl RuleFailure {

@@ -3,25 +3,40 @@
 use crate::payload::{Normalized, Payload};
 use crate::row::{AlertRow, Row};
 use crate::value::Text;
+use crate::verdict::{Halted, Verdict};
 
 /// A rule-set generation: a monotone number that a journal record begins.
 pub type Generation = u64;
 
 /// The rules of one generation, in order, bound to one worker. Rows that a failing rule could not judge go on by the
-/// rule's policy, with the failure written on the row; a chain never loses a row and never reorders rows.
+/// rule's policy, with the failure written on the row; a chain never loses a row and never reorders rows. `Halted` comes from a
+/// rule with the policy `stop`: the rows are then as they may be in the middle, and the caller begins anew with those it had.
 pub trait RuleChain: Send {
     /// One answer for each payload, in order: that of the first normalize rule that is for it.
-    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Vec<Normalized>;
+    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted>;
     /// Runs every enrich rule in order over all rows.
-    fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>);
+    fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) -> Result<(), Halted>;
     /// Runs the dedupe rules in order; for each row the first answer other than `Default` stays.
-    fn dedupe(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>);
+    fn dedupe(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) -> Result<(), Halted>;
+    /// What was decided before of rows that come now: their rules are not asked, the policy is applied with the same failure.
+    fn know(&mut self, _verdicts: &[Verdict]) {}
+    /// What the calls since the last time decided that another run might decide otherwise; empty nearly always, and always when
+    /// all that the rules say follows from the rows.
+    fn take_verdicts(&mut self) -> Vec<Verdict> {
+        Vec::new()
+    }
 }
 
 /// The rules over alerts of one generation, in order, bound to the fold. What holds for [`RuleChain`] holds here.
 pub trait AlertChain: Send {
     /// Runs every alert rule in order over alerts that were just opened and are not stored yet.
-    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>);
+    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) -> Result<(), Halted>;
+    /// As [`RuleChain::know`].
+    fn know(&mut self, _verdicts: &[Verdict]) {}
+    /// As [`RuleChain::take_verdicts`].
+    fn take_verdicts(&mut self) -> Vec<Verdict> {
+        Vec::new()
+    }
 }
 
 /// Gives the chain of a generation. Before a generation's record is journaled its modules are in the data folder, so
@@ -68,11 +83,15 @@ pub struct RuleTally {
 pub struct NoRules;
 
 impl RuleChain for NoRules {
-    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
-        payloads.iter().map(|_| Normalized::Unclaimed).collect()
+    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
+        Ok(payloads.iter().map(|_| Normalized::Unclaimed).collect())
     }
-    fn enrich_events(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}
-    fn dedupe(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}
+    fn enrich_events(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
+        Ok(())
+    }
+    fn dedupe(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
+        Ok(())
+    }
 }
 
 impl RuleSets for NoRules {

@@ -16,6 +16,7 @@ use alertmill_core::payload::{Normalized, Payload};
 use alertmill_core::row::{AlertRow, Row, RuleFailure};
 use alertmill_core::rules::{AlertChain, RuleChain, RuleTally};
 use alertmill_core::value::Text;
+use alertmill_core::verdict::{Halted, Policy};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,24 +54,26 @@ impl Member {
 }
 
 impl RuleChain for Chain {
-    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Vec<Normalized> {
+    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
         let mut rows: Vec<PayloadRow<'_>> = payloads.iter().map(|payload| PayloadRow { payload, answer: Normalized::Unclaimed }).collect();
         for Member { runner, normalize, .. } in &mut self.0 {
             normalize.iter_mut().for_each(|turn| runner.run(turn, &mut rows, tally));
         }
-        rows.into_iter().map(|row| row.answer).collect()
+        Ok(rows.into_iter().map(|row| row.answer).collect())
     }
 
-    fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
+    fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
         for Member { runner, enrich, .. } in &mut self.0 {
             enrich.iter_mut().for_each(|turn| runner.run(turn, rows, tally));
         }
+        Ok(())
     }
 
-    fn dedupe(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
+    fn dedupe(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
         for Member { runner, dedupe, .. } in &mut self.0 {
             dedupe.iter_mut().for_each(|turn| runner.run(turn, rows, tally));
         }
+        Ok(())
     }
 }
 
@@ -90,10 +93,11 @@ impl Alerts {
 }
 
 impl AlertChain for Alerts {
-    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) {
+    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
         for (runner, turn) in &mut self.0 {
             runner.run(turn, rows, tally);
         }
+        Ok(())
     }
 }
 
@@ -151,7 +155,7 @@ impl Runner {
             let started = Instant::now();
             if self.rule.standing.strikes.is_out(started) {
                 let why = CallFailure::new(FailureKind::StruckOut, "not called: the rule failed too long or too often within a minute");
-                self.fail::<R, J>(rows, chosen, &why, tally);
+                self.fail(&turn.judge, rows, chosen, &why, tally);
                 continue;
             }
             let (failure, reused) = match self.attempt(turn, rows, chosen, tally) {
@@ -178,11 +182,11 @@ impl Runner {
             }
             // Rows have no part in a failing `init`.
             if chosen.len() == 1 || failure.kind == FailureKind::Init {
-                self.fail::<R, J>(rows, chosen, &failure, tally);
+                self.fail(&turn.judge, rows, chosen, &failure, tally);
             } else if left.is_zero() {
                 let why = CallFailure::new(FailureKind::StruckOut, format!("not judged: failing calls took too long; the last one: {}", failure.message));
-                self.fail::<R, J>(rows, chosen, &why, tally);
-                parts.drain(..).for_each(|part| self.fail::<R, J>(rows, &batch[part], &why, tally));
+                self.fail(&turn.judge, rows, chosen, &why, tally);
+                parts.drain(..).for_each(|part| self.fail(&turn.judge, rows, &batch[part], &why, tally));
             } else {
                 split(&mut parts, part);
             }
@@ -217,7 +221,7 @@ impl Runner {
                 tally.changed += applied.changed;
                 tally.dropped += applied.dropped;
                 for (row, failure) in &applied.failed {
-                    self.fail::<R, J>(rows, &chosen[*row as usize..][..1], failure, tally);
+                    self.fail(&turn.judge, rows, &chosen[*row as usize..][..1], failure, tally);
                 }
                 Attempt::Done
             }
@@ -232,7 +236,7 @@ impl Runner {
     }
 
     /// Pass-through, for each of these rows.
-    fn fail<R, J: Judge<R>>(&self, rows: &mut [R], chosen: &[u32], failure: &CallFailure, tally: &mut RuleTally) {
+    fn fail<R, J: Judge<R>>(&self, judge: &J, rows: &mut [R], chosen: &[u32], failure: &CallFailure, tally: &mut RuleTally) {
         let mut message = one_line(&failure.message);
         if message.len() > MESSAGE_BYTES_MAX {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
@@ -242,6 +246,9 @@ impl Runner {
             version: self.rule.version_on_rows.clone(),
             kind: Text::new_static(failure.kind.as_str()),
             message: Text::from(message),
+            hook: judge.hook(),
+            policy: Policy::PassThrough,
+            judged_by: None,
         };
         for index in chosen {
             J::fail(&mut rows[*index as usize], failure_on_row.clone());

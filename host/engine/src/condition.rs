@@ -173,6 +173,7 @@ mod tests {
             dedupe_rule: Default::default(),
             fingerprint: Default::default(),
             dropped: None,
+            rejected: false,
             severity_by_rule: false,
             failures: Vec::new(),
             lasting: None,
@@ -218,6 +219,7 @@ mod tests {
     #[test]
     fn payloads_have_a_source_a_type_and_headers() {
         let payload = Payload {
+            ordinal: 1,
             tenant: "system".into(),
             source: "zabbix".into(),
             content_type: Text::default(),

@@ -362,12 +362,18 @@ mod tests {
             digest: digest.clone(),
             config: Text::default(),
             options: r#"{"grants":["tables"]}"#.into(),
+            ..RuleEntry::default()
         };
         let mut generation = 0;
         let mut rules = |hosts: &Text, other: &Text| {
             generation += 1;
             let rules = vec![entry("says", &says), entry("owner-from-table", &owner)];
-            engine.register(RuleSet { generation, rules, tables: vec![("other".into(), other.clone()), ("hosts".into(), hosts.clone())] });
+            engine.register(RuleSet {
+                generation,
+                rules,
+                tables: vec![("other".into(), other.clone()), ("hosts".into(), hosts.clone())],
+                ..RuleSet::default()
+            });
             engine.rules_of(generation).expect("a good generation")
         };
         let (first, second, third) = (rules(&alice, &one), rules(&bob, &one), rules(&bob, &two));

@@ -19,6 +19,8 @@ pub(crate) trait Judge<R> {
     /// What a call answers.
     type Answer;
 
+    /// Which hook it is.
+    fn hook(&self) -> Hook;
     /// Whether the rule is asked about this row.
     fn is_for(&self, row: &R) -> bool;
     /// Makes the rows that `chosen` names ready to cross; false as soon as they have more than `bytes_max` bytes.
@@ -46,6 +48,10 @@ impl<F: RuleField> Enriching<F> {
 
 impl<F: RuleField> Judge<F::Row> for Enriching<F> {
     type Answer = Output;
+
+    fn hook(&self) -> Hook {
+        self.hook
+    }
 
     /// What was dropped is out.
     fn is_for(&self, row: &F::Row) -> bool {
@@ -87,6 +93,10 @@ impl Keying {
 
 impl Judge<Row> for Keying {
     type Answer = Vec<DedupeKey>;
+
+    fn hook(&self) -> Hook {
+        Hook::Dedupe
+    }
 
     /// The first key stays.
     fn is_for(&self, row: &Row) -> bool {
@@ -130,6 +140,10 @@ pub(crate) struct PayloadRow<'a> {
 
 impl<'a> Judge<PayloadRow<'a>> for Normalizing {
     type Answer = Vec<Result<Normalized, CallFailure>>;
+
+    fn hook(&self) -> Hook {
+        Hook::Normalize
+    }
 
     /// The first rule that is for it judges it, even if it fails.
     fn is_for(&self, row: &PayloadRow<'a>) -> bool {

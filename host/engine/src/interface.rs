@@ -6,34 +6,10 @@ use crate::options::{Grant, RuleOptions};
 use crate::refusal::Refusal;
 use crate::signature::{RESOURCE, Signatures, shown};
 use crate::wasi;
+pub use alertmill_core::verdict::Hook;
 use wasmparser::component_types::{ComponentAnyTypeId, ComponentEntityType, ComponentInstanceTypeId};
 use wasmparser::types::Types;
 use wasmparser::{Parser, Payload, ValidPayload, Validator};
-
-/// A hook that a module may export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Hook {
-    /// Raw payload to events.
-    Normalize,
-    /// Changes to events.
-    EnrichEvent,
-    /// Keys of events.
-    Dedupe,
-    /// Changes to new alerts.
-    EnrichAlert,
-}
-
-impl Hook {
-    /// Its name in a manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Hook::Normalize => "normalize",
-            Hook::EnrichEvent => "enrich-event",
-            Hook::Dedupe => "dedupe",
-            Hook::EnrichAlert => "enrich-alert",
-        }
-    }
-}
 
 /// An interface, with its resources and its functions by their type, as [`Signatures::function`] writes it.
 pub(crate) type Offer = (&'static str, &'static [(&'static str, &'static str)]);

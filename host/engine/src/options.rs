@@ -103,6 +103,7 @@ impl RuleOptions {
             digest: info.digest.clone(),
             config: Text::from(self.config_text()),
             options: Text::from(rest.to_string()),
+            ..RuleEntry::default()
         }
     }
 

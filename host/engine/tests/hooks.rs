@@ -34,7 +34,7 @@ fn a_payload_gives_no_event_one_or_many() {
     assert_eq!(tags, [("source", "hook"), ("type", "application/json"), ("team", "web")]);
     assert_eq!(events[0].more, [("assignee".into(), "alice".into())]);
     assert_eq!(names(&answers[3]), ["good", "", "severe"], "what an event may hold is not the engine's to judge");
-    let Normalized::Failed(RuleFailure { rule, kind, message, version }) = &answers[4] else { panic!("{:?}", answers[4]) };
+    let Normalized::Failed(RuleFailure { rule, kind, message, version, .. }) = &answers[4] else { panic!("{:?}", answers[4]) };
     assert_eq!((rule.as_str(), kind.as_str(), message.as_str()), ("normalizes", "row-error", "cannot read: error 7"));
     assert!(version.starts_with("0.1.0@sha256:"));
     assert_eq!((tally.len(), tally[0].rows, tally[0].changed, tally[0].failed, tally[0].calls), (1, 5, 4, 1, 1));

@@ -90,7 +90,7 @@ fn m08_a_thousand_generations_leave_nothing_behind() {
         let csv = format!("host,owner,team,service,tier,filler\nweb-1,{generation},web,shop,1,{}\n", "x".repeat(64 << 10));
         let table = bench.keep(csv.as_bytes());
         let rules = vec![options(json!({})).to_entry(&infos[(generation % MODULES) as usize]), options(json!({})).to_entry(&owner)];
-        bench.engine.register(RuleSet { generation, rules, tables: vec![("hosts".into(), table.as_str().into())] });
+        bench.engine.register(RuleSet { generation, rules, tables: vec![("hosts".into(), table.as_str().into())], ..RuleSet::default() });
         let mut chain = bench.engine.open(generation).unwrap_or_else(|e| panic!("{e}"));
         bench.engine.retire_before(generation);
         bench.forget(&table);

@@ -43,7 +43,12 @@ fn changes_nothing(bench: &mut Bench, bytes: &[u8], limits: serde_json::Value, c
     let digest = bench.keep(bytes);
     let mut entry = options(json!({ "limits": limits })).to_entry(&bench.engine.inspect(&good).expect("a good module"));
     entry.digest = digest.as_str().into();
-    bench.engine.register(alertmill_core::record::RuleSet { generation: active + 1, rules: vec![entry], tables: Vec::new() });
+    bench.engine.register(alertmill_core::record::RuleSet {
+        generation: active + 1,
+        rules: vec![entry],
+        tables: Vec::new(),
+        ..alertmill_core::record::RuleSet::default()
+    });
     let why = bench.engine.open(active + 1).err().expect("no generation").to_string();
     assert!(why.contains(code) && why.contains(&digest), "{why}");
     let mut rows = rows_with(3, |_| false, "", "");

@@ -144,6 +144,7 @@ fn shown(body: &RecordBody) -> String {
             }
             text
         }
+        RecordBody::Verdicts(verdicts) => format!("verdicts {} {}", verdicts.generation, verdicts.verdicts.len()),
         RecordBody::RuleSet(set) => {
             let rule = |rule: &RuleEntry| format!(" rule {} {} {} {} {}", rule.name, rule.version, rule.digest, rule.config, rule.options);
             let rules: String = set.rules.iter().map(rule).collect();
@@ -184,8 +185,16 @@ fn fixture(dir: &Path) -> ExitCode {
     let (journal, reader, _) = open();
     let rules = RuleSet {
         generation: 1,
-        rules: vec![RuleEntry { name: "owner".into(), version: "1.0.0".into(), digest: "ab".repeat(32).into(), config: "{}".into(), options: "{}".into() }],
+        rules: vec![RuleEntry {
+            name: "owner".into(),
+            version: "1.0.0".into(),
+            digest: "ab".repeat(32).into(),
+            config: "{}".into(),
+            options: "{}".into(),
+            ..RuleEntry::default()
+        }],
         tables: vec![("owners".into(), "cd".repeat(32).into())],
+        ..RuleSet::default()
     };
     let started = || RecordBody::Start { version: "1.0.0".into() };
     let append = |journal: &alertmill_stores::JournalHandle, body| block_on(journal.append(body, None)).expect("append").ordinal;

@@ -95,8 +95,9 @@ fn commit(n: u64, module: &str) -> Commit {
         });
     }
     if n == 1 {
-        let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: module.into(), config: "{}".into(), options: "{}".into() };
-        one.rule_sets = vec![RuleSet { generation: 1, rules: vec![rule], tables: Vec::new() }];
+        let rule =
+            RuleEntry { name: "r".into(), version: "1".into(), digest: module.into(), config: "{}".into(), options: "{}".into(), ..RuleEntry::default() };
+        one.rule_sets = vec![RuleSet { generation: 1, rules: vec![rule], tables: Vec::new(), ..RuleSet::default() }];
     }
     one
 }

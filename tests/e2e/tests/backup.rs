@@ -155,7 +155,7 @@ fn folded_until(data_dir: &Path, last: u64) -> BTreeMap<String, String> {
             RecordBody::RuleSet(set) => Some(set.generation),
             _ => None,
         });
-        let prepared = prepare(records, generation, &mut NoRules, &understand);
+        let prepared = prepare(records, generation, &mut NoRules, &understand).unwrap();
         generation = begun.unwrap_or(generation);
         let uids: Vec<_> = prepared.rows.iter().map(|row| row.event.uid).collect();
         let known_until_s = folder.store.known_until_s(&uids).expect("answers");

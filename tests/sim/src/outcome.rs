@@ -94,7 +94,7 @@ impl Outcome {
                 RecordKind::RuleSet(_) => outcome.generations += 1,
                 RecordKind::Command => outcome.commands += 1,
                 RecordKind::Payload => outcome.payloads += 1,
-                RecordKind::Items => {}
+                RecordKind::Items | RecordKind::Verdicts => {}
             }
         }
         outcome

@@ -6,7 +6,7 @@ use super::prepare::{Prepared, cut_at_generations, prepare};
 use super::understand::UnderstandConfig;
 use crate::event::Uid;
 use crate::ports::{Commit, EVENT_OVERHEAD_BYTES, KnownUids, LocalStore, PortError, Records};
-use crate::record::{RecordBody, RuleSet};
+use crate::record::{Journaled, RecordBody, RuleSet};
 use crate::rules::{AlertChain, Generation, RuleChain, RuleSets};
 use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -73,7 +73,7 @@ pub async fn prepare_half(
                 RecordBody::RuleSet(set) => Some(set.clone()),
                 _ => None,
             });
-            let prepared = prepare(piece, generation, chain.as_mut(), config);
+            let prepared = judge(piece, generation, chain.as_mut(), config, patience).await;
             if !out.hand_over(prepared).await {
                 return PortError::Fatal("the fold half has stopped".to_owned());
             }
@@ -81,6 +81,28 @@ pub async fn prepare_half(
                 generation = set.generation;
                 rule_sets.begins(&set);
                 chain = open_chain(rule_sets, generation, patience).await;
+            }
+        }
+    }
+}
+
+/// Prepares the records, however long it takes: what a rule with the policy `stop` could not judge may be judged well later, and
+/// nothing of it goes on before.
+async fn judge(
+    mut piece: Vec<Journaled>,
+    generation: Generation,
+    chain: &mut dyn RuleChain,
+    config: &UnderstandConfig,
+    patience: &mut impl Patience,
+) -> Prepared {
+    let mut tries = 0;
+    loop {
+        let again = piece.iter().map(|journaled| Journaled { record: journaled.record.clone(), parsed: None }).collect();
+        match prepare(std::mem::replace(&mut piece, again), generation, chain, config) {
+            Ok(prepared) => return prepared,
+            Err(halted) => {
+                tries += 1;
+                patience.pause(tries, &PortError::Unavailable(halted.to_string())).await;
             }
         }
     }
@@ -157,7 +179,7 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         loop {
             let (commit, is_last) = match folding.run() {
                 Step::Enrich(mut new) => {
-                    alert_rules.enrich(&mut new);
+                    alert_rules.enrich(&mut new, patience).await;
                     folding.enriched(new);
                     continue;
                 }
@@ -204,9 +226,16 @@ impl AlertRules {
         Ok(enriched)
     }
 
-    fn enrich(&mut self, new: &mut AlertBatch) {
-        if let Some(Some(rules)) = self.0.get_mut(&new.generation) {
-            rules.enrich_alerts(&mut new.rows, &mut new.tallies);
+    /// As [`judge`], for the alerts of a batch.
+    async fn enrich(&mut self, new: &mut AlertBatch, patience: &mut impl Patience) {
+        let Some(Some(rules)) = self.0.get_mut(&new.generation) else { return };
+        let mut tries = 0;
+        let opened = new.rows.clone();
+        while let Err(halted) = rules.enrich_alerts(&mut new.rows, &mut new.tallies) {
+            new.rows.clone_from(&opened);
+            new.tallies.clear();
+            tries += 1;
+            patience.pause(tries, &PortError::Unavailable(halted.to_string())).await;
         }
     }
 }
@@ -264,10 +293,11 @@ mod tests {
     use crate::identity::{Algorithm, UidKey};
     use crate::pipeline::fold::FoldConfig;
     use crate::ports::{AlertWrite, Restored};
-    use crate::record::{Door, Items, Journaled, Record};
+    use crate::record::{Door, Items, Record};
     use crate::row::AlertRow;
     use crate::rules::{NoRules, RuleSetUnavailable, RuleTally};
     use crate::value::Value;
+    use crate::verdict::Halted;
     use std::collections::VecDeque;
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -337,7 +367,7 @@ mod tests {
         let items = Items::of_texts(Door::Events, &[r#"{"event_id":"e","alert_name":"a","severity":2,"status":"ABNORMAL","time":1790000000}"#]);
         let record = Record { ordinal, received_at_ms: 1_790_000_000_000, body: RecordBody::Items(items) };
         let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
-        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config)
+        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config).unwrap()
     }
 
     fn fold(ordinals: [u64; 3], begins: bool) -> (Result<(), PortError>, Vec<String>) {
@@ -379,8 +409,9 @@ mod tests {
     struct Stamp(Generation, Arc<AtomicUsize>);
 
     impl AlertChain for Stamp {
-        fn enrich_alerts(&mut self, rows: &mut [AlertRow], _: &mut Vec<RuleTally>) {
+        fn enrich_alerts(&mut self, rows: &mut [AlertRow], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
             rows.iter_mut().for_each(|row| assert!(row.alert.extra_info.set("stamp", Value::Int(self.0 as i64))));
+            Ok(())
         }
     }
 
@@ -424,7 +455,7 @@ mod tests {
         let item = format!(r#"{{"event_id":"e{ordinal}","alert_name":"a{ordinal}","severity":2,"status":"ABNORMAL","time":1790000000}}"#);
         let record = Record { ordinal, received_at_ms: 1_790_000_000_000, body: RecordBody::Items(Items::of_texts(Door::Events, &[&item])) };
         let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
-        prepare(vec![Journaled { record, parsed: None }], generation, &mut NoRules, &config)
+        prepare(vec![Journaled { record, parsed: None }], generation, &mut NoRules, &config).unwrap()
     }
 
     fn stamps(refusals: u32, batches: Vec<Prepared>, begins: bool) -> (StampAlerts, Store, Notes) {

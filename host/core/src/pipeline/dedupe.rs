@@ -5,6 +5,7 @@ use crate::identity::{Algorithm, fingerprint_of_keys, fingerprint_of_rule, finge
 use crate::pipeline::fingerprint::fingerprint_bk_monitor;
 use crate::row::{DedupeAnswer, Row};
 use crate::rules::{RuleChain, RuleTally};
+use crate::verdict::Halted;
 
 /// Shards: the unit of ownership between processes; a fingerprint is always in the same one.
 pub const SHARDS: usize = 64;
@@ -15,14 +16,15 @@ pub fn shard_of(fingerprint: Fingerprint) -> usize {
 }
 
 /// Runs the dedupe rules, then gives every row its fingerprint.
-pub fn dedupe(rows: &mut [Row], chain: &mut dyn RuleChain, algorithm: Algorithm, tally: &mut Vec<RuleTally>) {
+pub fn dedupe(rows: &mut [Row], chain: &mut dyn RuleChain, algorithm: Algorithm, tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
     if rows.is_empty() {
-        return;
+        return Ok(());
     }
-    chain.dedupe(rows, tally);
+    chain.dedupe(rows, tally)?;
     for row in rows {
         key(row, algorithm);
     }
+    Ok(())
 }
 
 fn key(row: &mut Row, algorithm: Algorithm) {

@@ -2,10 +2,9 @@
 
 use crate::row::Row;
 use crate::rules::{RuleChain, RuleTally};
+use crate::verdict::Halted;
 
 /// Runs the enrich rules of the generation over all rows of a prepare batch.
-pub fn enrich_events(rows: &mut [Row], chain: &mut dyn RuleChain, tally: &mut Vec<RuleTally>) {
-    if !rows.is_empty() {
-        chain.enrich_events(rows, tally);
-    }
+pub fn enrich_events(rows: &mut [Row], chain: &mut dyn RuleChain, tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
+    if rows.is_empty() { Ok(()) } else { chain.enrich_events(rows, tally) }
 }

@@ -240,7 +240,7 @@ impl Fold {
             match folding.run() {
                 Step::Enrich(mut new) => {
                     if let Some(rules) = &mut rules {
-                        rules.enrich_alerts(&mut new.rows, &mut new.tallies);
+                        rules.enrich_alerts(&mut new.rows, &mut new.tallies).expect("rules that halt belong to the conductor");
                     }
                     folding.enriched(new);
                 }

@@ -8,6 +8,7 @@ use crate::ports::DeadLetter;
 use crate::record::{Journaled, RawPayload, RecordBody};
 use crate::row::{Row, RuleFailure};
 use crate::rules::{RuleChain, RuleTally};
+use crate::verdict::{Halted, Hook, Policy};
 
 /// Payloads that the rules see in one go, at most.
 const PAYLOADS_MAX: usize = 32;
@@ -16,7 +17,7 @@ const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// What the rules make of the payloads among the records, in order. Where calls are cut shows nowhere: a rule judges each by
 /// itself.
-pub(super) fn normalize(records: &[Journaled], chain: &mut dyn RuleChain, tallies: &mut Vec<RuleTally>) -> Vec<Normalized> {
+pub(super) fn normalize(records: &[Journaled], chain: &mut dyn RuleChain, tallies: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
     let mut payloads = records.iter().filter_map(payload).peekable();
     let mut normalized = Vec::new();
     while let Some(first) = payloads.next() {
@@ -26,16 +27,17 @@ pub(super) fn normalize(records: &[Journaled], chain: &mut dyn RuleChain, tallie
             bytes += next.body.len();
             batch.push(next);
         }
-        let mut judged = chain.normalize(&batch, tallies);
+        let mut judged = chain.normalize(&batch, tallies)?;
         judged.resize_with(batch.len(), || Normalized::Failed(no_answer()));
         normalized.append(&mut judged);
     }
-    normalized
+    Ok(normalized)
 }
 
 fn payload(journaled: &Journaled) -> Option<Payload> {
     let RecordBody::Payload(raw) = &journaled.record.body else { return None };
     Some(Payload {
+        ordinal: journaled.record.ordinal,
         tenant: raw.tenant.clone(),
         source: raw.source.clone(),
         content_type: raw.content_type.clone(),
@@ -47,7 +49,9 @@ fn payload(journaled: &Journaled) -> Option<Payload> {
 
 /// A chain that answers for fewer payloads than it was asked about must not shift its answers to their neighbours, nor lose one.
 fn no_answer() -> RuleFailure {
-    RuleFailure { rule: "?".into(), version: "?".into(), kind: "output".into(), message: "the rules gave no answer for this payload".into() }
+    let message = "the rules gave no answer for this payload".into();
+    let (hook, policy) = (Hook::Normalize, Policy::DeadLetter);
+    RuleFailure { rule: "?".into(), version: "?".into(), kind: "output".into(), message, hook, policy, judged_by: None }
 }
 
 /// Understands what the rules made of the payload of a record, appending rows and dead letters in the events' order. How many
@@ -101,7 +105,7 @@ fn understand_event(event: &NewEvent, place: Place<'_>, config: &UnderstandConfi
 }
 
 fn why(failure: &RuleFailure) -> String {
-    let RuleFailure { rule, version, kind, message } = failure;
+    let RuleFailure { rule, version, kind, message, .. } = failure;
     format!("rule {rule} {version}: {kind}: {message}")
 }
 

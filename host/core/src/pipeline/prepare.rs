@@ -13,6 +13,7 @@ use crate::record::{DoorCounts, Journaled, RecordBody, RuleSet};
 use crate::row::Row;
 use crate::rules::{Generation, RuleChain, RuleTally};
 use crate::value::Text;
+use crate::verdict::Halted;
 
 /// Records of one generation, ready to be folded.
 #[derive(Debug, Default)]
@@ -127,10 +128,11 @@ pub enum PreparedBody {
     Command(Box<Command>),
 }
 
-/// Prepares records that all belong to one generation (a record that begins the next one may come last).
-pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn RuleChain, config: &UnderstandConfig) -> Prepared {
+/// Prepares records that all belong to one generation (a record that begins the next one may come last). A rule that halts
+/// the pipeline leaves nothing behind: the same records are prepared again.
+pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn RuleChain, config: &UnderstandConfig) -> Result<Prepared, Halted> {
     let (mut prepared, mut rows, mut tallies) = (Vec::with_capacity(records.len()), Vec::new(), Vec::new());
-    let mut normalized = normalize(&records, chain, &mut tallies).into_iter();
+    let mut normalized = normalize(&records, chain, &mut tallies)?.into_iter();
     for mut journaled in records {
         let (ordinal, received_at_ms) = (journaled.record.ordinal, journaled.record.received_at_ms);
         let body = match &mut journaled.record.body {
@@ -149,15 +151,16 @@ pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn 
                 PreparedBody::Items { source, counts, journaled: 1, became: Some(became), rows: rows.len() - before, dead_letters }
             }
             RecordBody::RuleSet(set) => PreparedBody::RuleSet(std::mem::take(set)),
-            RecordBody::Clock => PreparedBody::Clock,
+            // Those who need verdicts had them before their records; what is left of one is that time went by.
+            RecordBody::Clock | RecordBody::Verdicts(_) => PreparedBody::Clock,
             RecordBody::Start { .. } => PreparedBody::Start,
             RecordBody::Command(command) => PreparedBody::Command(Box::new(command.clone())),
         };
         prepared.push(PreparedRecord { ordinal, received_at_ms, generation, body });
     }
-    enrich_events(&mut rows, chain, &mut tallies);
-    dedupe(&mut rows, chain, config.algorithm, &mut tallies);
-    Prepared::new(prepared, rows, tallies)
+    enrich_events(&mut rows, chain, &mut tallies)?;
+    dedupe(&mut rows, chain, config.algorithm, &mut tallies)?;
+    Ok(Prepared::new(prepared, rows, tallies))
 }
 
 /// Cuts records where the next generation begins, so that no batch crosses it (I7). The record that begins it is the last
@@ -190,21 +193,24 @@ mod tests {
 
     fn one(body: RecordBody, chain: &mut dyn RuleChain) -> Prepared {
         let record = Record { ordinal: 1, received_at_ms: 1_763_800_000_000, body };
-        prepare(vec![Journaled { record, parsed: None }], 1, chain, &CONFIG)
+        prepare(vec![Journaled { record, parsed: None }], 1, chain, &CONFIG).unwrap()
     }
 
     /// A rule that writes a long description.
     struct Writes(usize);
 
     impl RuleChain for Writes {
-        fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
-            payloads.iter().map(|_| Normalized::Unclaimed).collect()
+        fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
+            Ok(payloads.iter().map(|_| Normalized::Unclaimed).collect())
         }
 
-        fn enrich_events(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) {
+        fn enrich_events(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
             rows.iter_mut().for_each(|row| row.event.description = "x".repeat(self.0).as_str().into());
+            Ok(())
         }
-        fn dedupe(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) {}
+        fn dedupe(&mut self, _: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
+            Ok(())
+        }
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Place<'_> {
             dedupe_rule: Text::default(),
             fingerprint: Default::default(),
             dropped: None,
+            rejected: false,
             severity_by_rule: false,
             failures: Vec::new(),
             lasting: episode.map(|e| e.lasting),

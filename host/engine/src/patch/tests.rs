@@ -32,6 +32,7 @@ fn row(tags: usize) -> Row {
         dedupe_rule: Text::default(),
         fingerprint: Default::default(),
         dropped: None,
+        rejected: false,
         severity_by_rule: false,
         failures: Vec::new(),
         lasting: None,

@@ -86,6 +86,7 @@ impl Bench {
             generation: self.generation,
             rules: rules.iter().map(entry).collect(),
             tables: tables.iter().map(|(name, csv)| (Text::new(name), Text::from(self.keep(csv.as_bytes())))).collect(),
+            ..RuleSet::default()
         };
         self.engine.register(set);
         self.generation
@@ -124,6 +125,7 @@ pub fn empty_row(index: u32) -> Row {
         dedupe_rule: Text::default(),
         fingerprint: Default::default(),
         dropped: None,
+        rejected: false,
         severity_by_rule: false,
         failures: Vec::new(),
         lasting: None,
@@ -173,13 +175,13 @@ pub fn set_fields(row: &mut Row, fields: &Map<String, serde_json::Value>) {
 
 pub fn enrich(chain: &mut dyn RuleChain, rows: &mut [Row]) -> Vec<RuleTally> {
     let mut tally = Vec::new();
-    chain.enrich_events(rows, &mut tally);
+    chain.enrich_events(rows, &mut tally).unwrap();
     tally
 }
 
 pub fn dedupe(chain: &mut dyn RuleChain, rows: &mut [Row]) -> Vec<RuleTally> {
     let mut tally = Vec::new();
-    chain.dedupe(rows, &mut tally);
+    chain.dedupe(rows, &mut tally).unwrap();
     tally
 }
 
@@ -220,6 +222,7 @@ pub fn opened(row: Row) -> AlertRow {
 /// A JSON body of the source `hook`.
 pub fn payload(body: &str) -> Payload {
     Payload {
+        ordinal: 1,
         tenant: Text::new_static("system"),
         source: Text::new_static("hook"),
         content_type: Text::new_static("application/json"),
@@ -231,11 +234,11 @@ pub fn payload(body: &str) -> Payload {
 
 pub fn normalize(chain: &mut dyn RuleChain, payloads: &[Payload]) -> (Vec<Normalized>, Vec<RuleTally>) {
     let mut tally = Vec::new();
-    (chain.normalize(payloads, &mut tally), tally)
+    (chain.normalize(payloads, &mut tally).unwrap(), tally)
 }
 
 pub fn enrich_alerts(chain: &mut dyn AlertChain, rows: &mut [AlertRow]) -> Vec<RuleTally> {
     let mut tally = Vec::new();
-    chain.enrich_alerts(rows, &mut tally);
+    chain.enrich_alerts(rows, &mut tally).unwrap();
     tally
 }

@@ -66,7 +66,7 @@ impl World {
     fn look_at(&mut self, now: SystemTime) -> Look {
         let look = self.folder.look_at(&self.in_force, now);
         if look.differs_from(&self.in_force) {
-            self.in_force = RuleSet { generation: self.in_force.generation + 1, rules: look.rules.clone(), tables: look.tables.clone() };
+            self.in_force = RuleSet { generation: self.in_force.generation + 1, rules: look.rules.clone(), tables: look.tables.clone(), ..RuleSet::default() };
             self.engine.register(self.in_force.clone());
             self.engine.open(self.in_force.generation).map(|_| ()).expect("a generation that can be loaded");
         }
@@ -250,7 +250,7 @@ fn what_the_disk_refused_is_tried_again_although_no_file_changed() {
     // A folder that cannot be listed is a problem, and no rule goes.
     std::fs::rename(&rules, dir.path().join("aside")).unwrap();
     std::fs::write(&rules, "no folder").unwrap();
-    let in_force = RuleSet { generation: 1, rules: look.rules, tables: look.tables };
+    let in_force = RuleSet { generation: 1, rules: look.rules, tables: look.tables, ..RuleSet::default() };
     let look = folder.look(&in_force);
     assert_eq!((look.problems[0].code.as_str(), &look.rules), (UNREADABLE, &in_force.rules));
 }

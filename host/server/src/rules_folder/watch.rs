@@ -68,7 +68,8 @@ impl RulesWatch {
         let differs = look.differs_from(&before);
         let generation = before.generation.max(looking.spent) + 1;
         // The very first generation is begun even when it is empty: every event then has one.
-        let next = (differs || before.generation == 0).then(|| RuleSet { generation, rules: look.rules.clone(), tables: look.tables.clone() });
+        let next =
+            (differs || before.generation == 0).then(|| RuleSet { generation, rules: look.rules.clone(), tables: look.tables.clone(), ..RuleSet::default() });
         self.say(look);
         let Some(set) = next else { return Ok(None) };
         self.engine.register(set.clone());

@@ -285,8 +285,9 @@ mod tests {
             self.hours += 1;
             let module = self.unused.modules.put(b"a module").unwrap();
             let table = self.unused.modules.put(format!("key,hour\na,{}\n", self.hours).as_bytes()).unwrap();
-            let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: module.into(), config: "".into(), options: "".into() };
-            let set = RuleSet { generation: self.hours, rules: vec![rule], tables: vec![("hosts".into(), table.clone().into())] };
+            let rule =
+                RuleEntry { name: "r".into(), version: "1".into(), digest: module.into(), config: "".into(), options: "".into(), ..RuleEntry::default() };
+            let set = RuleSet { generation: self.hours, rules: vec![rule], tables: vec![("hosts".into(), table.clone().into())], ..RuleSet::default() };
             let now_s = NOW_S + self.hours as i64 * 3_600;
             let commit = Commit { from: self.hours - 1, to: self.hours, received_at_ms: now_s * 1_000, rule_sets: vec![set], ..Commit::default() };
             self.retaining.store.commit_blocking(&commit).unwrap();

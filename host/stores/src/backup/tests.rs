@@ -32,8 +32,8 @@ fn append(journal: &crate::JournalHandle, body: RecordBody) -> u64 {
 }
 
 fn generation(number: u64, digest: &str, table: &str) -> RecordBody {
-    let rule = RuleEntry { name: "says".into(), version: "1".into(), digest: digest.into(), config: "{}".into(), options: "{}".into() };
-    RecordBody::RuleSet(RuleSet { generation: number, rules: vec![rule], tables: vec![("owners".into(), table.into())] })
+    let rule = RuleEntry { name: "says".into(), version: "1".into(), digest: digest.into(), config: "{}".into(), options: "{}".into(), ..RuleEntry::default() };
+    RecordBody::RuleSet(RuleSet { generation: number, rules: vec![rule], tables: vec![("owners".into(), table.into())], ..RuleSet::default() })
 }
 
 /// Folds what is journaled now.
@@ -49,7 +49,7 @@ fn fold_all_with(dir: &Path, options: FolderOptions) {
     let mut position = folder.restored.position;
     while position < last {
         let records = folder.records.next_blocking(1).unwrap();
-        let commit = fold.apply(prepare(records, folder.restored.rule_set.generation, &mut NoRules, &understand), Vec::new());
+        let commit = fold.apply(prepare(records, folder.restored.rule_set.generation, &mut NoRules, &understand).unwrap(), Vec::new());
         position = commit.to;
         folder.store.commit_blocking(&commit).unwrap();
     }

@@ -520,7 +520,14 @@ fn a_damaged_module_cannot_be_replayed() {
         let dir = tempfile::tempdir().unwrap();
         let mut folder = open_folder(dir.path());
         let digest = folder.modules.put(b"a module").unwrap();
-        let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: digest.as_str().into(), config: "{}".into(), options: "{}".into() };
+        let rule = RuleEntry {
+            name: "r".into(),
+            version: "1".into(),
+            digest: digest.as_str().into(),
+            config: "{}".into(),
+            options: "{}".into(),
+            ..RuleEntry::default()
+        };
         let set = RuleSet { generation: 1, rules: vec![rule], ..RuleSet::default() };
         block_on(folder.journal.append(RecordBody::RuleSet(set), None)).unwrap();
         folder.store.commit_blocking(&numbered(1)).unwrap();

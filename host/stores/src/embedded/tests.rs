@@ -66,8 +66,8 @@ fn a_commit_is_restored_and_applies_once() {
     first.alerts = vec![alert(1, 1, Status::Abnormal), alert(2, 1, Status::Closed)];
     first.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Opened)] }];
     first.ledger = vec![LedgerValue { scope: "source", name: "web".into(), counter: "received".into(), value: 7 }];
-    let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: "d".into(), config: "{}".into(), options: "{}".into() };
-    first.rule_sets = vec![RuleSet { generation: 2, rules: vec![rule], tables: vec![("hosts".into(), "t".into())] }];
+    let rule = RuleEntry { name: "r".into(), version: "1".into(), digest: "d".into(), config: "{}".into(), options: "{}".into(), ..RuleEntry::default() };
+    first.rule_sets = vec![RuleSet { generation: 2, rules: vec![rule], tables: vec![("hosts".into(), "t".into())], ..RuleSet::default() }];
     first.next_due_ms = Some(9);
     first.started_at_ms = 7;
     store.commit_blocking(&first).unwrap();
@@ -545,8 +545,9 @@ fn every_generation_of_one_commit_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
     let mut one = commit(0, 9);
-    one.rule_sets =
-        (1..=3).map(|generation| RuleSet { generation, rules: Vec::new(), tables: vec![("hosts".into(), format!("t{generation}").into())] }).collect();
+    one.rule_sets = (1..=3)
+        .map(|generation| RuleSet { generation, rules: Vec::new(), tables: vec![("hosts".into(), format!("t{generation}").into())], ..RuleSet::default() })
+        .collect();
     store.commit_blocking(&one).unwrap();
     let rows = store.reader().rule_sets(99).unwrap();
     let seen: Vec<_> = rows.iter().map(|row| (row.generation, row.ordinal, row.content.contains(&format!("\"t{}\"", row.generation)))).collect();

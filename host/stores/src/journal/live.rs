@@ -125,6 +125,6 @@ pub(super) fn rows_of(record: &Journaled) -> usize {
         RecordBody::Items(items) => items.spans.len().max(1),
         RecordBody::Command(command) => command.alerts.len().max(1),
         RecordBody::Payload(_) => PAYLOAD_ROWS,
-        RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } => 1,
+        RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Verdicts(_) => 1,
     }
 }

@@ -27,7 +27,7 @@ pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
     let mut fold = Fold::restore(&Restored::default(), fold_config(seed)).map_err(|e| Failure::other(e.to_string()))?;
     for record in &state.disk.journal.records {
         let generation = tables.rule_sets.last().map_or(0, |set| set.generation);
-        let prepared = prepare(vec![record.replayed()], generation, &mut FakeChain(generation), &understand_config());
+        let prepared = prepare(vec![record.replayed()], generation, &mut FakeChain(generation), &understand_config()).expect("no fake rule halts");
         for row in &prepared.rows {
             for uid in row.uid_if_reopened.into_iter().chain([row.event.uid]) {
                 places.entry((uid, record.received_at_ms.div_euclid(1000))).or_insert((row.ordinal, row.index));

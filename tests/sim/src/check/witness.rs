@@ -102,7 +102,7 @@ impl Witness {
                 RecordBody::RuleSet(set) => {
                     witness.generations.insert(record.ordinal + 1, set.generation);
                 }
-                RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) => {}
+                RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) | RecordBody::Verdicts(_) => {}
             }
         }
         witness

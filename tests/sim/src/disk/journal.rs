@@ -14,6 +14,7 @@ pub enum RecordKind {
     Start,
     Command,
     Payload,
+    Verdicts,
 }
 
 /// A journal record on the simulated disk.

@@ -137,6 +137,7 @@ fn write(world: &World, group: &[Waiting]) -> (u64, i64, bool) {
             RecordBody::Start { .. } => RecordKind::Start,
             RecordBody::Command(_) => RecordKind::Command,
             RecordBody::Payload(_) => RecordKind::Payload,
+            RecordBody::Verdicts(_) => RecordKind::Verdicts,
         };
         state.life.clocks_waiting += u64::from(kind == RecordKind::Clock);
         journal.cached.push(DiskRecord { ordinal, received_at_ms, kind, payload: waiting.payload.clone() });

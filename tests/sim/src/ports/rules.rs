@@ -12,6 +12,7 @@ use alertmill_core::record::{Door, RuleSet};
 use alertmill_core::row::{AlertRow, DedupeAnswer, Dropped, Row, RuleFailure};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
 use alertmill_core::value::Value;
+use alertmill_core::verdict::{Halted, Hook, Policy};
 use std::sync::Mutex;
 
 pub struct FakeRules<'w> {
@@ -66,13 +67,21 @@ pub struct FakeChain(pub Generation);
 fn normalize(generation: Generation, payload: &Payload) -> Normalized {
     match hooks::fate(generation, &payload.source, &payload.body) {
         hooks::Fate::Unclaimed => Normalized::Unclaimed,
-        hooks::Fate::Failed => Normalized::Failed(failure("hooks")),
+        hooks::Fate::Failed => Normalized::Failed(failure("hooks", Hook::Normalize)),
         hooks::Fate::Events => Normalized::Events(hooks::lines(&payload.body).map(event).collect()),
     }
 }
 
-fn failure(rule: &str) -> RuleFailure {
-    RuleFailure { rule: rule.into(), version: "1.0.0".into(), kind: "trap".into(), message: "simulated".into() }
+fn failure(rule: &str, hook: Hook) -> RuleFailure {
+    RuleFailure {
+        rule: rule.into(),
+        version: "1.0.0".into(),
+        kind: "trap".into(),
+        message: "simulated".into(),
+        hook,
+        policy: Policy::PassThrough,
+        judged_by: None,
+    }
 }
 
 /// The event that a line tells of.
@@ -95,14 +104,14 @@ fn has_tag(event: &Event, key: &str) -> bool {
 }
 
 impl RuleChain for FakeChain {
-    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Vec<Normalized> {
+    fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
         let normalized: Vec<Normalized> = payloads.iter().map(|payload| normalize(self.0, payload)).collect();
         let failed = normalized.iter().filter(|judged| matches!(judged, Normalized::Failed(_))).count() as u64;
         tally.push(RuleTally { rule: "hooks".into(), rows: payloads.len() as u64, failed, ..RuleTally::default() });
-        normalized
+        Ok(normalized)
     }
 
-    fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) {
+    fn enrich_events(&mut self, rows: &mut [Row], tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
         let n = rows.len() as u64;
         let (mut judge, stamp) = (
             RuleTally { rule: "judge".into(), rows: n, ..RuleTally::default() },
@@ -112,7 +121,7 @@ impl RuleChain for FakeChain {
             row.event.tags.push(Tag::new("generation", self.0 as i64));
             if has_tag(&row.event, "poison") {
                 judge.failed += 1;
-                row.failures.push(failure("judge"));
+                row.failures.push(failure("judge", Hook::EnrichEvent));
             } else if has_tag(&row.event, "noise") && self.0.is_multiple_of(2) {
                 judge.dropped += 1;
                 row.dropped = Some(Dropped { rule: "judge".into(), reason: "noise".into() });
@@ -122,9 +131,10 @@ impl RuleChain for FakeChain {
             }
         }
         tally.extend([stamp, judge]);
+        Ok(())
     }
 
-    fn dedupe(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) {
+    fn dedupe(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
         for row in rows {
             if has_tag(&row.event, "unique") {
                 row.dedupe = DedupeAnswer::Unique;
@@ -134,6 +144,7 @@ impl RuleChain for FakeChain {
                 row.dedupe_rule = "by-host".into();
             }
         }
+        Ok(())
     }
 }
 
@@ -153,7 +164,7 @@ impl FakeAlertChain {
 }
 
 impl AlertChain for FakeAlertChain {
-    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) {
+    fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
         let n = rows.len() as u64;
         let mut grade = RuleTally { rule: "grade-alerts".into(), rows: n, ..RuleTally::default() };
         for row in rows {
@@ -161,7 +172,7 @@ impl AlertChain for FakeAlertChain {
             stamp.write_text(row, &self.0.to_string()).expect("a short text");
             if has_tag(&row.alert.event, "poison") {
                 grade.failed += 1;
-                row.failures.push(RuleFailure { rule: "grade-alerts".into(), version: "1.0.0".into(), kind: "trap".into(), message: "simulated".into() });
+                row.failures.push(failure("grade-alerts", Hook::EnrichAlert));
             } else if has_tag(&row.alert.event, "grade-alert") {
                 grade.changed += 1;
                 let severity = AlertField::parse_write("severity").expect("a field of alerts");
@@ -169,5 +180,6 @@ impl AlertChain for FakeAlertChain {
             }
         }
         tally.extend([RuleTally { rule: "stamp-alerts".into(), rows: n, changed: n, ..RuleTally::default() }, grade]);
+        Ok(())
     }
 }

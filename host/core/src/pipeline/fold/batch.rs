@@ -174,11 +174,14 @@ const RULE_FAILURES: &str = "rule_failures";
 
 fn failure(failure: &RuleFailure) -> Value {
     let text = |t: &Text| Value::Text(t.clone());
-    Value::Object(vec![
+    let fields = [
         (Text::new_static("rule"), text(&failure.rule)),
         (Text::new_static("version"), text(&failure.version)),
         (Text::new_static("kind"), text(&failure.kind)),
         (Text::new_static("message"), text(&failure.message)),
-        (Text::new_static("policy"), Value::literal("pass-through")),
-    ])
+        (Text::new_static("policy"), Value::literal(failure.policy.as_str())),
+    ]
+    .into_iter()
+    .chain(failure.judged_by.as_ref().map(|version| (Text::new_static("judged_by"), text(version))));
+    Value::Object(fields.collect())
 }

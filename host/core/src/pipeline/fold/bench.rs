@@ -14,6 +14,7 @@ use crate::record::{Door, Items, Journaled, Record, RecordBody};
 use crate::row::{AlertRow, Row};
 use crate::rules::{Generation, RuleChain, RuleTally};
 use crate::value::Text;
+use crate::verdict::Halted;
 use std::collections::BTreeMap;
 
 /// The second at which the tests begin, 2023-11-14T22:13:20Z.
@@ -102,15 +103,17 @@ impl Default for Rules {
 }
 
 impl RuleChain for Rules {
-    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Vec<Normalized> {
-        payloads.iter().map(|_| Normalized::Unclaimed).collect()
+    fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
+        Ok(payloads.iter().map(|_| Normalized::Unclaimed).collect())
     }
 
-    fn enrich_events(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) {
+    fn enrich_events(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
         rows.iter_mut().for_each(self.enrich);
+        Ok(())
     }
-    fn dedupe(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) {
+    fn dedupe(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
         rows.iter_mut().for_each(self.dedupe);
+        Ok(())
     }
 }
 
@@ -213,7 +216,7 @@ impl Life {
                 Some(RecordBody::RuleSet(set)) => set.generation,
                 _ => self.generation,
             };
-            prepared.append(prepare(piece, self.generation, &mut self.rules, &config));
+            prepared.append(prepare(piece, self.generation, &mut self.rules, &config).unwrap());
             self.generation = begins;
         }
         let forgotten_s = if self.forgets { self.tables.received_at_ms.div_euclid(1000) } else { i64::MIN };

@@ -10,6 +10,7 @@ use crate::record::{Door, Items, Record, RecordBody, RuleSet};
 use crate::row::{AlertRow, RuleFailure};
 use crate::rules::Generation;
 use crate::value::Value;
+use crate::verdict::{Hook, Policy};
 
 fn event(id: &str, host: &str, severity: u8, status: &str, time: i64) -> String {
     format!(
@@ -190,7 +191,15 @@ fn judge(generation: Generation, row: &mut AlertRow) {
 }
 
 fn failure(rule: &str, kind: &'static str) -> RuleFailure {
-    RuleFailure { rule: rule.into(), version: "1.0.0@sha256:00".into(), kind: kind.into(), message: "says \"why\"".into() }
+    RuleFailure {
+        rule: rule.into(),
+        version: "1.0.0@sha256:00".into(),
+        kind: kind.into(),
+        message: "says \"why\"".into(),
+        hook: Hook::EnrichAlert,
+        policy: Policy::PassThrough,
+        judged_by: None,
+    }
 }
 
 #[test]

@@ -70,12 +70,13 @@ fn row(world: &World, mut event: Event, at_s: i64) -> Row {
         dedupe_rule: Text::default(),
         fingerprint: Default::default(),
         dropped: None,
+        rejected: false,
         severity_by_rule: false,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,
     };
-    dedupe(std::slice::from_mut(&mut row), &mut NoRules, world.algorithm, &mut Vec::new());
+    dedupe(std::slice::from_mut(&mut row), &mut NoRules, world.algorithm, &mut Vec::new()).expect("no rule is there to halt");
     row
 }
 
