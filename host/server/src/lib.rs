@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod demo;
 pub mod doors;
 pub mod http;
+pub mod outgoing;
 pub mod rules_folder;
 pub mod serve;
 pub mod telemetry;
