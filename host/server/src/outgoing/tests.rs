@@ -98,12 +98,14 @@ async fn plain_http_reaches_loopback_only_unless_it_is_allowed() {
 
 #[test]
 fn addresses_that_no_call_means_are_refused_and_private_ones_are_not() {
-    let refused = "0.0.0.0 0.1.2.3 169.254.169.254 169.254.0.1 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 100.100.100.200 168.63.129.16 192.0.0.192 :: \
-                   fe80::1 febf::1 ff02::1 fd00:ec2::254 ::ffff:169.254.169.254 ::169.254.169.254 64:ff9b::a9fe:a9fe 64:ff9b:1::a9fe:a9fe 2002:a9fe:a9fe::1 ::ffff:0.0.0.0";
+    let refused = "0.0.0.0 0.1.2.3 169.254.169.254 169.254.0.1 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 100.100.100.200 \
+        168.63.129.16 192.0.0.192 :: fe80::1 febf::1 ff02::1 fd00:ec2::254 ::ffff:169.254.169.254 ::169.254.169.254 \
+        64:ff9b::a9fe:a9fe 64:ff9b:1::a9fe:a9fe 2002:a9fe:a9fe::1 ::ffff:0.0.0.0";
     for address in refused.split_whitespace() {
         assert!(is_refused(address.parse::<IpAddr>().expect("an address")), "{address}");
     }
-    let allowed = "127.0.0.1 127.255.0.1 ::1 10.0.0.1 172.16.0.1 192.168.1.1 100.64.0.1 8.8.8.8 fd00::1 fc00::1 2001:db8::1 ::ffff:10.0.0.1 64:ff9b::808:808";
+    let allowed = "127.0.0.1 127.255.0.1 ::1 10.0.0.1 172.16.0.1 192.168.1.1 100.64.0.1 8.8.8.8 fd00::1 fc00::1 2001:db8::1 ::ffff:10.0.0.1 \
+        64:ff9b::808:808";
     for address in allowed.split_whitespace() {
         assert!(!is_refused(address.parse::<IpAddr>().expect("an address")), "{address}");
     }
