@@ -10,7 +10,7 @@ use crate::runtime::Runtime;
 use crate::standing::{Standing, Standings};
 use crate::stats::RuleStatsSnapshot;
 use crate::tables::Table;
-use alertmill_core::record::RuleSet;
+use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets};
 use alertmill_core::value::Text;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -154,6 +154,16 @@ impl Engine {
         Rule::bind(compiled, wanted_name, options.clone(), &tables, standing).map(|rule| LoadedRule(Arc::new(rule)))
     }
 
+    /// Binds one rule of a set that is not begun yet, with the set's tables. As long as the answer lives, the generation that
+    /// names it finds it bound.
+    pub fn bind(&self, set: &RuleSet, entry: &RuleEntry) -> Result<LoadedRule, Refusal> {
+        let mut tables = HashMap::new();
+        for (name, digest) in &set.tables {
+            tables.insert(name.clone(), self.table(name, digest)?);
+        }
+        self.rule(set, entry, RuleOptions::from_entry(entry)?, &tables).map(LoadedRule)
+    }
+
     /// Makes a generation known; [`Engine::prepare`] or the first `open` loads it.
     pub fn register(&self, set: RuleSet) {
         let mut generations = lock(&self.0.generations);
@@ -241,7 +251,7 @@ impl Engine {
             let why = |e: Refusal| format!("rule `{}` {} (sha256:{}): {}: {e}", entry.name, entry.version, entry.digest, e.code());
             let options = RuleOptions::from_entry(entry).map_err(why)?;
             // A disabled entry takes no name, before the one that runs or behind it.
-            if !options.enabled {
+            if entry.disabled || !options.enabled {
                 continue;
             }
             if rules.iter().any(|known: &Arc<Rule>| known.info.name == entry.name) {
@@ -252,13 +262,7 @@ impl Engine {
         Ok(rules.into())
     }
 
-    fn rule(
-        &self,
-        set: &RuleSet,
-        entry: &alertmill_core::record::RuleEntry,
-        options: RuleOptions,
-        tables: &HashMap<Text, Arc<Table>>,
-    ) -> Result<Arc<Rule>, Refusal> {
+    fn rule(&self, set: &RuleSet, entry: &RuleEntry, options: RuleOptions, tables: &HashMap<Text, Arc<Table>>) -> Result<Arc<Rule>, Refusal> {
         let known = lock(&self.0.compiled).get(&entry.digest).cloned();
         let compiled = match known {
             Some(compiled) => compiled,
@@ -319,7 +323,6 @@ impl RuleSets for Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alertmill_core::record::RuleEntry;
     use std::sync::Barrier;
 
     #[test]

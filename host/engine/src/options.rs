@@ -93,18 +93,17 @@ impl RuleOptions {
 
     /// The entry of a generation's record for a module with these options: `config` apart, all else as JSON.
     pub fn to_entry(&self, info: &RuleInfo) -> RuleEntry {
+        let (config, options) = self.texts();
+        RuleEntry { name: info.name.clone(), version: info.version.clone(), digest: info.digest.clone(), config, options, ..RuleEntry::default() }
+    }
+
+    /// What an entry has of it: `config`, and all else as JSON.
+    pub fn texts(&self) -> (Text, Text) {
         let mut rest = serde_json::to_value(self).unwrap_or_default();
         if let Some(object) = rest.as_object_mut() {
             object.remove("config");
         }
-        RuleEntry {
-            name: info.name.clone(),
-            version: info.version.clone(),
-            digest: info.digest.clone(),
-            config: Text::from(self.config_text()),
-            options: Text::from(rest.to_string()),
-            ..RuleEntry::default()
-        }
+        (Text::from(self.config_text()), Text::from(rest.to_string()))
     }
 
     /// What `init` gets.

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doors;
 pub mod http;
 pub mod outgoing;
+pub mod rules;
 pub mod rules_folder;
 pub mod serve;
 pub mod telemetry;

@@ -179,7 +179,7 @@ pub async fn command(api: Api, action: Action, request: Request<Body>) -> Result
 }
 
 /// A type that a page of another site may send without asking is refused.
-fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.contains_key(header::CONTENT_TYPE).then(|| content_kind(headers)) {
         Some(Ok(ContentKind::Json)) => Ok(()),
         _ => Err(ProblemCode::ContentType.problem("send Content-Type: application/json, in UTF-8").closing()),

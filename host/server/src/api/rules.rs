@@ -1,26 +1,27 @@
 //! The watched rules folder and the engine as the API shows them.
 
 use super::reads::{RuleReads, RuleRow, RuleStats};
-use crate::rules_folder::{RulesWatch, is_enabled, unneeded_grants, unneeded_in_words};
+use crate::rules::RuleKeeper;
+use crate::rules_folder::{is_enabled, unneeded_grants, unneeded_in_words};
 use alertmill_engine::{Engine, RuleInfo, RuleStatsSnapshot};
 use std::sync::Arc;
 
 /// What runs, and what was refused.
 pub struct WatchedRules {
-    watch: Arc<RulesWatch>,
+    keeper: Arc<RuleKeeper>,
     engine: Engine,
 }
 
 impl WatchedRules {
     /// Shows these.
-    pub fn new(watch: Arc<RulesWatch>, engine: Engine) -> WatchedRules {
-        WatchedRules { watch, engine }
+    pub fn new(keeper: Arc<RuleKeeper>, engine: Engine) -> WatchedRules {
+        WatchedRules { keeper, engine }
     }
 }
 
 impl RuleReads for WatchedRules {
     fn rules(&self) -> Vec<RuleRow> {
-        let shown = self.watch.shown();
+        let shown = self.keeper.shown();
         let stats = self.engine.stats();
         let stats_of = |digest: &str| stats.iter().find(|rule| rule.digest == digest);
         let running = shown.set.rules.iter().map(|entry| {

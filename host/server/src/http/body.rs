@@ -45,7 +45,7 @@ impl Default for BodyLimits {
 }
 
 /// Below it a high ratio is harmless.
-const RATIO_FREE_BYTES: usize = 1 << 20;
+pub(super) const RATIO_FREE_BYTES: usize = 1 << 20;
 /// How finely the budget is taken.
 const STEP_BYTES: usize = 16 * 1024;
 
@@ -95,7 +95,7 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limits: &BodyLimits, bud
     Ok(ReadBody { bytes: sink.bytes, sent: sink.sent, lease: sink.lease })
 }
 
-fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
+pub(super) fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let one = encodings.next().map(|encoding| encoding.as_bytes().trim_ascii());
     match one {
@@ -109,7 +109,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
 }
 
 /// Hands each chunk and the number of bytes sent so far to `take`, within the limits of time and of bytes sent.
-async fn receive(mut body: Body, limits: &BodyLimits, mut take: impl FnMut(&[u8], usize) -> Result<(), Problem>) -> Result<(), Problem> {
+pub(super) async fn receive(mut body: Body, limits: &BodyLimits, mut take: impl FnMut(&[u8], usize) -> Result<(), Problem>) -> Result<(), Problem> {
     let start = Instant::now();
     let (end, mut sent) = (start + limits.total, 0);
     loop {
@@ -135,7 +135,7 @@ async fn receive(mut body: Body, limits: &BodyLimits, mut take: impl FnMut(&[u8]
     }
 }
 
-fn too_large(why: String) -> Problem {
+pub(super) fn too_large(why: String) -> Problem {
     ProblemCode::BodyTooLarge.problem(why).closing()
 }
 
@@ -144,12 +144,12 @@ fn over_queue(total: usize) -> Problem {
     too_large(format!("the body has more than {total} bytes, which is all that limits.queue allows for all requests; send it in parts"))
 }
 
-fn bad_gzip(error: &io::Error) -> Problem {
+pub(super) fn bad_gzip(error: &io::Error) -> Problem {
     ProblemCode::Body.problem(format!("the gzip is damaged, cut off, or has something behind its end: {error}")).closing()
 }
 
 /// `Write::write_all`, which takes a write of nothing, as the decoder does behind its end, for an error.
-fn write_all(decoder: &mut GzDecoder<Sink>, mut chunk: &[u8]) -> io::Result<()> {
+pub(super) fn write_all(decoder: &mut GzDecoder<impl Write>, mut chunk: &[u8]) -> io::Result<()> {
     while !chunk.is_empty() {
         match decoder.write(chunk)? {
             0 => return Err(io::Error::other("a second member")),

@@ -12,6 +12,10 @@ macro_rules! problems {
             $($(#[doc = $doc])* $variant,)*
             /// The body, or its only item, was refused by `decode`.
             Decode(Code),
+            /// A rule, its options or its tables were refused; the code is the refusal's own.
+            Rule(&'static str),
+            /// Whoever signed a rule, or did not, may not have it run here; the code says why.
+            Publisher(&'static str),
         }
 
         impl ProblemCode {
@@ -20,7 +24,7 @@ macro_rules! problems {
 
             /// The text in `code`.
             pub const fn as_str(self) -> &'static str {
-                match self { $(ProblemCode::$variant => $name,)* ProblemCode::Decode(code) => code.as_str() }
+                match self { $(ProblemCode::$variant => $name,)* ProblemCode::Decode(code) => code.as_str(), ProblemCode::Rule(code) | ProblemCode::Publisher(code) => code }
             }
 
             /// The HTTP status.
@@ -29,19 +33,21 @@ macro_rules! problems {
                     $(ProblemCode::$variant => $status,)*
                     ProblemCode::Decode(Code::Size | Code::TooManyItems) => 413,
                     ProblemCode::Decode(_) => 400,
+                    ProblemCode::Rule(_) => 422,
+                    ProblemCode::Publisher(_) => 403,
                 };
                 match StatusCode::from_u16(code) { Ok(status) => status, Err(_) => StatusCode::INTERNAL_SERVER_ERROR }
             }
 
             /// Seconds after which the same request may succeed.
             pub const fn retry_after_s(self) -> Option<u64> {
-                let seconds = match self { $(ProblemCode::$variant => $retry,)* ProblemCode::Decode(_) => 0 };
+                let seconds = match self { $(ProblemCode::$variant => $retry,)* _ => 0 };
                 if seconds == 0 { None } else { Some(seconds) }
             }
 
             /// One line that does not vary with the request.
             pub const fn title(self) -> &'static str {
-                match self { $(ProblemCode::$variant => $title,)* ProblemCode::Decode(_) => "The body was refused" }
+                match self { $(ProblemCode::$variant => $title,)* ProblemCode::Decode(_) => "The body was refused", ProblemCode::Rule(_) => "The rule was refused", ProblemCode::Publisher(_) => "The rule's signature was refused" }
             }
         }
     };
@@ -96,6 +102,28 @@ problems! {
     Unclear "unclear" 503 5 "Whether it was stored is not known"
     /// What is stored is damaged; the answer says what and where.
     Damaged "damaged" 409 0 "What is stored is damaged"
+    /// The rule is not as the request wants it to be: somebody changed it meanwhile.
+    Stale "stale" 412 0 "The rule was changed meanwhile"
+    /// A change that must not be repeated blindly says which state it means.
+    IfMatchRequired "if-match-required" 428 0 "The header If-Match is missing"
+    /// The rule is pinned to another version.
+    Pinned "pinned" 409 0 "The rule is pinned"
+    /// The version is lower than the one that runs.
+    Downgrade "downgrade" 409 0 "The version is lower than the one that runs"
+    /// Options and place of a rule from the rules folder are its file's.
+    OptionsInFile "options-in-file" 409 0 "The rule's file says it otherwise"
+    /// The rule's file would bring it back.
+    InFolder "in-folder" 409 0 "The rule's file is in the rules folder"
+    /// There is nothing to go back to.
+    NoPrevious "no-previous" 409 0 "There is no version before"
+    /// The version runs, or is the one to go back to.
+    InUse "in-use" 409 0 "The version is in use"
+    /// Several versions are meant.
+    AmbiguousVersion "ambiguous-version" 409 0 "Several versions are meant"
+    /// Too many modules wait for their check.
+    ChecksBusy "checks-busy" 429 5 "Too many modules are being checked"
+    /// Changes wait until the records of the last process are read.
+    Replaying "replaying" 503 1 "The records of the last process are being read"
     /// A fault of this program.
     Internal "internal" 500 0 "Internal error"
 }

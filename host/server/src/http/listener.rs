@@ -188,8 +188,9 @@ impl Listener {
         stats.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, local: IpAddr, app: Router) -> Result<Response, Infallible> {
+    async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr, local: IpAddr, app: Router) -> Result<Response, Infallible> {
         let id = request_id(request.headers());
+        request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut response = match self.hosts.check(&request, local) {
             Ok(()) => {
@@ -210,6 +211,10 @@ impl Listener {
         Ok(response)
     }
 }
+
+/// Who sent a request: an extension of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
 
 #[derive(Debug, Default)]
 struct PerIp {

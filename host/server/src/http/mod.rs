@@ -11,11 +11,12 @@ mod framing;
 pub mod guard;
 pub mod listener;
 pub mod problem;
+pub mod spool;
 pub mod strict;
 
 pub use body::{BodyLimits, ReadBody, read_body};
 pub use budget::{Budget, Lease};
 pub use code::ProblemCode;
-pub use listener::{Listener, ListenerLimits, ListenerStats};
+pub use listener::{Listener, ListenerLimits, ListenerStats, Peer};
 pub use problem::Problem;
 pub use strict::HostPolicy;

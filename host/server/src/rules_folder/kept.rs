@@ -2,7 +2,7 @@
 //! file of a table may have changed in the meantime, and a generation that cannot be loaded would hold up every other change.
 
 use super::tables::Tables;
-use super::{Problem, RulesFolder, is_enabled};
+use super::{Problem, RulesFolder};
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
 use alertmill_engine::{Refusal, RuleInfo, RuleOptions};
@@ -17,44 +17,39 @@ pub(super) struct Checked {
     reads: Option<Vec<Text>>,
 }
 
-/// What becomes of the last good version.
+/// What becomes of a version in force.
 #[allow(clippy::large_enum_variant, reason = "one at a time, and it lives for a moment")]
 pub(super) enum Kept {
     /// It goes on.
-    Runs(RuleEntry, Option<RuleInfo>),
+    Runs(Option<RuleInfo>),
     /// It needs these tables, by name and digest, as they are in force.
     Needs(Vec<(Text, Text)>, Problem),
-    /// There is none, or it cannot run whatever is kept.
-    None(Option<Problem>),
+    /// It cannot run whatever is kept.
+    Not(Problem),
 }
 
 impl RulesFolder {
-    /// Looks for the version of `name` in force, for the file at `path` that is not used.
-    pub(super) fn last_good(&mut self, path: &Path, name: &str, in_force: &RuleSet, tables: &Tables) -> Kept {
-        let named = || in_force.rules.iter().filter(|entry| entry.name == name);
-        // Of two entries of one name all but one are disabled.
-        let Some(entry) = named().find(|entry| is_enabled(entry)).or_else(|| named().next()) else { return Kept::None(None) };
-        if !is_enabled(entry) {
-            return Kept::Runs(entry.clone(), None);
-        }
+    /// Whether a version in force, whose file or folder is at `path`, goes on with these tables.
+    pub(super) fn last_good(&mut self, path: &Path, entry: &RuleEntry, in_force: &RuleSet, tables: &Tables) -> Kept {
+        let name = entry.name.as_str();
         let why = match self.runs_with(entry, tables) {
-            Ok(info) => return Kept::Runs(entry.clone(), Some(info)),
+            Ok(info) => return Kept::Runs(Some(info)),
             // No word about rule or table; the next look asks again.
-            Err(why) if may_pass(&why) => return Kept::Runs(entry.clone(), None),
+            Err(why) if may_pass(&why) => return Kept::Runs(None),
             Err(why) => why,
         };
         let mut changed: Vec<(Text, Text)> = in_force.tables.iter().filter(|table| !tables.digests.contains(table)).cloned().collect();
         if !changed.is_empty() {
             match self.reads(entry, tables) {
                 Ok(reads) => changed.retain(|(table, _)| reads.contains(table)),
-                Err(why) if may_pass(&why) => return Kept::Runs(entry.clone(), None),
+                Err(why) if may_pass(&why) => return Kept::Runs(None),
                 // It does not even say what it is: no table helps.
                 Err(_) => changed.clear(),
             }
         }
         if changed.is_empty() {
             let message = format!("version {} that was in force cannot run any more: {why}; repair the file", entry.version);
-            return Kept::None(Some(self.problem(path, name, why.code(), message)));
+            return Kept::Not(self.problem(path, name, why.code(), message));
         }
         let names = changed.iter().map(|(table, _)| format!("`{table}`")).collect::<Vec<_>>().join(", ");
         let message = format!("what changed in {names} is not used yet: rule `{name}` cannot run with it: {why}; repair the table or the rule");

@@ -1,7 +1,8 @@
 //! `rules.d/`: what the operator put there becomes a rule-set generation, or a problem that names file, cause and remedy.
 //!
 //! A look ([`RulesFolder::look`]) reads what changed since the last one, checks every module as activating it would, and
-//! keeps modules and tables by digest in the data folder. Only then does [`switch`](watch) write the generation's record.
+//! keeps modules and tables by digest in the data folder. What it finds are [`Offers`]; the [`RuleKeeper`](crate::rules::RuleKeeper)
+//! makes a generation of them.
 //! A file that became bad leaves the last good version of its rule in force, with the tables that it needs; a folder that
 //! a start does not find leaves all of them ([`source_gone`]).
 //!
@@ -15,15 +16,13 @@ pub mod shipped;
 mod source_gone;
 mod tables;
 #[cfg(test)]
-mod tests;
-mod watch;
-
-pub use watch::{RulesWatch, Shown};
+pub(crate) mod tests;
 
 use self::kept::Kept;
 use self::settling::{Settling, Stamp, stamp};
 use self::tables::Tables;
 use crate::config::Config;
+use crate::rules::slots::{self, Offer, Offers};
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
 use alertmill_engine::{Engine, RuleInfo, RuleOptions};
@@ -65,7 +64,9 @@ const CHANGING: &str = "changing";
 /// What a look found: the rules to run, in order, their tables, and what is wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
-    /// Entries in the order in which they run.
+    /// What the files ask for.
+    pub offers: Offers,
+    /// What the set that the look was held against becomes by them, in the order in which they run.
     pub rules: Vec<RuleEntry>,
     /// What each of them is.
     pub infos: Vec<RuleInfo>,
@@ -78,9 +79,10 @@ pub struct Look {
 }
 
 impl Look {
-    /// Whether it asks for other rules or tables than `set` runs.
-    pub fn differs_from(&self, set: &RuleSet) -> bool {
-        self.rules != set.rules || self.tables != set.tables
+    /// All goes on as it is.
+    fn keeping(in_force: &RuleSet, problems: Vec<Problem>) -> Look {
+        let offers = Offers { keeps_all: true, ..Offers::default() };
+        Look { offers, rules: in_force.rules.clone(), tables: in_force.tables.clone(), problems, ..Look::default() }
     }
 }
 
@@ -127,6 +129,17 @@ enum Outcome {
     Unsettled(Option<Problem>),
 }
 
+/// Who has a name, in this order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// A good file that is to run.
+    Runs,
+    /// A file that is not used, for what runs.
+    Kept,
+    /// A good file that is not to run.
+    Off,
+}
+
 /// A look is to be made again with these tables, by name and digest, as they are in force.
 struct HoldBack(Vec<(Text, Text)>, Problem);
 
@@ -146,6 +159,11 @@ impl RulesFolder {
             source: source_gone::Source::default(),
             is_unsettled: false,
         }
+    }
+
+    /// Where modules and tables are kept.
+    pub fn modules(&self) -> &ModuleFiles {
+        &self.modules
     }
 
     /// Looks once. `in_force` gives the last good version of a rule whose file has become bad.
@@ -171,7 +189,7 @@ impl RulesFolder {
             Err(problem) => {
                 self.source.is_unreadable(in_force);
                 problems.push(problem);
-                return Look { rules: in_force.rules.clone(), tables: in_force.tables.clone(), problems, ..Look::default() };
+                return Look::keeping(in_force, problems);
             }
         };
         let is_gone = self.source.is_gone(&files, in_force);
@@ -182,15 +200,20 @@ impl RulesFolder {
         }
         // Ends: with each turn at least one more table is as it is in force.
         let mut look = loop {
-            let judged = if is_gone { self.keep_all(&tables, in_force) } else { self.judge(&files, &tables, in_force) };
-            match judged {
-                Ok(look) => break look,
+            let mut look = Look { tables: tables.digests.clone(), ..Look::default() };
+            if is_gone {
+                look.offers.keeps_all = true;
+            } else {
+                self.judge(&files, &tables, &mut look);
+            }
+            match self.hold(&files, &tables, in_force, &mut look) {
+                Ok(()) => break look,
                 Err(HoldBack(needed, problem)) => {
                     problems.push(problem);
                     for (name, digest) in &needed {
                         match self.table_in_force(digest) {
                             Some(table) => tables.put(name, digest, table),
-                            None => return Look { rules: in_force.rules.clone(), tables: in_force.tables.clone(), problems, ..Look::default() },
+                            None => return Look::keeping(in_force, problems),
                         }
                     }
                 }
@@ -201,45 +224,70 @@ impl RulesFolder {
         look
     }
 
-    /// Which rules run with these tables.
-    fn judge(&mut self, files: &[PathBuf], tables: &Tables, in_force: &RuleSet) -> Result<Look, HoldBack> {
-        let mut look = Look { tables: tables.digests.clone(), ..Look::default() };
+    /// What each file asks for with these tables.
+    fn judge(&mut self, files: &[PathBuf], tables: &Tables, look: &mut Look) {
         let found: Vec<(&PathBuf, Outcome)> = files.iter().map(|path| (path, self.module(path, tables))).collect();
-        // A name is a running rule's: neither a disabled file nor one that is not used keeps a good one out.
+        // A name is a running rule's: neither a file that is not used nor a disabled one keeps a good one out, and of what
+        // runs a disabled one takes nothing away.
         let mut names: BTreeMap<Text, &Path> = BTreeMap::new();
-        for (path, outcome) in &found {
-            if let Outcome::Good { entry, is_enabled: true, .. } = outcome {
-                names.entry(entry.name.clone()).or_insert(path);
+        for claim in [Claim::Runs, Claim::Kept, Claim::Off] {
+            for (path, outcome) in &found {
+                let name = match outcome {
+                    Outcome::Good { entry, is_enabled, .. } if (claim == Claim::Runs) == *is_enabled && claim != Claim::Kept => Some(entry.name.clone()),
+                    Outcome::Refused(_) | Outcome::Unsettled(_) if claim == Claim::Kept => rule_name(path).map(Text::from),
+                    _ => None,
+                };
+                if let Some(name) = name {
+                    names.entry(name).or_insert(path);
+                }
             }
         }
         for (path, outcome) in found {
             let problem = match outcome {
-                Outcome::Good { entry, is_enabled: true, .. } if names[&entry.name] != path => {
-                    let message = format!("{} already holds rule `{}`; remove one of the two", names[&entry.name].display(), entry.name);
-                    look.problems.push(self.problem(path, &entry.name, "name-taken", message));
-                    continue;
-                }
-                Outcome::Good { entry, info, .. } => {
-                    look.rules.push(entry);
+                Outcome::Good { entry, info, .. } if names[&entry.name] == path => {
+                    look.offers.files.push(Offer::Whole(entry));
                     look.infos.push(info);
                     continue;
+                }
+                // It says that it is not to run, and it does not.
+                Outcome::Good { is_enabled: false, .. } => None,
+                Outcome::Good { entry, .. } => {
+                    let message = format!("{} already holds rule `{}`; remove one of the two", names[&entry.name].display(), entry.name);
+                    Some(self.problem(path, &entry.name, "name-taken", message))
                 }
                 Outcome::Refused(problem) => Some(problem),
                 Outcome::Unsettled(problem) => problem,
             };
             look.problems.extend(problem);
-            let Some(name) = rule_name(path).filter(|name| !names.contains_key(name.as_str())) else { continue };
-            match self.last_good(path, &name, in_force, tables) {
-                Kept::Runs(entry, info) => {
-                    names.insert(entry.name.clone(), path);
-                    look.rules.push(entry);
-                    look.infos.extend(info);
-                }
-                Kept::Needs(tables, problem) => return Err(HoldBack(tables, problem)),
-                Kept::None(problem) => look.problems.extend(problem),
+            if let Some(name) = rule_name(path).map(Text::from).filter(|name| names.get(name).is_some_and(|holder| *holder == path)) {
+                look.offers.files.push(Offer::Kept(name));
             }
         }
-        Ok(look)
+    }
+
+    /// What goes on beside the offers: versions that came by the API or were pinned, and those whose files are not used. They
+    /// need tables that they can run with.
+    fn hold(&mut self, files: &[PathBuf], tables: &Tables, in_force: &RuleSet, look: &mut Look) -> Result<(), HoldBack> {
+        let judged = |entry: &RuleEntry, offers: &Offers| {
+            offers.files.iter().any(|offer| matches!(offer, Offer::Whole(file) if file.name == entry.name && file.running() == entry.running()))
+        };
+        for entry in slots::with_offers(&in_force.rules, &look.offers) {
+            if !is_enabled(&entry) || judged(&entry, &look.offers) {
+                continue;
+            }
+            let path = files.iter().find(|path| rule_name(path).is_some_and(|name| entry.name == name.as_str()));
+            let path = path.map_or_else(|| self.dir.clone(), Clone::clone);
+            match self.last_good(&path, &entry, in_force, tables) {
+                Kept::Runs(info) => look.infos.extend(info),
+                Kept::Needs(tables, problem) => return Err(HoldBack(tables, problem)),
+                Kept::Not(problem) => {
+                    look.problems.push(problem);
+                    look.offers.unfit.push((entry.name, entry.digest));
+                }
+            }
+        }
+        look.rules = slots::with_offers(&in_force.rules, &look.offers);
+        Ok(())
     }
 
     /// Forgets what this look did not ask for.
@@ -274,7 +322,7 @@ impl RulesFolder {
     }
 
     /// Digests that a later look may ask for without putting their content among the modules again.
-    fn held(&self) -> BTreeSet<Text> {
+    pub(crate) fn held(&self) -> BTreeSet<Text> {
         let of_files = self.seen.values().flat_map(|seen| &seen.outcomes).filter_map(|judged| match &judged.outcome {
             Outcome::Good { entry, .. } => Some(&entry.digest),
             _ => None,
@@ -347,7 +395,9 @@ impl RulesFolder {
         let info = self.check(path, &name, &bytes, &options, tables)?;
         let digest = self.modules.put(&bytes).map_err(|e| self.problem(path, &name, NOT_KEPT, e.to_string()))?;
         debug_assert_eq!(digest, info.digest.as_str());
-        Ok(Outcome::Good { entry: options.to_entry(&info), info, is_enabled: options.enabled })
+        let entry = options.to_entry(&info);
+        let (order, offered) = (order(path), slots::offer(&entry.running()));
+        Ok(Outcome::Good { entry: RuleEntry { order, offered, ..entry }, info, is_enabled: options.enabled })
     }
 
     fn check(&self, path: &Path, name: &str, bytes: &[u8], options: &RuleOptions, tables: &Tables) -> Result<RuleInfo, Problem> {
@@ -374,6 +424,12 @@ fn rule_name(path: &Path) -> Option<String> {
     numbered(path).map(|(_, name)| name.to_owned())
 }
 
+/// `NN-name.wasm` -> `NN` without zeros in front.
+fn order(path: &Path) -> Text {
+    let digits = numbered(path).map_or("", |(number, _)| number).trim_start_matches('0');
+    Text::new(if digits.is_empty() { "0" } else { digits })
+}
+
 /// By the number, as people count and of any length, then by name: `20-y` runs before `100-x`. Files that are not used come last.
 fn run_order(path: &Path) -> impl Ord + '_ {
     let counted = numbered(path).map(|(number, name)| {
@@ -396,5 +452,5 @@ pub fn unneeded_in_words(grants: &[&str]) -> Option<String> {
 
 /// Whether an entry is to run; one that cannot be read is not said to be off.
 pub fn is_enabled(entry: &RuleEntry) -> bool {
-    RuleOptions::from_entry(entry).map_or(true, |options| options.enabled)
+    !entry.disabled && RuleOptions::from_entry(entry).map_or(true, |options| options.enabled)
 }

@@ -2,9 +2,7 @@
 //! must not look like rules that were removed, so the last set goes on until the folder holds modules again. A module that
 //! goes while a process runs, or beside others that are there, was removed.
 
-use super::kept::Kept;
-use super::tables::Tables;
-use super::{HoldBack, Look, Problem, RulesFolder, is_enabled};
+use super::{Problem, RulesFolder};
 use alertmill_core::record::RuleSet;
 use std::path::PathBuf;
 
@@ -56,26 +54,5 @@ impl RulesFolder {
             in_force.generation
         );
         self.problem(&self.dir, "", SOURCE_GONE, message)
-    }
-
-    /// The last set's rules, with the tables of now as far as they run with them.
-    pub(super) fn keep_all(&mut self, tables: &Tables, in_force: &RuleSet) -> Result<Look, HoldBack> {
-        let mut look = Look { tables: tables.digests.clone(), ..Look::default() };
-        let dir = self.dir.clone();
-        for entry in &in_force.rules {
-            if !is_enabled(entry) {
-                look.rules.push(entry.clone());
-                continue;
-            }
-            match self.last_good(&dir, &entry.name, in_force, tables) {
-                Kept::Runs(entry, info) => {
-                    look.rules.push(entry);
-                    look.infos.extend(info);
-                }
-                Kept::Needs(tables, problem) => return Err(HoldBack(tables, problem)),
-                Kept::None(problem) => look.problems.extend(problem),
-            }
-        }
-        Ok(look)
     }
 }

@@ -3,7 +3,7 @@
 use super::between::{self, Receiver, Sender};
 use super::maintenance::Retaining;
 use super::progress::{Part, Progress};
-use crate::rules_folder::RulesWatch;
+use crate::rules::RuleKeeper;
 use alertmill_core::pipeline::conductor::{Committed, HandOver, Incoming, Patience, fold_half, prepare_half};
 use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::pipeline::prepare::Prepared;
@@ -109,10 +109,10 @@ impl Drop for Panics {
     }
 }
 
-/// The engine as core's port, for both halves; the watch learns of generations that an earlier process journaled.
+/// The engine as core's port, for both halves; the keeper learns of generations that an earlier process journaled.
 pub struct Generations {
     engine: Engine,
-    watch: Arc<RulesWatch>,
+    keeper: Arc<RuleKeeper>,
     opened: Mutex<Opened>,
 }
 
@@ -125,8 +125,8 @@ struct Opened {
 
 impl Generations {
     /// Over this engine.
-    pub fn new(engine: Engine, watch: Arc<RulesWatch>) -> Generations {
-        Generations { engine, watch, opened: Mutex::default() }
+    pub fn new(engine: Engine, keeper: Arc<RuleKeeper>) -> Generations {
+        Generations { engine, keeper, opened: Mutex::default() }
     }
 
     /// What neither half will open again need not be kept: the fold is behind, and comes to everything that prepare has left.
@@ -145,11 +145,12 @@ impl RuleSets for Generations {
     }
     fn begins(&self, set: &RuleSet) {
         self.engine.register(set.clone());
-        self.watch.begins(set);
+        self.keeper.begins(set);
     }
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
         let chain = self.engine.open(generation)?;
         self.opened(|opened| opened.by_prepare = generation);
+        self.keeper.has_opened(generation);
         Ok(chain)
     }
 }
@@ -266,7 +267,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).unwrap();
         let folder = RulesFolder::new(&Config::default(), engine.clone(), ModuleFiles::open(dir.path()).unwrap());
-        let generations = Generations::new(engine.clone(), Arc::new(RulesWatch::new(folder, engine.clone(), RuleSet::default())));
+        let generations = Generations::new(engine.clone(), Arc::new(RuleKeeper::new(folder, engine.clone(), RuleSet::default())));
         for generation in 1..=3 {
             generations.begins(&RuleSet { generation, ..RuleSet::default() });
             generations.open(generation).unwrap();

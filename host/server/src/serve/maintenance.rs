@@ -5,7 +5,7 @@ use super::between::Pacer;
 use super::progress::Progress;
 use super::storage::{Family, Removals, Why};
 use crate::config::{Data, Retention};
-use crate::rules_folder::RulesWatch;
+use crate::rules::RuleKeeper;
 use alertmill_core::event::Uid;
 use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
 use alertmill_core::value::Text;
@@ -81,17 +81,17 @@ pub async fn bound_quarantine(data_dir: PathBuf, retention: Retention, removals:
 }
 
 /// Removes modules and tables that nothing names any more, once the records of the last process are read, and then once an hour.
-pub async fn bound_modules(unused: UnusedModules, watch: Arc<RulesWatch>, progress: Arc<Progress>, backlog_end: u64, mut stop: watch::Receiver<bool>) {
+pub async fn bound_modules(unused: UnusedModules, keeper: Arc<RuleKeeper>, progress: Arc<Progress>, backlog_end: u64, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = progress.reached(backlog_end) => {}
         _ = stop.wait_for(|stop| *stop) => return,
     }
     let unused = Arc::new(unused);
     loop {
-        let (unused, watch) = (unused.clone(), watch.clone());
+        let (unused, keeper) = (unused.clone(), keeper.clone());
         let removed = tokio::task::spawn_blocking(move || {
             let newest_in_state = unused.newest_in_state()?;
-            watch.between_looks(newest_in_state, |held| unused.remove(held))
+            keeper.between_looks(newest_in_state, |held| unused.remove(held))
         });
         if let Ok(Err(error)) = removed.await {
             tracing::warn!(%error, "modules that no generation uses could not be removed");

@@ -25,7 +25,8 @@ use crate::config::Config;
 use crate::config::types::FingerprintAlgorithm;
 use crate::doors::{self, DoorConfig, Doors, SourceConfig};
 use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits};
-use crate::rules_folder::{RulesFolder, RulesWatch, SETTLED_AFTER};
+use crate::rules::RuleKeeper;
+use crate::rules_folder::{RulesFolder, SETTLED_AFTER};
 use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, ListenerSnapshot, Metrics, PipelineSnapshot, Sources, handle};
 use alertmill_core::alert::LifecycleConfig;
 use alertmill_core::identity::Algorithm;
@@ -102,7 +103,7 @@ pub struct Running {
     address: SocketAddr,
     journal: InFlightJournal,
     progress: Arc<Progress>,
-    watch: Arc<RulesWatch>,
+    keeper: Arc<RuleKeeper>,
     engine: Engine,
     checkpointer: Checkpointer,
     stop_grace: Duration,
@@ -138,9 +139,9 @@ impl Running {
     pub async fn look_at_rules(&self) -> anyhow::Result<u64> {
         // What changed is taken by the second look that sees it.
         for _ in 0..2 {
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.watch.look(&self.journal))).map_err(|e| anyhow!("{e}"))?;
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.keeper.look(&self.journal))).map_err(|e| anyhow!("{e}"))?;
         }
-        Ok(self.watch.shown().set.generation)
+        Ok(self.keeper.shown().set.generation)
     }
 
     /// Comes back when all records so far are folded and committed.
@@ -223,7 +224,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let progress = Arc::new(Progress::new(&folder.restored, fold.open_alerts(), fold.next_due_ms(), backlog_end));
     let journal = InFlightJournal::new(folder.journal.clone(), config.limits.queue.as_usize(), progress.clone());
     let rules = RulesFolder::new(&config, engine.clone(), folder.modules.clone());
-    let watch = Arc::new(RulesWatch::new(rules, engine.clone(), folder.restored.rule_set.clone()));
+    let keeper = Arc::new(RuleKeeper::new(rules, engine.clone(), folder.restored.rule_set.clone()));
 
     let understand = UnderstandConfig {
         uid_key: folder.journal.uid_key(),
@@ -237,7 +238,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let removals = Arc::new(storage::Removals::default());
     let measured = Arc::new(Storage::new(config.clone(), reader.clone(), folder.journal.clone(), uids.clone(), removals.clone()));
     let checkpointer = folder.store.checkpointer();
-    let generations = Generations::new(engine.clone(), watch.clone());
+    let generations = Generations::new(engine.clone(), keeper.clone());
     let (stopping, stop) = watch::channel(false);
     let leave = Arc::new(AtomicBool::new(false));
     let threads = halves::spawn(halves::Parts {
@@ -261,13 +262,13 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let started = RecordBody::Start { version: Text::new_static(env!("CARGO_PKG_VERSION")) };
     journal.append(started, None).await.map_err(|e| anyhow!("the journal does not take the first record: {e}"))?;
     if folder.restored.rule_set.generation == 0 {
-        begin_first_generation(&watch, &journal, &progress, backlog_end).await?;
+        begin_first_generation(&keeper, &journal, &progress, backlog_end).await?;
     }
     let unused =
         maintenance::UnusedModules { modules: folder.modules.clone(), reader: reader.clone(), checkpointer: checkpointer.clone(), removals: removals.clone() };
     let helpers = vec![
-        tokio::spawn(rules_loop(watch.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
-        tokio::spawn(maintenance::bound_modules(unused, watch.clone(), progress.clone(), backlog_end, stop.clone())),
+        tokio::spawn(rules_loop(keeper.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
+        tokio::spawn(maintenance::bound_modules(unused, keeper.clone(), progress.clone(), backlog_end, stop.clone())),
         tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
         tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.clone(), removals.clone(), stop.clone())),
         tokio::spawn(maintenance::bound_quarantine(folder.dir.clone(), config.retention.clone(), removals, stop.clone())),
@@ -313,8 +314,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             })
         },
         engine: {
-            let (engine, watch) = (engine.clone(), watch.clone());
-            handle(move || EngineSnapshot::of(watch.shown().set.generation, &engine.stats()))
+            let (engine, keeper) = (engine.clone(), keeper.clone());
+            handle(move || EngineSnapshot::of(keeper.shown().set.generation, &engine.stats()))
         },
         commands: {
             let counters = counters.clone();
@@ -336,7 +337,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             })
         },
     }));
-    let api = Api::new(Arc::new(reader), Arc::new(WatchedRules::new(watch.clone(), engine.clone())), health, metrics, Operating { commands, counters, budget });
+    let api =
+        Api::new(Arc::new(reader), Arc::new(WatchedRules::new(keeper.clone(), engine.clone())), health, metrics, Operating { commands, counters, budget });
     let backups = api::backups::Backups::new(folder.dir.clone(), folder.journal.clone());
     let app = api::finish(api::router(api).merge(doors::router(&doors)).merge(api::backups::router(backups)).merge(api::storage::router(measured)));
 
@@ -349,7 +351,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         listener.serve(socket, app, stop).await;
     });
     let stop_grace = Duration::from_secs(config.server.stop_grace_s);
-    Ok(Running { address, journal, progress, watch, engine, checkpointer, stop_grace, leave, stopping, listener, helpers, threads })
+    Ok(Running { address, journal, progress, keeper, engine, checkpointer, stop_grace, leave, stopping, listener, helpers, threads })
 }
 
 /// Connections that the system holds until they are accepted.
@@ -374,10 +376,11 @@ fn cannot_be_bound(listen: &str, why: &std::io::Error) -> anyhow::Error {
 
 /// Begins the first generation before any door opens, so that no event is ever judged without one. The state knows none
 /// when it is new, and when the process before was killed early; then the journal may hold one.
-async fn begin_first_generation(watch: &Arc<RulesWatch>, journal: &InFlightJournal, progress: &Progress, backlog_end: u64) -> anyhow::Result<()> {
+async fn begin_first_generation(keeper: &Arc<RuleKeeper>, journal: &InFlightJournal, progress: &Progress, backlog_end: u64) -> anyhow::Result<()> {
     backlog_folded(progress, backlog_end).await?;
-    if watch.shown().set.generation == 0 {
-        watch_blocking(watch.clone(), journal.clone()).await?;
+    keeper.is_replayed();
+    if keeper.shown().set.generation == 0 {
+        look_blocking(keeper.clone(), journal.clone()).await?;
     }
     Ok(())
 }
@@ -403,15 +406,15 @@ async fn backlog_folded(progress: &Progress, backlog_end: u64) -> anyhow::Result
 }
 
 /// Reads and compiles on a thread where that is fine.
-async fn watch_blocking(watch: Arc<RulesWatch>, journal: InFlightJournal) -> anyhow::Result<Option<u64>> {
+async fn look_blocking(keeper: Arc<RuleKeeper>, journal: InFlightJournal) -> anyhow::Result<Option<u64>> {
     let runtime = tokio::runtime::Handle::current();
-    let looked = tokio::task::spawn_blocking(move || runtime.block_on(watch.look(&journal))).await?;
+    let looked = tokio::task::spawn_blocking(move || runtime.block_on(keeper.look(&journal))).await?;
     looked.map_err(|e| anyhow!("{e}"))
 }
 
 /// Looks at the rules folder at intervals, once the generations that the last process journaled are known.
 async fn rules_loop(
-    watch: Arc<RulesWatch>,
+    keeper: Arc<RuleKeeper>,
     journal: InFlightJournal,
     progress: Arc<Progress>,
     backlog_end: u64,
@@ -422,18 +425,20 @@ async fn rules_loop(
         () = progress.reached(backlog_end) => {}
         _ = stop.wait_for(|stop| *stop) => return,
     }
+    keeper.is_replayed();
     loop {
-        if let Err(e) = watch_blocking(watch.clone(), journal.clone()).await {
+        if let Err(e) = look_blocking(keeper.clone(), journal.clone()).await {
             tracing::warn!("the rules folder could not be taken over, the rules in force go on: {e}");
         }
         let pause = match poll_ms {
             // What was written right before the start is still taken, once it is whole.
-            0 if watch.shown().is_unsettled => SETTLED_AFTER,
-            0 => return,
+            0 if keeper.shown().is_unsettled => SETTLED_AFTER,
+            0 => Duration::MAX,
             poll_ms => Duration::from_millis(poll_ms),
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = keeper.look_is_due() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
@@ -604,7 +609,7 @@ mod tests {
         for expected in [3, 4] {
             let running = start(config.clone()).await.unwrap();
             // Both starts and the generation between them; the next start begins no other.
-            assert_eq!((running.watch.shown().set.generation, running.journal.handle().counts().last_ordinal), (1, expected));
+            assert_eq!((running.keeper.shown().set.generation, running.journal.handle().counts().last_ordinal), (1, expected));
             running.all_folded().await;
             running.stop().await.unwrap();
         }
