@@ -1,6 +1,7 @@
 //! The command line. Data goes to stdout, everything else to stderr; how a command ends is one of [`Exit`].
 
 mod alert;
+mod artifact;
 mod backup;
 mod check;
 pub(crate) mod client;
@@ -12,6 +13,7 @@ mod output;
 mod pipeline;
 mod rule;
 mod serve;
+mod sign;
 
 pub use exit::{Exit, Failure};
 
@@ -173,6 +175,23 @@ enum RuleCommand {
     /// Show what a module says of itself, or why it is refused; needs no server
     #[command(before_help = "Examples:\n  alertmill rule inspect rules.d/10-owner.wasm\n  alertmill rule inspect owner.wasm -o json")]
     Inspect(rule::Inspect),
+    /// Make a key to sign modules with
+    #[command(before_help = "Examples:\n  alertmill rule keygen platform.key")]
+    Keygen(sign::Keygen),
+    /// Sign a module; the signature goes beside it
+    #[command(before_help = "Examples:\n  alertmill rule sign rules.d/10-owner.wasm --key platform.key")]
+    Sign(sign::Sign),
+    /// Check a module's signature; needs no server
+    #[command(before_help = "Examples:\n  alertmill rule verify rules.d/10-owner.wasm --key platform.key.pub")]
+    Verify(sign::Verify),
+    /// Put a module into an OCI layout directory or a registry; needs no server
+    #[command(before_help = "Examples:\n  alertmill rule export rules.d/10-owner.wasm --oci dist\n  \
+                             alertmill rule export rules.d/10-owner.wasm --oci oci://registry.example/team/owner:1.2.0")]
+    Export(artifact::Export),
+    /// Get a module, with its signature, out of an OCI layout directory or a registry; needs no server
+    #[command(before_help = "Examples:\n  alertmill rule fetch oci:dist:1.2.0 -f rules.d/10-owner.wasm\n  \
+                             alertmill rule fetch oci://registry.example/team/owner:1.2.0 -f rules.d/10-owner.wasm")]
+    Fetch(artifact::Fetch),
 }
 
 #[derive(Debug, Subcommand)]
@@ -257,6 +276,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(args) => check::check(&args, &context),
         Command::Demo(args) => crate::demo::run(&args, timeout),
         Command::Rule(RuleCommand::Inspect(args)) => rule::inspect(&args, &context).map(|()| Exit::Done),
+        Command::Rule(RuleCommand::Keygen(args)) => sign::keygen(&args, &context).map(|()| Exit::Done),
+        Command::Rule(RuleCommand::Sign(args)) => sign::sign(&args, &context).map(|()| Exit::Done),
+        Command::Rule(RuleCommand::Verify(args)) => sign::verify(&args, &context).map(|()| Exit::Done),
         Command::Conformance(args) => conformance(&args),
         Command::Bench(args) => bench(&args, &context),
         Command::Completions { shell } => completions(shell, &context),
@@ -289,6 +311,8 @@ fn ask(command: Command, context: &Context, timeout: Option<Duration>) -> Result
             Command::Alert(AlertCommand::Unack(args)) => operate::operate(Action::Unacknowledge, args, context).await,
             Command::Alert(AlertCommand::Close(args)) => operate::operate(Action::Close, args, context).await,
             Command::Rule(RuleCommand::List) => rule::list(context).await,
+            Command::Rule(RuleCommand::Export(args)) => artifact::export(args, context).await,
+            Command::Rule(RuleCommand::Fetch(args)) => artifact::fetch_to_file(args, context).await,
             Command::Dlq(DlqCommand::List(args)) => dlq::list(args, context).await,
             Command::Dlq(DlqCommand::Show(args)) => dlq::show(args, context).await,
             Command::Pipeline(PipelineCommand::Storage) => pipeline::storage(context).await,

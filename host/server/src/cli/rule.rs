@@ -51,13 +51,17 @@ pub fn engine() -> Result<Engine, Failure> {
     Engine::new(|_: &str| Err("nothing is kept here".to_owned())).map_err(|e| Failure::new(Exit::Bug, e.to_string()))
 }
 
+/// A module's bytes.
+pub fn read_module(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, format!("there is no file {}", file.display())),
+        _ => Failure::new(Exit::Usage, format!("{} cannot be read: {e}", file.display())),
+    })
+}
+
 /// `rule inspect`
 pub fn inspect(args: &Inspect, context: &Context) -> Result<(), Failure> {
-    let shown = args.file.display();
-    let bytes = std::fs::read(&args.file).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, format!("there is no file {shown}")),
-        _ => Failure::new(Exit::Usage, format!("{shown} cannot be read: {e}")),
-    })?;
+    let (shown, bytes) = (args.file.display(), read_module(&args.file)?);
     let refused = |refusal: alertmill_engine::Refusal| Failure::new(Exit::No, format!("{shown}: {refusal} ({})", refusal.code()));
     let (info, unneeded) = match &args.config {
         None => (engine()?.inspect(&bytes).map_err(refused)?, Vec::new()),

@@ -15,6 +15,7 @@ pub(super) fn check(config: &mut Config, places: &Places, problems: &mut Vec<Pro
     checking.bounds(config);
     checking.doors_and_tables(config);
     config.sources.iter().for_each(|(name, source)| checking.source(name, source));
+    checking.publishers(config);
     checking.log(config);
     checking.services(config);
 }
@@ -194,6 +195,22 @@ impl Checking<'_> {
                 self.wrong(&headers, format!("{header} holds a secret, which would be kept with every body"), "leave it out");
             } else if source.headers[..i].iter().any(|before| before.eq_ignore_ascii_case(&name)) {
                 self.wrong(&headers, format!("{header} is named twice"), "keep one of them");
+            }
+        }
+    }
+
+    fn publishers(&mut self, config: &mut Config) {
+        for (name, publisher) in &mut config.rules.publishers {
+            let section = format!("rules.publishers.{name}");
+            if !is_name(name) || name.contains('.') {
+                self.wrong(&section, format!("{name:?} is no name of a publisher"), NAME_REMEDY);
+            }
+            if let Err((key, why)) = publisher.settle() {
+                let remedy = "give one of `key = \"ed25519:BASE64\"` and `key_file = \"FILE.pub\"`; `alertmill rule keygen` makes both";
+                self.wrong(&format!("{section}.{key}"), why, remedy);
+            }
+            if publisher.rules.is_empty() || publisher.rules.iter().any(String::is_empty) {
+                self.wrong(&format!("{section}.rules"), "it may sign nothing", "name rules, or write [\"*\"], or remove the publisher");
             }
         }
     }

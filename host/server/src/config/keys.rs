@@ -76,23 +76,26 @@ pub trait Section {
     fn describe(path: &'static str) -> SectionDoc;
 }
 
-/// Declares a section: struct, default, strict reading and documentation from one text.
+/// Declares a section: struct, default, strict reading and documentation from one text. What stands behind `with` are sections
+/// inside, which describe themselves.
 macro_rules! section {
     (
         $(#[doc = $doc:literal])*
         $name:ident {
             $( $(#[doc = $kdoc:literal])* $key:ident: $type:ty = $default:expr, )*
         }
+        $( with { $( $(#[doc = $idoc:literal])* $inner:ident: $itype:ty, )* } )?
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
             $( $(#[doc = $kdoc])* pub $key: $type, )*
+            $( $( $(#[doc = $idoc])* pub $inner: $itype, )* )?
         }
         impl Default for $name {
             fn default() -> Self {
-                $name { $( $key: $default, )* }
+                $name { $( $key: $default, )* $( $( $inner: <$itype>::default(), )* )? }
             }
         }
         impl $crate::config::keys::Section for $name {

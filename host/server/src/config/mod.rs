@@ -7,6 +7,7 @@ pub mod keys;
 mod load;
 mod model;
 mod problem;
+mod publishers;
 pub mod reference;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub mod types;
 pub use ignored::ignored_variables;
 pub use load::{ENVIRONMENT_PREFIX, from_text, load};
 pub use model::{
-    AlertmanagerDoor, Alerts, Config, Data, Doors, Elasticsearch, EventsDoor, Limits, Log, Mysql, Pipeline, Redis, Retention, Rules, Server, Source, Table,
+    AlertmanagerDoor, Alerts, Config, Data, Doors, Elasticsearch, EventsDoor, Limits, Log, Mysql, Pipeline, Publisher, Redis, Retention, Rules, Server, Source,
+    Table,
 };
 pub use problem::{Place, Problem, Problems, nearest};

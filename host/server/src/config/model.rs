@@ -46,6 +46,7 @@ impl Config {
             Limits::describe("limits"),
             Pipeline::describe("pipeline"),
             Rules::describe("rules"),
+            Publisher::describe("rules.publishers.NAME"),
             Table::describe("tables.NAME"),
             Alerts::describe("alerts"),
             EventsDoor::describe("doors.events"),
@@ -164,6 +165,25 @@ section! {
         /// Milliseconds between two looks at that folder; a change is taken once two looks saw the same file, or it is two
         /// seconds old. 0 looks only at start.
         poll_ms: u64 = 1_000,
+    } with {
+        /// Who may sign rule modules, by name.
+        publishers: BTreeMap<String, Publisher>,
+    }
+}
+
+section! {
+    /// One who may sign rule modules; NAME is a name of your choice. As soon as there is one, a new version of a rule is taken only
+    /// with a signature beside it, `NN-name.wasm.sig`, made by `alertmill rule sign`. What runs already goes on. It protects against
+    /// a wrong or exchanged file, not against those who may change this file.
+    Publisher {
+        /// The public key: `ed25519:` and 32 bytes as base64, as `alertmill rule keygen` prints it.
+        key: String = String::new(),
+        /// PEM file of the public key, instead of `key`. It is read at start.
+        key_file: PathBuf = PathBuf::new(),
+        /// Names of rules that it may sign; `*` stands for any run of characters.
+        rules: Vec<String> = vec!["*".into()],
+        /// Whether what it signed no longer counts. What runs already goes on.
+        revoked: bool = false,
     }
 }
 

@@ -224,6 +224,37 @@ fn tables_are_named_sections() {
 }
 
 #[test]
+fn publishers_have_one_key_of_the_right_kind() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (key, secret) = crate::signature::SecretKey::generate().expect("a key");
+    let (file, wrong) = (dir.path().join("team.pub"), dir.path().join("team.pem"));
+    std::fs::write(&file, key.public().pem()).expect("write");
+    std::fs::write(&wrong, secret).expect("write");
+    let text = format!(
+        "[rules.publishers.platform]\nkey = \"{}\"\nrules = [\"owner*\"]\n[rules.publishers.team]\nkey_file = \"{}\"\nrevoked = true\n",
+        key.public(),
+        file.display()
+    );
+    let rules = load(&text, &[]).expect("good").rules;
+    assert_eq!((&rules.publishers["team"].key, rules.publishers["team"].revoked), (&key.public().to_string(), true));
+    assert_eq!((&rules.publishers["platform"].rules[..], &rules.publishers["team"].rules[..]), (&["owner*".to_owned()][..], &["*".to_owned()][..]));
+    assert!(rules.signers().expect("keys").are_configured());
+    assert!(!load("[rules]\n", &[]).expect("good").rules.signers().expect("none").are_configured());
+    for (text, said) in [
+        ("[rules.publishers.p]\n".to_owned(), ":1: rules.publishers.p.key: there is no key; give one of"),
+        ("[rules.publishers.p]\nkey = \"x\"\n".to_owned(), ":2: rules.publishers.p.key: it is neither ed25519:BASE64 nor a PEM public key"),
+        (format!("[rules.publishers.p]\nkey = \"x\"\nkey_file = \"{}\"\n", file.display()), ":3: rules.publishers.p.key_file: `key` is given too"),
+        (format!("[rules.publishers.p]\nkey_file = \"{}\"\n", wrong.display()), ":2: rules.publishers.p.key_file: it is a secret key"),
+        ("[rules.publishers.p]\nkey_file = \"nowhere\"\n".to_owned(), ":2: rules.publishers.p.key_file: nowhere cannot be read"),
+        (format!("[rules.publishers.p]\nkey = \"{}\"\nrules = []\n", key.public()), ":3: rules.publishers.p.rules: it may sign nothing"),
+        (format!("[rules.publishers.p]\nkeys = \"{}\"\n", key.public()), ":2: rules.publishers.p.keys: unknown key; did you mean `key`?"),
+    ] {
+        let found = problems(&text, &[]);
+        assert!(found[0].contains(said), "{text}: {found:?}");
+    }
+}
+
+#[test]
 fn bounds_and_levels_are_checked() {
     for (text, word) in [
         ("[limits]\nbody = 10\n", "limits.body: 10 B is out of bounds; write between 1 KiB"),
@@ -251,7 +282,7 @@ fn every_key_is_documented_and_its_default_reads_back() {
     }
     let file = reference::default_file();
     let (named, rest): (Vec<&str>, Vec<&str>) = file.split("\n\n").partition(|part| part.contains("NAME"));
-    assert_eq!(named.len(), 2);
+    assert_eq!(named.len(), 3);
     assert_eq!(load(&rest.join("\n\n"), &[]).expect("the defaults are good"), Config::default());
 }
 
@@ -260,6 +291,7 @@ fn the_reference_has_exactly_the_keys_of_the_structs() {
     let mut config = Config::default();
     config.tables.insert("NAME".into(), super::Table::default());
     config.sources.insert("NAME".into(), super::Source::default());
+    config.rules.publishers.insert("NAME".into(), super::Publisher::default());
     let mut keys = Vec::new();
     leaves("", &toml::Value::try_from(&config).expect("toml"), &mut keys);
     let mut documented: Vec<String> =
