@@ -31,9 +31,6 @@ pub struct Row {
     /// A rule with the policy `dead-letter` could not judge it, the last of `failures` says which: no later rule is asked, and
     /// it becomes a dead letter unless its uid is known.
     pub rejected: bool,
-    /// The severity of the alert that this event opens is a rule's. No rule over events says so, they write what a sender could have
-    /// sent: alert rules say it of the alert (docs/semantics.md, Fold).
-    pub severity_by_rule: bool,
     /// Rules that could not judge this row, and what their policy made of it.
     pub failures: Vec<RuleFailure>,
     /// The episode that an abnormal event belongs to, if its sender re-sends while it lasts (Alertmanager).

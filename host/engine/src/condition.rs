@@ -174,7 +174,6 @@ mod tests {
             fingerprint: Default::default(),
             dropped: None,
             rejected: false,
-            severity_by_rule: false,
             failures: Vec::new(),
             lasting: None,
             uid_if_reopened: None,

@@ -11,7 +11,7 @@ const NO_DATA_KEY: &str = "tags.__NO_DATA_DIMENSION__";
 impl Alert {
     /// Opens an alert. `seq` comes from the event's place in the journal. The row's event becomes the representative one.
     pub fn open(row: Row, seq: u64, now_s: i64, generation: u64, config: &LifecycleConfig) -> Alert {
-        let Row { event, fingerprint, severity_by_rule, lasting, .. } = row;
+        let Row { event, fingerprint, lasting, .. } = row;
         let mut extra_info = match &event.extra_info {
             Value::Object(_) => event.extra_info.clone(),
             _ => Value::Object(Vec::new()),
@@ -19,9 +19,6 @@ impl Alert {
         let key_names = || event.dedupe_keys.iter().filter_map(Value::as_text);
         let agg: Vec<Value> = key_names().filter_map(|key| key.strip_prefix("tags.")).map(Value::from).collect();
         extra_info.set("agg_dimensions", Value::List(agg));
-        if severity_by_rule {
-            extra_info.set("severity_source", Value::literal("by_rule"));
-        }
         let labels = match extra_info.path(&["strategy", "labels"]) {
             Some(labels) if labels.is_truthy() => labels.clone(),
             _ => Value::List(Vec::new()),
@@ -39,7 +36,7 @@ impl Alert {
             strategy_id: event.strategy_id.clone(),
             status: Status::Abnormal,
             severity: event.severity_level(),
-            severity_by_rule,
+            severity_by_rule: false,
             create_time: now_s,
             update_time: now_s,
             begin_time: event.time_s(),

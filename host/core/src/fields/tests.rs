@@ -82,9 +82,9 @@ fn our_own_marks_are_read_only() {
 fn a_severity_from_an_event_rule_is_the_events_own() {
     let mut row = row(r#"{"alert_name":"x","severity":3}"#);
     Field::parse_write("severity").unwrap().write_integer(&mut row, 1).unwrap();
-    assert_eq!((row.event.severity_level(), row.severity_by_rule), (1, false));
+    assert_eq!(row.event.severity_level(), 1);
     let alert = Alert::open(row, 1 << 14, 1_700_000_000, 1, &LifecycleConfig::default());
-    assert_eq!((alert.severity, alert.extra_info.get("severity_source")), (1, None));
+    assert_eq!((alert.severity, alert.severity_by_rule, alert.extra_info.get("severity_source")), (1, false, None));
 }
 
 #[test]

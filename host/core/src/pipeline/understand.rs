@@ -117,7 +117,6 @@ impl Place<'_> {
             fingerprint: Default::default(),
             dropped: None,
             rejected: false,
-            severity_by_rule: false,
             failures: Vec::new(),
             lasting: episode.map(|e| e.lasting),
             uid_if_reopened,

@@ -92,7 +92,6 @@ fn row(sample: Sample) -> row::Row {
         fingerprint: Fingerprint::default(),
         dropped: None,
         rejected: false,
-        severity_by_rule: false,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,

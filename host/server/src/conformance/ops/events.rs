@@ -71,7 +71,6 @@ fn row(world: &World, mut event: Event, at_s: i64) -> Row {
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,
-        severity_by_rule: false,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,
