@@ -17,6 +17,8 @@ pub(crate) const TABLE_ANSWER_BYTES_MAX: usize = 8 << 20;
 pub const DEDUPE_KEY_BYTES_MAX: usize = 1024;
 /// Longest drop reason, characters.
 pub const DROP_REASON_CHARS_MAX: usize = 512;
+/// Texts that one rule may write into one row, bytes: small beside what a sender may send, large beside what an event needs.
+pub(crate) const ROW_TEXT_BYTES_MAX: usize = 256 << 10;
 /// Elements of all tables of an instance.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Core instances of a component; wit-component makes four of one module.

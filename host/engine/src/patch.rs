@@ -3,7 +3,7 @@
 
 use crate::contracts::{Column, Output, Patches, RowError};
 use crate::failure::{CallFailure, FailureKind};
-use crate::limits::DROP_REASON_CHARS_MAX;
+use crate::limits::{DROP_REASON_CHARS_MAX, ROW_TEXT_BYTES_MAX};
 use crate::log::one_line;
 use crate::manifest::HookPlan;
 use alertmill_core::fields::{FieldType, RuleField, RuleRow, WriteError};
@@ -36,6 +36,15 @@ pub(crate) struct Checked {
 enum CheckedColumn {
     Text { ends: Vec<u32>, missing: Vec<u32>, heap: String },
     Integer { values: Vec<i64>, missing: Vec<u32> },
+}
+
+impl CheckedColumn {
+    /// Bytes of its longest text.
+    fn longest(&self) -> usize {
+        let CheckedColumn::Text { ends, .. } = self else { return 0 };
+        let mut start = 0;
+        ends.iter().map(|end| (end - std::mem::replace(&mut start, *end)) as usize).max().unwrap_or(0)
+    }
 }
 
 /// Checks an output of `rows` rows against what the hook declared.
@@ -214,6 +223,11 @@ fn apply_row<F: RuleField>(
 
 fn write_all<F: RuleField>(cursor: &mut Cursor<F>, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut F::Row) -> Result<bool, String> {
     let mut written = false;
+    let bytes = loose.bytes() + place.map_or(0, |place| cursor.bytes_at(place));
+    if bytes > ROW_TEXT_BYTES_MAX {
+        place.inspect(|place| cursor.skip(*place));
+        return Err(format!("{bytes} bytes of text for one row; a rule may write {ROW_TEXT_BYTES_MAX}"));
+    }
     // Removals first, so that a tag can be renamed or replaced in one patch.
     loose.removed.iter().for_each(|(_, key)| row.remove_tag(key));
     if let Some(place) = place {
@@ -245,7 +259,8 @@ impl<'a, F: RuleField> Columns<'a, F> {
     fn new(plan: &'a HookPlan<F>, columns: Vec<CheckedColumn>) -> Columns<'a, F> {
         let fields = plan.writes.as_slice();
         let tag_columns = fields.iter().filter(|field| field.tag_key().is_some()).count();
-        let cannot_fail = fields.iter().zip(&columns).all(|(field, column)| always_taken(field, column));
+        let texts: usize = columns.iter().map(CheckedColumn::longest).sum();
+        let cannot_fail = texts <= ROW_TEXT_BYTES_MAX && fields.iter().zip(&columns).all(|(field, column)| always_taken(field, column));
         Columns { fields, columns, tag_columns, cannot_fail }
     }
 
@@ -261,13 +276,8 @@ fn always_taken(field: &impl RuleField, column: &CheckedColumn) -> bool {
         CheckedColumn::Integer { values, missing } => {
             values.iter().enumerate().all(|(at, n)| field.takes_integer(*n) || missing.binary_search(&(at as u32)).is_ok())
         }
-        CheckedColumn::Text { ends, .. } => field.takes_texts_of(longest(ends)),
+        CheckedColumn::Text { .. } => field.takes_texts_of(column.longest()),
     }
-}
-
-fn longest(ends: &[u32]) -> usize {
-    let mut start = 0;
-    ends.iter().map(|end| (end - std::mem::replace(&mut start, *end)) as usize).max().unwrap_or(0)
 }
 
 /// Reads the columns forward, one patched row after the other.
@@ -284,6 +294,11 @@ struct ColumnCursor<'a> {
 }
 
 impl<F: RuleField> Cursor<'_, F> {
+    /// Texts for the row that comes next.
+    fn bytes_at(&self, place: usize) -> usize {
+        self.values.iter().map(|column| column.bytes_at(place)).sum()
+    }
+
     fn skip(&mut self, place: usize) {
         for column in &mut self.values {
             let _ = column.next(place);
@@ -309,6 +324,13 @@ impl<F: RuleField> Cursor<'_, F> {
 }
 
 impl<'a> ColumnCursor<'a> {
+    fn bytes_at(&self, place: usize) -> usize {
+        match self.column {
+            CheckedColumn::Text { ends, .. } => ends[place] as usize - self.start,
+            CheckedColumn::Integer { .. } => 0,
+        }
+    }
+
     #[inline]
     fn next(&mut self, place: usize) -> Option<Value<'a>> {
         let is_missing = match self.missing {
@@ -379,6 +401,10 @@ impl Loose {
 }
 
 impl LooseRow<'_> {
+    fn bytes(&self) -> usize {
+        self.more.iter().map(|(_, key, value)| key.len() + value.len()).sum()
+    }
+
     fn is_empty(&self) -> bool {
         self.more.is_empty() && self.removed.is_empty() && self.drops.is_empty()
     }

@@ -33,7 +33,6 @@ fn row(tags: usize) -> Row {
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,
-        severity_by_rule: false,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,
@@ -156,8 +155,8 @@ fn ranges_of_known_fields() {
         let columns = vec![integers(&[2, severity]), texts(&[Some("fine"), Some(name)])];
         let applied = run(&plan(&["severity", "alert_name"]), &mut rows, patches(&[0, 1], columns)).unwrap();
         assert_eq!(applied.failed.len(), 1, "{severity} {name:?}");
-        assert_eq!((rows[0].event.severity_level(), rows[0].severity_by_rule), (2, false));
-        assert_eq!((&rows[1].event, rows[1].severity_by_rule), (&Event::default(), false), "{severity} {name:?}");
+        assert_eq!(rows[0].event.severity_level(), 2);
+        assert_eq!(rows[1].event, Event::default(), "{severity} {name:?}");
     }
 }
 
@@ -199,4 +198,44 @@ fn a_drop_is_a_change_only_with_a_value_or_a_tag_beside_it() {
     let valued = Patches { drops: vec![(0, "why".into())], ..patches(&[0], vec![texts(&[Some("text")])]) };
     let applied = run(&plan(&["description", "drop"]), &mut rows, valued).unwrap();
     assert_eq!((applied.changed, applied.dropped), (1, 1));
+}
+
+/// Fields that take some texts and refuse others of the same length: whether they do shows only when they are written.
+#[test]
+fn a_list_that_is_none_leaves_no_row_half_written() {
+    for field in ["assignee", "metric", "bk_topo_node", "dedupe_keys"] {
+        for writes in [["description", field], [field, "description"]] {
+            let mut rows = vec![row(1), row(1)];
+            let before = rows[1].event.clone();
+            let columns = writes.map(|written| texts(&if written == field { [Some("[]"), Some("[1]")] } else { [Some("new"), Some("new")] }));
+            let applied = run(&plan(&writes), &mut rows, patches(&[0, 1], columns.into())).unwrap();
+            let [(1, failure)] = applied.failed.as_slice() else { panic!("{writes:?}: {:?}", applied.failed) };
+            assert_eq!(failure.kind, FailureKind::PatchInvalid, "{writes:?}: {failure:?}");
+            assert_eq!(rows[1].event, before, "{writes:?}");
+            assert_eq!(rows[0].event.description, CoreValue::from("new"), "{writes:?}");
+        }
+    }
+}
+
+#[test]
+fn m20_what_a_rule_writes_into_one_row_is_bounded_in_all() {
+    let text = "x".repeat(RULE_TEXT_BYTES_MAX);
+    let fits = ROW_TEXT_BYTES_MAX / (text.len() + 3);
+    let tags = |count: usize| (0..count).map(|i| (0, format!("{i:03}"), text.clone())).collect::<Vec<_>>();
+    for (count, is_taken) in [(fits, true), (fits + 1, false)] {
+        let mut rows = vec![row(0), row(0)];
+        // Rows behind one that is refused get their own values.
+        let patch = Patches { more_tags: tags(count), ..patches(&[0, 1], vec![texts(&[None, Some("second")])]) };
+        let applied = run(&plan(&["description", "tags.*"]), &mut rows, patch).unwrap();
+        assert_eq!((applied.failed.is_empty(), rows[0].event.tags.len()), (is_taken, if is_taken { count } else { 0 }));
+        assert_eq!(rows[1].event.description, CoreValue::from("second"));
+    }
+    // The same in columns.
+    let names: Vec<String> = (0..fits + 2).map(|i| format!("tags.{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut rows = vec![row(0), row(0)];
+    let columns = (0..names.len()).map(|_| texts(&[Some(&text), Some("small")])).collect();
+    let applied = run(&plan(&names), &mut rows, patches(&[0, 1], columns)).unwrap();
+    assert_eq!(applied.failed.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0], "{:?}", applied.failed);
+    assert_eq!((rows[0].event.tags.len(), rows[1].event.tags.len()), (0, names.len()));
 }
