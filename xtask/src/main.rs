@@ -2,7 +2,7 @@
 //!
 //! - `cargo xtask demo [...]`: the main job, on a scratch folder;
 //! - `cargo xtask test [--deep]`: all tests; `--deep` adds the long ones, whose figures go to `docs/`;
-//! - `cargo xtask sim --seeds N [--plant BUG]`, `cargo xtask rules [--check]`, `cargo xtask bench`, `cargo xtask lint`,
+//! - `cargo xtask sim --seeds N [--plant BUG]`, `cargo xtask rules [--check | --freeze VERSION]`, `cargo xtask bench`, `cargo xtask lint`,
 //!   `cargo xtask guarantees`.
 
 mod guarantees;
@@ -19,6 +19,7 @@ cargo xtask demo [--once]        feed real sample data through the whole system 
 cargo xtask test [--deep]        all tests; --deep adds the long ones (kills, 20M uids)
 cargo xtask sim --seeds N        the simulator; --from SEED, --plant early-acknowledge
 cargo xtask rules [--check]      build the shipped rules into rules/dist; --check builds and compares
+cargo xtask rules --freeze V     keep modules of contract V in tests/contract for ever; once for each version
 cargo xtask guarantees           take over what the last test runs counted into docs/guarantees.md
 cargo xtask bench                measure the project's goals in one run
 cargo xtask lint                 rustfmt and clippy";
@@ -34,7 +35,10 @@ fn main() -> ExitCode {
         Some("bench") => steps::bench(&root, rest),
         Some("guarantees") => guarantees::update(&root),
         Some("lint") => steps::lint(&root),
-        Some("rules") => rules::build(&root, rest.iter().any(|arg| arg == "--check")),
+        Some("rules") => match rest.first().map(String::as_str) {
+            Some("--freeze") => rules::freeze(&root, rest.get(1).map_or("", String::as_str)),
+            option => rules::build(&root, option == Some("--check")),
+        },
         Some("help" | "--help" | "-h") | None => {
             println!("{HELP}");
             Ok(())

@@ -12,11 +12,14 @@ use std::process::Command;
 pub const TARGET: &str = "wasm32-unknown-unknown";
 const TOOLCHAIN: &str = "1.95.0";
 /// Crates that become `dist/NAME.wasm`; the binary embeds the shipped ones, and `alertmill bench` the others.
-const RULES: &[&str] = &["owner-from-table", "severity-by-labels", "dedupe-by-tags", "r1-enrich", "r2-dedupe"];
+const RULES: &[&str] = &["owner-from-table", "severity-by-labels", "dedupe-by-tags", "webhook-by-paths", "label-alerts", "r1-enrich", "r2-dedupe"];
 /// Sources in `misbehaving/src` that become `dist/test/NAME.wasm`.
 const MISBEHAVING: &[&str] = &[
+    "addresses",
     "alerts",
     "all-hooks",
+    "bloats",
+    "by-hand",
     "crowds",
     "drops",
     "errors",
@@ -30,6 +33,7 @@ const MISBEHAVING: &[&str] = &[
     "lies-dedupe",
     "no-lifecycle",
     "normalizes",
+    "remembers",
     "says",
     "says-b",
     "spins",
@@ -39,9 +43,27 @@ const MISBEHAVING: &[&str] = &[
     "undeclared-import",
     "writes-tags",
 ];
+/// Modules that say nothing of their component types, or import more than the contract has: the world that is joined, and the files that it
+/// is in.
+const WORLDS: &[(&str, &[&str])] = &[("undeclared-import", &["clock", "misbehaving/wit/clock.wit"]), ("by-hand", &["dedupe", "../wit/v0.1/alertmill.wit"])];
+/// `by-hand` in another world: with the contract's types of its own.
+const NO_IMPORTS: &[&str] = &["no-imports", "../wit/v0.1/alertmill.wit", "misbehaving/wit/no_imports.wit"];
 /// A version that no host offers, as long as the real one so that it can take its place in the bytes.
 const REAL_VERSION: &str = "@0.1.0";
 const WRONG_VERSION: &str = "@0.2.0";
+
+/// Modules that are kept as they are when a version of the contract is frozen: their name there, and their name below `dist`.
+const FROZEN: &[(&str, &str)] = &[
+    ("all-hooks", "test/all-hooks"),
+    ("by-hand", "test/by-hand"),
+    ("dedupe", "dedupe-by-tags"),
+    ("enrich", "severity-by-labels"),
+    ("enrich-alert", "label-alerts"),
+    ("logs", "test/floods"),
+    ("no-imports", "test/no-imports"),
+    ("normalize", "webhook-by-paths"),
+    ("tables", "owner-from-table"),
+];
 
 /// Builds every module of `root/rules`. With `check` it builds beside the committed ones, and the template too, and compares what
 /// they import and export, what they say of themselves and what they answer; other bytes are reported but are no error, since
@@ -66,6 +88,33 @@ pub fn build(root: &Path, check: bool) -> Result<(), String> {
     }
     write(&dist.join("SHA256SUMS"), sums.as_bytes())?;
     println!("{} modules in {}", files.len(), dist.display());
+    Ok(())
+}
+
+/// Copies modules of `rules/dist`, and the contract itself, to `tests/contract/VERSION`, where nothing changes afterwards.
+pub fn freeze(root: &Path, version: &str) -> Result<(), String> {
+    let wit = root.join("wit").join(version).join("alertmill.wit");
+    if version.is_empty() || !wit.is_file() {
+        return Err(format!("there is no contract `{version}`: name a folder of `wit`, as `--freeze v0.1`"));
+    }
+    let to = root.join("tests/contract").join(version);
+    let sums_file = to.join("SHA256SUMS");
+    if sums_file.exists() {
+        return Err(format!("{} is there: what is frozen is never made again", sums_file.display()));
+    }
+    fs::create_dir_all(&to).map_err(|error| format!("{}: {error}", to.display()))?;
+    let rules = root.join("rules");
+    let mut files = vec![to.join("alertmill.wit")];
+    write(&files[0], &read(&wit)?)?;
+    for (name, built) in FROZEN {
+        let file = to.join(format!("{name}.wasm"));
+        write(&file, &read(&rules.join("dist").join(format!("{built}.wasm")))?)?;
+        files.push(file);
+    }
+    files.sort();
+    run(cargo(&rules).args(["build", "--quiet", "--locked", "--package", "componentize"]))?;
+    write(&sums_file, tool(&rules, "sums", &files)?.as_bytes())?;
+    println!("{} is frozen: {} modules in {}", version, FROZEN.len(), to.display());
     Ok(())
 }
 
@@ -127,10 +176,13 @@ fn wrap_all(rules: &Path, out: &Path) -> Result<Vec<PathBuf>, String> {
     }
     for name in MISBEHAVING {
         let to = test.join(format!("{name}.wasm"));
-        let also: &[&str] = if *name == "undeclared-import" { &["misbehaving/wit/clock.wit", "clock"] } else { &[] };
-        wrap(rules, &built.join("examples").join(module_file(name)), &to, also)?;
+        let world = WORLDS.iter().find(|(known, _)| known == name).map_or(&[][..], |(_, world)| world);
+        wrap(rules, &built.join("examples").join(module_file(name)), &to, world)?;
         files.push(to);
     }
+    let no_imports = test.join("no-imports.wasm");
+    wrap(rules, &built.join("examples/by_hand.wasm"), &no_imports, NO_IMPORTS)?;
+    files.push(no_imports);
     let core_module = test.join("core-module.wasm");
     run(tool_command(rules).arg("tidy").arg(built.join("examples/says.wasm")).arg(&core_module))?;
     files.push(core_module);

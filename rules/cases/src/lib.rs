@@ -3,11 +3,12 @@
 //! A rule's test is one line: `cases::lookup::<OwnerFromTable>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));`
 
 use alertmill_rule::glue::dedupe_rule::DedupeKey;
-use alertmill_rule::glue::{Column, DedupeHook, EnrichHook, LookupHook, Output};
+use alertmill_rule::glue::normalize_rule::{self, Normalized};
+use alertmill_rule::glue::{Column, DedupeHook, EnrichHook, LookupHook, NormalizeHook, Output};
 use alertmill_rule::patch::Change;
 use alertmill_rule::row::Row;
 use alertmill_rule::testing::{self, Fields, MemoryTable, Rows};
-use alertmill_rule::{Dedupe, Enrich, Lookup};
+use alertmill_rule::{Dedupe, Enrich, Lookup, Normalize, Payload};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -27,12 +28,28 @@ struct Case {
     #[serde(default)]
     rows: Vec<Map<String, Value>>,
     #[serde(default)]
+    payloads: Vec<Sent>,
+    #[serde(default)]
     expect: Vec<Value>,
     #[serde(default)]
     expect_init_error: Option<String>,
 }
 
-/// Checks all cases of an enrich rule.
+/// A payload.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    source: String,
+    #[serde(default)]
+    content_type: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    received_at_ms: u64,
+    body: Value,
+}
+
+/// Checks all cases of an enrich rule, over events or alerts.
 pub fn enrich<R: Enrich>(folder: &str) {
     for_each(folder, |case| {
         let hook = EnrichHook::<R>::new(&config(case))?;
@@ -66,6 +83,14 @@ pub fn dedupe<R: Dedupe>(folder: &str) {
     });
 }
 
+/// Checks all cases of a normalize rule. Its conditions are the host's to check.
+pub fn normalize<R: Normalize>(folder: &str) {
+    for_each(folder, |case| {
+        let hook = NormalizeHook::<R>::new(&config(case))?;
+        Ok(answers(hook.run(case.payloads.iter().map(payload).collect()), case.payloads.len()))
+    });
+}
+
 fn for_each(folder: &str, run: impl Fn(&Case) -> Result<Vec<Value>, String>) {
     let mut count = 0;
     for entry in fs::read_dir(folder).expect("the folder of cases") {
@@ -84,7 +109,7 @@ fn check(case: &Case, answer: Result<Vec<Value>, String>) {
     let name = format!("{} ({}, {})", case.name, case.rule, case.hook);
     match (answer, &case.expect_init_error) {
         (Ok(answers), None) => {
-            assert_eq!(case.rows.len(), case.expect.len(), "{name}: one expectation for each row");
+            assert_eq!(case.rows.len() + case.payloads.len(), case.expect.len(), "{name}: one expectation for each row or payload");
             for (row, (answer, expected)) in answers.iter().zip(&case.expect).enumerate() {
                 assert_eq!(answer, expected, "{name}: row {row}, left is the rule's answer");
             }
@@ -106,6 +131,65 @@ fn fields(case: &Case) -> Vec<Fields> {
         other => panic!("{}: {other} is neither text nor a whole number", case.name),
     };
     case.rows.iter().map(|row| row.iter().map(|(field, v)| (field.clone(), value(v))).collect()).collect()
+}
+
+fn payload(sent: &Sent) -> Payload {
+    let body = match &sent.body {
+        Value::String(text) => text.clone(),
+        json => json.to_string(),
+    };
+    Payload {
+        source: sent.source.clone(),
+        content_type: sent.content_type.clone(),
+        headers: sent.headers.clone().into_iter().collect(),
+        received_at_ms: sent.received_at_ms,
+        body: body.into_bytes(),
+    }
+}
+
+/// One answer for each payload: its events, or the error.
+fn answers(normalized: Normalized, payloads: usize) -> Vec<Value> {
+    let mut answers = vec![json!({ "events": [] }); payloads];
+    for event in normalized.events {
+        let events = answers[event.row as usize]["events"].as_array_mut().expect("made above");
+        events.push(fields_of(event));
+    }
+    for error in normalized.errors {
+        answers[error.row as usize] = json!({ "error": error.message });
+    }
+    answers
+}
+
+/// What an event has, without what it lacks.
+fn fields_of(event: normalize_rule::NewEvent) -> Value {
+    let pairs = |all: Vec<(String, String)>| all.into_iter().map(|(key, value)| (key, json!(value))).collect::<Map<_, _>>();
+    let fields = json!({
+        "alert_name": event.alert_name,
+        "description": (!event.description.is_empty()).then_some(event.description),
+        "event_id": event.event_id,
+        "plugin_id": event.plugin_id,
+        "status": event.status,
+        "time": event.time,
+        "anomaly_time": event.anomaly_time,
+        "severity": event.severity,
+        "category": event.category,
+        "target_type": event.target_type,
+        "target": event.target,
+        "bk_biz_id": event.bk_biz_id,
+        "metric": event.metric,
+        "dedupe_keys": event.dedupe_keys,
+        "tags": pairs(event.tags.into_iter().map(|tag| (tag.key, tag.value)).collect()),
+        "extra": event.extra.map(|extra| serde_json::from_str::<Value>(&extra).expect("extra is JSON")),
+        "more": pairs(event.more),
+    });
+    let Value::Object(mut fields) = fields else { unreachable!("made above") };
+    fields.retain(|_, value| match value {
+        Value::Null => false,
+        Value::Array(all) => !all.is_empty(),
+        Value::Object(all) => !all.is_empty(),
+        _ => true,
+    });
+    Value::Object(fields)
 }
 
 /// The output as one object for each row, in the form that cases expect.

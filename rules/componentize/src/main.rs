@@ -1,7 +1,7 @@
 //! Wraps a compiled rule (a core module that carries its component types) into a component.
 //!
-//! - `componentize wrap IN OUT [WIT_FILE WORLD]`: with a WIT file, that world is joined to what the module says of itself;
-//!   only test modules that import what no rule may need it.
+//! - `componentize wrap IN OUT [WORLD WIT_FILE...]`: the world, which is in the last of the files, is joined to what the module says of
+//!   itself; only test modules need it, which import what no rule may or are built without the SDK.
 //! - `componentize tidy IN OUT`: only what `wrap` does first: function names as people write them, for a module that stays unwrapped.
 //! - `componentize facts FILE...`: what a file is, imports and exports, a line each: what `cargo xtask rules --check` compares.
 //! - `componentize sums FILE...`: SHA-256 in the form of `sha256sum`, with the file's folder if that is `test`.
@@ -24,20 +24,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["wrap", module, out] => wrap(module, out, None),
-        ["wrap", module, out, wit, world] => wrap(module, out, Some((wit, world))),
+        ["wrap", module, out, world, files @ ..] => wrap(module, out, Some((world, files))),
         ["tidy", module, out] => write(out, &names::tidy(&read(module)?)?),
         ["facts", files @ ..] => files.iter().try_for_each(|file| facts(file)),
         ["sums", files @ ..] => files.iter().try_for_each(|file| sum(file)),
-        _ => Err("usage: componentize wrap IN OUT [WIT_FILE WORLD] | tidy IN OUT | facts FILE... | sums FILE...".into()),
+        _ => Err("usage: componentize wrap IN OUT [WORLD WIT_FILE...] | tidy IN OUT | facts FILE... | sums FILE...".into()),
     }
 }
 
-fn wrap(module: &str, out: &str, also: Option<(&str, &str)>) -> Result<(), Box<dyn Error>> {
+fn wrap(module: &str, out: &str, also: Option<(&str, &[&str])>) -> Result<(), Box<dyn Error>> {
     let mut bytes = names::tidy(&read(module)?)?;
-    if let Some((wit, world)) = also {
+    if let Some((world, files)) = also {
         let mut resolve = Resolve::default();
-        let package = resolve.push_file(wit)?;
-        let world = resolve.select_world(&[package], Some(world))?;
+        let mut packages = Vec::new();
+        for file in files {
+            packages.push(resolve.push_file(file)?);
+        }
+        let world = resolve.select_world(packages.last().map_or(&[], std::slice::from_ref), Some(world))?;
         embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)?;
     }
     let component = ComponentEncoder::default().module(&bytes)?.validate(true).encode()?;

@@ -1,7 +1,8 @@
 //! Goes beyond one limit of the host, the one that the tag `exceeds` names.
 //!
 //! `stack`: calls itself without end. `handles`: opens the table `hosts` and keeps it open. `columns` and `rows`: asks `hosts` for
-//! the key `big` 10,000 times at once, in each of the two forms. `key`: looks up a key of 2,000 bytes. `twice`: wants the same
+//! the key `big` 10,000 times at once, in each of the two forms. `key`: looks up a key of 2,000 bytes, `long-key` one of 10 MiB, and
+//! `lookups` a million keys one by one. `twice`: wants the same
 //! column twice, and writes the host's answer as the tag `note`. `output`: answers 1 MiB. `lift`: answers text that is no
 //! UTF-8. `lower`: has damaged its allocator when the host wants to hand something over. `time`: never comes back. Other rows get
 //! the tag `note`.
@@ -46,6 +47,11 @@ impl Enrich for Exceeds {
             Some("rows") => drop(black_box(hosts().get_many(&["big"; 10_000]))),
             Some("key") => drop(black_box(hosts().get(&"k".repeat(2_000)))),
             Some("time") => forever(),
+            Some("long-key") => drop(black_box(hosts().get(&"k".repeat(10 << 20)))),
+            Some("lookups") => {
+                let hosts = hosts();
+                (0..1_000_000).for_each(|_| drop(black_box(hosts.get("big"))));
+            }
             Some("twice") => change.note.set(Table::open("hosts", &["owner", "owner"]).err().as_deref().unwrap_or("taken")),
             Some("output") => change.note.set(&"x".repeat(1 << 20)),
             Some("lower") => {

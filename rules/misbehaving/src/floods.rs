@@ -1,4 +1,5 @@
-//! Writes a log line for a row with the tag `flood`: of as many MiB as the tag says, cut by nobody.
+//! Writes a log line for a row with the tag `flood`: of as many MiB as the tag says, cut by nobody. `lines`: a hundred thousand lines of colours and
+//! line breaks.
 
 use alertmill_rule::log;
 use alertmill_rule::prelude::*;
@@ -25,7 +26,9 @@ impl Enrich for Floods {
     }
 
     fn enrich(&self, event: &Event, change: &mut Change) -> Result<(), String> {
-        if let Some(mebibytes) = event.flood {
+        if event.flood == Some("lines") {
+            (0..100_000).for_each(|n| log::info(&format!("\u{1b}[31m{n}\nfaked line\r\u{202e}")));
+        } else if let Some(mebibytes) = event.flood {
             let mebibytes: usize = mebibytes.parse().map_err(|_| "the tag `flood` is no number".to_string())?;
             log::error(&"x".repeat(mebibytes << 20));
         }

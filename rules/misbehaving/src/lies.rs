@@ -2,7 +2,8 @@
 //!
 //! `row`: a row that the batch does not have. `severity`: 99. `field`: a tag although `tags.*` is not in `writes`. `drop`: a drop
 //! that is not in `writes` either. `column`: one column too few. `order`: the same row twice. `short`: a text that ends
-//! beyond the heap. `utf8`: text that is none. An honest row gets severity 3 and the tag `note`.
+//! beyond the heap. `utf8`: text that is none. `surrogate`: half of a pair of UTF-16, as some languages keep it. `unnamed`: no alert name.
+//! `below` and `least`: the severities -1 and the least number that there is. An honest row gets severity 3, the tag `note` and a name.
 //!
 //! Lies about size: `many`: a million patched rows. `many-tags`: a million tags. `length`: a list of 2^32 - 1 elements. `outside`: a
 //! list beyond the memory. `alias`: a text of 1 MiB, a thousand times over.
@@ -10,6 +11,7 @@
 // Elsewhere than in a module nothing calls what it exports.
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 
+use alertmill_rule::bindings::alertmill::rules::types::TextColumn;
 use alertmill_rule::glue::{Batch, Column, EnrichHook, Output, enrich_rule, lifecycle, manifest};
 use alertmill_rule::prelude::*;
 use alertmill_rule::row::Row;
@@ -23,6 +25,7 @@ writes! {
     struct Change {
         severity: Integer = "severity",
         note: Text = "tags.note",
+        name: Text = "alert_name",
     }
 }
 
@@ -41,6 +44,7 @@ impl Enrich for Honest {
     fn enrich(&self, _event: &Event, change: &mut Change) -> Result<(), String> {
         change.severity.set(3);
         change.note.set("seen");
+        change.name.set("named");
         Ok(())
     }
 }
@@ -83,8 +87,12 @@ fn tell(lie: &str, row: u32, output: &mut Output) {
         ("field", _) => patches.more_tags.push((row, "undeclared".to_string(), "x".to_string())),
         ("drop", _) => patches.drops.push((row, "undeclared".to_string())),
         ("severity", [Column::Integer(severity), ..]) => severity.values[row as usize] = 99,
-        ("short", [_, Column::Text(note)]) => note.ends[row as usize] = u32::MAX,
-        ("utf8", [_, Column::Text(note)]) => note.heap.fill(0xff),
+        ("below", [Column::Integer(severity), ..]) => severity.values[row as usize] = -1,
+        ("least", [Column::Integer(severity), ..]) => severity.values[row as usize] = i64::MIN,
+        ("unnamed", [.., Column::Text(name)]) => take_text(name, row),
+        ("surrogate", [_, Column::Text(note), _]) => spoil(note, row, &[0xed, 0xa0, 0x80]),
+        ("short", [_, Column::Text(note), _]) => note.ends[row as usize] = u32::MAX,
+        ("utf8", [_, Column::Text(note), _]) => spoil(note, row, &[0xff]),
         ("column", _) => drop(patches.columns.pop()),
         ("many", _) => patches.rows = (0..MANY).collect(),
         ("many-tags", _) => patches.more_tags = (0..MANY).map(|_| (row, String::new(), String::new())).collect(),
@@ -96,6 +104,20 @@ fn tell(lie: &str, row: u32, output: &mut Output) {
         }
         _ => {}
     }
+}
+
+/// Other bytes where the row's text begins.
+fn spoil(column: &mut TextColumn, row: u32, bytes: &[u8]) {
+    let start = row.checked_sub(1).map_or(0, |before| column.ends[before as usize] as usize);
+    column.heap[start..start + bytes.len()].copy_from_slice(bytes);
+}
+
+/// The row's text is empty then, and all others are as they were.
+fn take_text(column: &mut TextColumn, row: u32) {
+    let start = row.checked_sub(1).map_or(0, |before| column.ends[before as usize]);
+    let end = column.ends[row as usize];
+    column.heap.drain(start as usize..end as usize).for_each(drop);
+    column.ends[row as usize..].iter_mut().for_each(|later| *later -= end - start);
 }
 
 fn list(at: *mut u32, length: usize) -> Vec<u32> {

@@ -198,3 +198,48 @@ fn the_shipped_rules_say_what_is_wrong_with_a_config() {
         assert!(why.contains(says), "{rule}: {why}");
     }
 }
+
+/// `wit/README.md` tells authors which keywords there are.
+#[test]
+fn the_keywords_that_authors_are_told_of_are_those_that_are_checked() {
+    let told = include_str!("../../../../wit/README.md");
+    let (_, told) = told.split_once("it checks these keywords:").expect("the section");
+    let (keywords, rest) = told.split_once("\n\nA `$ref`").expect("what follows");
+    let in_backticks = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let mut keywords = in_backticks(keywords);
+    let good = |keyword: &str| -> serde_json::Value {
+        match keyword {
+            "type" => json!("object"),
+            "$ref" => json!("#"),
+            "enum" | "required" => json!(["a"]),
+            "const" => json!(1),
+            "uniqueItems" => json!(true),
+            "properties" | "$defs" | "definitions" => json!({ "a": {} }),
+            "prefixItems" | "allOf" | "anyOf" | "oneOf" => json!([{}]),
+            "additionalProperties" | "propertyNames" | "items" | "not" | "if" | "then" | "else" => json!({}),
+            _ => json!(1),
+        }
+    };
+    for keyword in &keywords {
+        let schema = json!({ keyword.as_str(): good(keyword) }).to_string();
+        assert!(Schema::parse(&schema).is_ok(), "{keyword}: {:?}", Schema::parse(&schema));
+        // It is read, and no annotation: a value that it cannot have is refused.
+        let wrong = json!({ "if": {}, keyword.as_str(): { "a": 7 } }).to_string();
+        let is_annotation = super::ANNOTATIONS.contains(&keyword.as_str());
+        assert!(Schema::parse(&wrong).is_err() && !is_annotation || keyword == "const", "{keyword} is told to be checked");
+    }
+    keywords.sort();
+    let count = keywords.len();
+    keywords.dedup();
+    assert_eq!((keywords.len(), count), (31, 31));
+    let (annotations, _) = rest.split_once("names that begin").expect("what says nothing");
+    let (_, annotations) = annotations.split_once("may be there:").expect("their list");
+    let annotations: std::collections::BTreeSet<String> = in_backticks(annotations).into_iter().collect();
+    assert_eq!(annotations, super::ANNOTATIONS.map(str::to_owned).into());
+    let all = "pattern patternProperties contains minContains maxContains dependentRequired dependentSchemas dependencies \
+               unevaluatedItems unevaluatedProperties additionalItems $anchor $dynamicAnchor $dynamicRef $recursiveRef $id $vocabulary";
+    for other in all.split_whitespace() {
+        let refused = Schema::parse(&json!({ other: {} }).to_string()).expect_err(other);
+        assert!(refused.contains(other) && refused.contains("this host does not check"), "{refused}");
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod bytes;
+pub mod cases;
 pub mod process;
 
 use alertmill_core::alert::{Alert, LifecycleConfig};
@@ -126,7 +127,6 @@ pub fn empty_row(index: u32) -> Row {
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,
-        severity_by_rule: false,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,
