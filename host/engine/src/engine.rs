@@ -100,6 +100,10 @@ impl LoadedRule {
     pub fn info(&self) -> &RuleInfo {
         &self.0.info
     }
+
+    pub(crate) fn into_rule(self) -> Arc<Rule> {
+        self.0
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

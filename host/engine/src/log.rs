@@ -95,7 +95,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_hostile_text_becomes_one_harmless_line() {
+    fn m34_a_hostile_text_becomes_one_harmless_line() {
         assert_eq!(one_line("a\n\u{1b}[31mred\u{202e}x\tü"), "a\\n\\u{1b}[31mred\\u{202e}x\\tü");
         assert!(one_line(&"x".repeat(1 << 20)).len() <= LINE_BYTES_MAX + 3);
     }

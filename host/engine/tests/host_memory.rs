@@ -27,7 +27,7 @@ fn rise(bench: &mut Bench, name: &str, limits: serde_json::Value, rows: &mut [Ro
 /// The rule's own 60 MiB are in it; a copy of the host's would be as much again. With the default of what a rule may pass at once it
 /// would end at 8 MiB.
 #[test]
-fn a_long_log_line_is_cut_before_it_is_copied() {
+fn m34_a_long_log_line_is_cut_before_it_is_copied() {
     let mut rows = vec![tagged(0, "flood", "60")];
     let mut bench = Bench::new();
     let bytes = rise(&mut bench, "floods", json!({ "memory_bytes": 128 << 20, "output_bytes": 64 << 20, "time_ms": 20_000 }), &mut rows);

@@ -10,7 +10,9 @@ use alertmill_core::identity::fingerprint_of_rule;
 use alertmill_core::row::{DedupeAnswer, Row};
 use alertmill_core::rules::{RuleChain, RuleSets};
 use alertmill_core::value::Value;
+use alertmill_engine::{Difference, Table};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::bytes::maimed;
 use support::process::cpu_time;
@@ -31,9 +33,10 @@ fn m03_a_loop_of_bulk_instructions_ends_at_its_limit() {
     assert!(has_instruction("fills", |operator| matches!(operator, Operator::MemoryFill { .. })), "it is about memory.fill");
     assert!(has_instruction("fills", |operator| matches!(operator, Operator::MemoryCopy { .. })), "it is about memory.copy");
     for how in ["fill", "copy"] {
-        let mut tries = Vec::new();
-        // A busy machine may take the processor away at the wrong moment; what the rule takes shows in the best of a few tries.
-        for _ in 0..4 {
+        let mut tries: Vec<(Duration, Duration)> = Vec::new();
+        let limit = Duration::from_millis(LIMIT_MS);
+        // A busy machine may take the processor away at the wrong moment; what the rule takes shows in the best of some tries.
+        while tries.len() < 4 || tries.len() < 40 && tries.iter().all(|(call, _)| *call > limit + BEYOND) {
             let fills = options(json!({ "limits": { "memory_bytes": 128 << 20, "time_ms": LIMIT_MS } }));
             let mut bench = Bench::new();
             let mut chain = bench.chain(&[("fills", fills), ("says", options(json!({})))], &[]);
@@ -48,7 +51,6 @@ fn m03_a_loop_of_bulk_instructions_ends_at_its_limit() {
             tries.push((Duration::from_nanos(tally[0].nanos), cpu));
         }
         println!("memory.{how}: {tries:?}");
-        let limit = Duration::from_millis(LIMIT_MS);
         assert!(tries.iter().all(|(_, cpu)| *cpu <= limit + 2 * BEYOND), "{how}: {tries:?}");
         assert!(tries.iter().any(|(call, _)| *call <= limit + BEYOND), "{how}: {tries:?}");
     }
@@ -62,6 +64,226 @@ fn has_instruction(name: &str, wanted: impl Fn(&Operator) -> bool) -> bool {
         }
         _ => false,
     })
+}
+
+/// The answer of `exceeds` for 16 rows of which the sixth does what `what` names.
+fn exceeding(what: &str, limits: serde_json::Value) -> Vec<Row> {
+    let hosts = format!("host,owner\nbig,{}\n", "x".repeat(100));
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("exceeds", options(json!({ "limits": limits }))), ("says", options(json!({})))], &[("hosts", &hosts)]);
+    let mut rows = rows_with(16, |i| i == 5, "exceeds", what);
+    enrich(&mut *chain, &mut rows);
+    neighbour_judged(&rows);
+    rows
+}
+
+#[track_caller]
+fn only_row_5(rows: &[Row], kind: &str, says: &str) {
+    for row in rows {
+        assert_eq!(kinds(row), if row.index == 5 { vec![kind] } else { vec![] }, "row {}: {:?}", row.index, row.failures);
+        assert_eq!(tag(row, "note").is_some(), row.index != 5);
+    }
+    let message = &rows[5].failures[0].message;
+    assert!(message.contains(says), "{message}");
+}
+
+/// The process that this test runs in is the host: it goes on.
+#[test]
+fn m07_a_rule_without_a_floor_falls_alone() {
+    only_row_5(&exceeding("stack", json!({})), "stack", "stack");
+}
+
+#[test]
+fn m35_a_flood_of_look_ups_ends_at_the_budget() {
+    only_row_5(&exceeding("lookups", json!({ "time_ms": 20_000 })), "lookup-budget", "more than 10000 keys");
+    only_row_5(&exceeding("key", json!({})), "lookup-budget", "a key of 2000 bytes");
+    // One of 10 MiB is more than a rule may hand over at all.
+    only_row_5(&exceeding("long-key", json!({ "time_ms": 20_000 })), "output", "copied between the host and the guest");
+}
+
+#[test]
+fn m45_tables_that_are_never_closed_are_counted() {
+    only_row_5(&exceeding("handles", json!({})), "handles", "more than 256 tables");
+}
+
+/// What `lies` answers for 64 rows of which the eighteenth lies, and how often it was called.
+fn lied(lie: &str) -> (Vec<Row>, u64) {
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("lies", options(json!({}))), ("says", options(json!({})))], &[]);
+    let mut rows = rows_with(64, |i| i == 17, "lie", lie);
+    let tally = enrich(&mut *chain, &mut rows);
+    neighbour_judged(&rows);
+    (rows, tally[0].calls)
+}
+
+/// The row that lies has this failure and nothing of the answer; all others have what they were answered.
+#[track_caller]
+fn only_the_liar_fails(lie: &str, kind: &str, wanted_calls: u64) {
+    let (rows, calls) = lied(lie);
+    for row in &rows {
+        let wanted = if row.index == 17 { (vec![kind], None, "CPU") } else { (vec![], Some("seen"), "named") };
+        let found = (kinds(row), tag(row, "note"), row.event.alert_name.as_text().unwrap_or(""));
+        assert_eq!((found.0.iter().map(String::as_str).collect(), found.1.as_deref(), found.2), wanted, "{lie}, row {}: {:?}", row.index, row.failures);
+        assert!(row.dropped.is_none() && tag(row, "undeclared").is_none(), "{lie}");
+    }
+    let before = rows_with(64, |i| i == 17, "lie", lie).swap_remove(17);
+    assert_eq!(rows[17].event.severity, before.event.severity, "{lie}");
+    assert_eq!(calls, wanted_calls, "{lie}");
+}
+
+/// 64 rows, two halves at each of six levels, and the row once more on a fresh instance.
+const CALLS_TO_FIND_IT: u64 = 14;
+
+#[test]
+fn m12_text_that_is_none_fails_its_row_and_no_other() {
+    for lie in ["utf8", "surrogate"] {
+        only_the_liar_fails(lie, "output", CALLS_TO_FIND_IT);
+    }
+}
+
+#[test]
+fn m14_a_row_that_is_not_there_makes_the_whole_answer_none() {
+    only_the_liar_fails("row", "row-index", CALLS_TO_FIND_IT);
+}
+
+#[test]
+fn m18_an_alert_keeps_its_name() {
+    only_the_liar_fails("unnamed", "patch-invalid", 1);
+}
+
+#[test]
+fn m19_a_severity_that_there_is_not_is_refused() {
+    for lie in ["severity", "below", "least"] {
+        only_the_liar_fails(lie, "patch-invalid", 1);
+    }
+}
+
+#[test]
+fn m22_what_the_manifest_does_not_name_is_not_written() {
+    for lie in ["field", "drop"] {
+        only_the_liar_fails(lie, "undeclared-write", CALLS_TO_FIND_IT);
+    }
+}
+
+/// However often it traps: those rows fail, and no others. A rule that fails nearly always may be put out on the way.
+#[test]
+fn m16_every_nth_row_traps_and_fails_alone() {
+    const ROWS: u32 = 7_000;
+    for n in [1, 2, 7, 1_000] {
+        let mut bench = Bench::new();
+        // Time for all of them, on a busy machine too: what is not judged for want of it is said by other tests.
+        let traps = options(json!({ "limits": { "time_ms": 20_000 } }));
+        let mut chain = bench.chain(&[("traps", traps), ("says", options(json!({})))], &[]);
+        let mut rows = rows_with(ROWS, |i| i % n == 0, "poison", "x");
+        let tally = enrich(&mut *chain, &mut rows);
+        neighbour_judged(&rows);
+        let trapped = rows.iter().filter(|row| kinds(row) == ["trap"]).count();
+        println!("every {n}: {trapped} trapped, {} failed, {} judged, {} calls", tally[0].failed, tally[0].changed, tally[0].calls);
+        assert_eq!(tally[0].failed + tally[0].changed, u64::from(ROWS));
+        if n > 1 {
+            assert_eq!((tally[0].failed, trapped), (u64::from(ROWS.div_ceil(n)), ROWS.div_ceil(n) as usize), "every {n}");
+        }
+        for row in &rows {
+            assert_eq!(tag(row, "note").is_none(), row.index % n == 0, "every {n}, row {}", row.index);
+            assert!(row.index % n != 0 || matches!(kinds(row).as_slice(), [kind] if kind == "trap" || kind == "struck-out"), "{:?}", row.failures);
+        }
+    }
+}
+
+#[test]
+fn m20_an_event_that_a_rule_would_make_large_stays_as_it_was() {
+    for (what, says) in [("value", "262144"), ("tags", "256"), ("name", "262144"), ("all", "262144")] {
+        let mut bench = Bench::new();
+        let mut chain = bench.chain(&[("bloats", options(json!({ "limits": { "time_ms": 20_000 } }))), ("says", options(json!({})))], &[]);
+        let mut rows = rows_with(8, |i| i == 5, "bloats", what);
+        let before = rows[5].clone();
+        let tally = enrich(&mut *chain, &mut rows);
+        neighbour_judged(&rows);
+        assert_eq!((tally[0].failed, tally[0].changed, tally[0].calls), (1, 7, 1), "{what}: {:?}", rows[5].failures);
+        assert_eq!(kinds(&rows[5]), ["patch-invalid"], "{what}");
+        assert!(rows[5].failures[0].message.contains(says), "{what}: {}", rows[5].failures[0].message);
+        let added = rows[5].size_bytes() - before.size_bytes();
+        assert!(added < 1_024, "{what}: {added} bytes more");
+    }
+}
+
+/// The stored reason is one line that does nothing to a terminal.
+#[test]
+fn m25_a_drop_has_a_reason_of_bounded_length() {
+    let (most, long, huge) = ("x".repeat(512), "x".repeat(513), "x".repeat(1 << 20));
+    for (reason, taken) in [
+        ("maintenance\u{1b}[2J", Some("maintenance\\u{1b}[2J")),
+        ("a\0b\u{202e}c\nd", Some("a\\u{0}b\\u{202e}c\\nd")),
+        (most.as_str(), Some(most.as_str())),
+        ("", None),
+        (long.as_str(), None),
+        (huge.as_str(), None),
+    ] {
+        let mut bench = Bench::new();
+        let mut chain = bench.chain(&[("drops", options(json!({}))), ("says", options(json!({})))], &[]);
+        let mut rows = vec![tagged(0, "drop", reason), tagged(1, "quiet", "yes")];
+        let tally = enrich(&mut *chain, &mut rows);
+        assert_eq!(rows[0].dropped.as_ref().map(|dropped| dropped.reason.as_str()), taken, "{reason:.20}");
+        assert_eq!(kinds(&rows[0]), if taken.is_some() { vec![] } else { vec!["patch-invalid"] });
+        assert_eq!((tally[0].dropped, tally[0].changed), (u64::from(taken.is_some()), 0), "a drop is no change");
+        assert!(rows[1].dropped.is_none());
+        // A dropped event is out: later rules are not asked.
+        assert_eq!(tally[1].rows, if taken.is_some() { 1 } else { 2 });
+    }
+}
+
+fn probe(name: &str) -> Option<Difference> {
+    let hosts = Table::parse(b"host,owner,team,service,tier\nweb-1,alice,web,shop,1\n", None).unwrap();
+    let tables = [("hosts".into(), Arc::new(hosts))];
+    Bench::new().engine.probe(&module(name), &options(json!({})), &tables).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+#[test]
+fn m26_answers_that_rest_on_addresses_are_found() {
+    let found = probe("addresses").expect("a difference");
+    println!("{found}");
+    assert_eq!((found.hook, found.what.as_str()), ("enrich-event", "tags.note"), "{found}");
+    // Of a NaN the host lets a rule see one form.
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("addresses", options(json!({})))], &[]);
+    let mut rows = rows_with(3, |_| false, "", "");
+    enrich(&mut *chain, &mut rows);
+    assert!(rows.iter().all(|row| tag(row, "nan").as_deref() == Some("7ff8000000000000")), "{:?}", tag(&rows[0], "nan"));
+}
+
+#[test]
+fn m27_what_a_rule_remembers_is_found() {
+    let found = probe("remembers").expect("a difference");
+    println!("{found}");
+    assert_eq!((found.hook, found.what.as_str(), found.how), ("enrich-event", "tags.note", "in another order"), "{found}");
+}
+
+/// Of all the others, also of those that fail, none answers otherwise when it is asked otherwise.
+#[test]
+fn rules_that_keep_the_contract_pass_the_probe() {
+    let shipped = ["owner-from-table", "severity-by-labels", "dedupe-by-tags"];
+    for name in shipped.into_iter().chain(["says", "traps", "errors", "drops", "all-hooks", "alerts", "normalizes", "by-hand"]) {
+        assert_eq!(probe(name).map(|found| found.to_string()), None, "{name}");
+    }
+}
+
+/// A line costs 64 bytes at the least, so that the share of a second is as many lines as it has 64ths.
+#[test]
+fn m34_a_flood_of_lines_is_cut_to_its_share_and_counted() {
+    const LINES: u64 = 100_000;
+    let limits = json!({ "limits": { "time_ms": 20_000, "log_bytes_per_second": 65_536 } });
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("floods", options(limits)), ("says", options(json!({})))], &[]);
+    let mut rows = vec![tagged(0, "flood", "lines")];
+    let started = Instant::now();
+    enrich(&mut *chain, &mut rows);
+    let seconds = started.elapsed().as_secs() + 1;
+    neighbour_judged(&rows);
+    assert!(rows[0].failures.is_empty() && tag(&rows[0], "note").is_some(), "{:?}", rows[0].failures);
+    let stats = bench.engine.stats().into_iter().find(|stats| stats.rule == "floods").unwrap();
+    let written = LINES - stats.log_lines_dropped;
+    println!("{written} of {LINES} lines written");
+    assert!((1..=1_024 * (seconds + 1)).contains(&written), "{written} lines in {seconds} s");
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Outcome {
 }
 
 #[test]
-fn a_trap_takes_its_own_row_only_wherever_it_is() {
+fn m17_a_trap_takes_its_own_row_only_wherever_it_is() {
     for poison in [0, 1, 31, 62, 63] {
         let outcome = run("traps", options(json!({})), rows_with(64, |i| i == poison, "poison", "x"));
         let row = outcome.only(|i| i == poison, "trap");
@@ -67,14 +67,6 @@ fn a_trap_takes_its_own_row_only_wherever_it_is() {
 }
 
 #[test]
-fn every_seventh_of_seven_thousand_rows() {
-    let outcome = run("traps", options(json!({})), rows_with(7_000, |i| i % 7 == 3, "poison", "x"));
-    outcome.only(|i| i % 7 == 3, "trap");
-    assert_eq!((outcome.tally[0].failed, outcome.tally[0].changed), (1_000, 6_000));
-    assert_eq!(outcome.stats().strikes, 0, "traps cost little, so they put no rule out");
-}
-
-#[test]
 fn a_row_that_the_rule_refuses_fails_alone_without_another_call() {
     let outcome = run("errors", options(json!({})), rows_with(256, |i| i % 5 == 0, "error", "line\none"));
     let row = outcome.only(|i| i % 5 == 0, "row-error");
@@ -83,14 +75,14 @@ fn a_row_that_the_rule_refuses_fails_alone_without_another_call() {
 }
 
 #[test]
-fn a_loop_ends_at_the_limit_and_its_row_is_found() {
+fn m01_a_loop_ends_at_the_limit_and_its_row_is_found() {
     let outcome = run("spins", options(json!({ "limits": { "time_ms": 300 } })), rows_with(2, |i| i == 1, "poison", "x"));
     assert!(outcome.only(|i| i == 1, "deadline").failures[0].message.contains("time limit"));
     assert_eq!((outcome.stats().strikes, outcome.stats().struck_out), (2, false));
 }
 
 #[test]
-fn a_looping_rule_costs_three_limits_and_no_more() {
+fn m01_a_looping_rule_costs_three_limits_and_no_more() {
     let mut bench = Bench::new();
     let spins = options(json!({ "limits": { "time_ms": 50 } }));
     let mut chain = bench.chain(&[("spins", spins), (NEIGHBOUR, options(json!({})))], &[]);
@@ -177,59 +169,30 @@ fn a_batch_that_was_too_large_once_grows_again() {
 }
 
 #[test]
-fn a_memory_bomb_stays_below_its_limit() {
+fn m04_a_memory_bomb_stays_below_its_limit() {
     let grows = options(json!({ "limits": { "memory_bytes": 16 << 20, "time_ms": 5_000 } }));
     let outcome = run("grows", grows, rows_with(64, |i| i == 40, "poison", "x"));
     let failure = &outcome.only(|i| i == 40, "memory").failures[0];
     assert!(failure.message.starts_with("memory limit reached"), "{}", failure.message);
 }
 
-/// What `lies` calls a lie, and the kind that the row gets when it is alone.
+/// Lies with a number in the list of hostile modules are told in `hostile.rs`.
 #[test]
 fn a_bad_answer_is_refused_whole_and_bisected() {
-    for (lie, kind) in [
-        ("row", "row-index"),
-        ("field", "undeclared-write"),
-        ("drop", "undeclared-write"),
-        ("column", "output"),
-        ("short", "output"),
-        ("utf8", "output"),
-        ("severity", "patch-invalid"),
-    ] {
+    for lie in ["column", "short"] {
         let outcome = run("lies", options(json!({})), rows_with(64, |i| i == 17, "lie", lie));
-        let row = outcome.only(|i| i == 17, kind);
-        assert_ne!(row.event.severity_level(), 99, "{lie}");
-        assert!(!row.severity_by_rule, "{lie}: nothing of the refused row is applied");
-        assert!(row.dropped.is_none() && tag(row, "undeclared").is_none(), "{lie}");
-        let calls = outcome.tally[0].calls;
-        assert_eq!(calls, if lie == "severity" { 1 } else { 14 }, "{lie}: a single value is no reason to call again");
+        outcome.only(|i| i == 17, "output");
+        assert_eq!(outcome.tally[0].calls, 14, "{lie}");
     }
 }
 
 #[test]
-fn the_same_row_twice_is_refused() {
+fn m14_the_same_row_twice_is_refused() {
     // Alone in its batch the row that lies names row 0 once, which is right: so nothing fails in the end.
     let outcome = run("lies", options(json!({})), rows_with(64, |i| i == 17, "lie", "order"));
     assert!(outcome.tally[0].calls > 1);
     assert_eq!(outcome.tally[0].failed, 0);
     assert!(outcome.rows.iter().all(|row| tag(row, "note").as_deref() == Some("seen")));
-}
-
-#[test]
-fn a_drop_needs_a_reason_of_bounded_length() {
-    let long = "x".repeat(513);
-    for (reason, taken) in [("maintenance\u{1b}[2J", Some("maintenance\\u{1b}[2J")), ("", None), (long.as_str(), None)] {
-        let mut bench = Bench::new();
-        let mut chain = bench.chain(&[("drops", options(json!({}))), (NEIGHBOUR, options(json!({})))], &[]);
-        let mut rows = vec![tagged(0, "drop", reason), tagged(1, "quiet", "yes")];
-        let tally = enrich(&mut *chain, &mut rows);
-        assert_eq!(rows[0].dropped.as_ref().map(|dropped| dropped.reason.as_str()), taken, "{reason:.20}");
-        assert_eq!(kinds(&rows[0]), if taken.is_some() { vec![] } else { vec!["patch-invalid"] });
-        assert_eq!((tally[0].dropped, tally[0].changed), (u64::from(taken.is_some()), 0), "a drop is no change");
-        assert!(rows[1].dropped.is_none());
-        // A dropped event is out: later rules are not asked.
-        assert_eq!(tally[1].rows, if taken.is_some() { 1 } else { 2 });
-    }
 }
 
 #[test]
@@ -244,7 +207,7 @@ fn an_answer_larger_than_its_limit_is_refused() {
 }
 
 #[test]
-fn look_ups_are_counted_in_each_call() {
+fn m35_look_ups_are_counted_in_each_call() {
     let csv = "host,owner,team,service,tier\nweb-1,alice,web,shop,1\n";
     for (lookups, kind) in [(10_000, None), (3, None), (0, Some("lookup-budget"))] {
         let mut bench = Bench::new();
@@ -296,7 +259,7 @@ fn each_limit_of_the_host_has_its_kind_and_its_words() {
 }
 
 #[test]
-fn a_tables_answer_is_bounded_while_it_is_built() {
+fn m35_a_tables_answer_is_bounded_while_it_is_built() {
     for what in ["columns", "rows"] {
         let rows = exceeds(what, json!({ "limits": { "time_ms": 5_000 } }), Some("lookup-budget"));
         let message = &rows[5].failures[0].message;

@@ -28,7 +28,7 @@ fn refused<T>(result: Result<T, Refusal>, code: &str, says: &[&str]) {
 }
 
 #[test]
-fn what_is_no_component_is_named() {
+fn m39_what_is_no_component_is_named() {
     let good = module("says");
     let engine = engine();
     let cases: &[(&[u8], &str)] = &[
@@ -221,7 +221,7 @@ fn inspect(engine: &Engine, sections: &[Vec<u8>]) -> Result<alertmill_engine::Ru
 
 /// No cut and no damaged byte panics; most are refused. Damage inside a function is for the compiler to find.
 #[test]
-fn damage_is_refused_and_never_panics() {
+fn m39_damage_is_refused_and_never_panics() {
     let engine = engine();
     let good = module("says");
     for cut in (0..good.len()).step_by(1024) {

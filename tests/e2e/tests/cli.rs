@@ -1,6 +1,6 @@
 //! The command line against a running server: what is on stdout, what on stderr, and the exit code of each way to end.
 
-use alertmill_e2e::{PATIENCE, Server, Site, binary, free_port, until, view};
+use alertmill_e2e::{PATIENCE, Server, Site, binary, free_port, rule_file, until, view};
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -120,6 +120,11 @@ fn what_a_rule_is_given_is_checked_before_it_runs() {
     assert!(done.code == 0 && done.out.contains("warning: it does not need what it is granted: \"log\""), "{}{}", done.out, done.err);
     let info: Value = serde_json::from_str(&run("", &["rule", "inspect", &module, "--config", &options, "-o", "json"], "").out).expect("JSON");
     assert_eq!((&info["stand_ins"], &info["unneeded_grants"]), (&serde_json::json!([]), &serde_json::json!(["log"])), "{info}");
+
+    let done = run("", &["rule", "inspect", &module, "--config", &options, "--probe"], "");
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    let done = run("", &["rule", "inspect", &rule_file("test/remembers").display().to_string(), "--probe"], "");
+    assert!(done.code == 1 && done.out.contains("name: remembers") && done.err.contains("asked in another order: `tags.note`"), "{}{}", done.out, done.err);
 
     let config = site.path().join("alertmill.toml");
     std::fs::write(&config, format!("[rules]\ndir = \"{}\"\n", site.rules_dir().display())).expect("file");

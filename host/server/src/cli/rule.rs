@@ -18,6 +18,10 @@ pub struct Inspect {
     /// Also check what it is to be given: its options file (`NN-name.toml`), or its config alone as JSON
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Also ask it about made-up rows, again, in another order, in halves and one by one: its answers may not differ. Not for
+    /// rules that read tables
+    #[arg(long)]
+    probe: bool,
 }
 
 /// `rule list`
@@ -63,16 +67,23 @@ pub fn read_module(file: &Path) -> Result<Vec<u8>, Failure> {
 pub fn inspect(args: &Inspect, context: &Context) -> Result<(), Failure> {
     let (shown, bytes) = (args.file.display(), read_module(&args.file)?);
     let refused = |refusal: alertmill_engine::Refusal| Failure::new(Exit::No, format!("{shown}: {refusal} ({})", refusal.code()));
-    let (info, unneeded) = match &args.config {
-        None => (engine()?.inspect(&bytes).map_err(refused)?, Vec::new()),
+    let (info, unneeded, options) = match &args.config {
+        None => (engine()?.inspect(&bytes).map_err(refused)?, Vec::new(), with_all_grants(Value::Null)),
         Some(config) => inspect_with(&bytes, config, refused)?,
+    };
+    let difference = if args.probe { engine()?.probe(&bytes, &options, &[]).map_err(refused)? } else { None };
+    let probed = match difference {
+        None => Ok(()),
+        Some(difference) => {
+            Err(Failure::new(Exit::No, format!("{shown}: a rule answers for a row the same however it is asked; this one does not: {difference}")))
+        }
     };
     let mut value = serde_json::to_value(&info).map_err(|e| Failure::new(Exit::Bug, e.to_string()))?;
     if args.config.is_some() {
         value["unneeded_grants"] = unneeded.iter().copied().collect();
     }
     if context.format != Format::Table {
-        return document(context, &value, "name");
+        return document(context, &value, "name").and(probed);
     }
     let mut out = context.output();
     let first = ["name", "version", "hooks", "grants"];
@@ -83,11 +94,15 @@ pub fn inspect(args: &Inspect, context: &Context) -> Result<(), Failure> {
     if let Some(words) = unneeded_in_words(&unneeded) {
         out.line(&format!("warning: {words}"))?;
     }
-    out.finish()
+    out.finish().and(probed)
 }
 
 /// The module together with what `file` says that it gets, and the grants that it does not need of that.
-fn inspect_with(bytes: &[u8], file: &Path, refused: impl Fn(alertmill_engine::Refusal) -> Failure) -> Result<(RuleInfo, Vec<&'static str>), Failure> {
+fn inspect_with(
+    bytes: &[u8],
+    file: &Path,
+    refused: impl Fn(alertmill_engine::Refusal) -> Failure,
+) -> Result<(RuleInfo, Vec<&'static str>, RuleOptions), Failure> {
     let shown = file.display();
     let unusable = |why: String| Failure::new(Exit::Usage, format!("{shown}: {why}"));
     let text = std::fs::read_to_string(file).map_err(|e| unusable(format!("it cannot be read: {e}")))?;
@@ -95,12 +110,16 @@ fn inspect_with(bytes: &[u8], file: &Path, refused: impl Fn(alertmill_engine::Re
         let options = options::read(file).map_err(|(_, why)| unusable(why))?;
         let info = engine()?.inspect_with(bytes, &options).map_err(refused)?;
         let unneeded = info.unneeded_grants(&options.grants);
-        return Ok((info, unneeded));
+        return Ok((info, unneeded, options));
     }
     let config: Value = serde_json::from_str(&text).map_err(|e| unusable(format!("it is no JSON: {e}; an options file ends in .toml")))?;
-    // Nothing is said of grants, so none is missing.
-    let options = RuleOptions { config, grants: vec![Grant::Log, Grant::Tables], ..RuleOptions::default() };
-    Ok((engine()?.inspect_with(bytes, &options).map_err(refused)?, Vec::new()))
+    let options = with_all_grants(config);
+    Ok((engine()?.inspect_with(bytes, &options).map_err(refused)?, Vec::new(), options))
+}
+
+/// Nothing is said of grants, so none is missing.
+fn with_all_grants(config: Value) -> RuleOptions {
+    RuleOptions { config, grants: vec![Grant::Log, Grant::Tables], ..RuleOptions::default() }
 }
 
 /// A schema is written over many lines; a table shows it on one.
