@@ -1,6 +1,8 @@
 //! The engine as the rest of the process sees it: look at a module, load it, register generations, open chains.
 
+use crate::cache::{CodeCache, LoadStats, Loader};
 use crate::chain::{Alerts, Chain};
+use crate::compile::{Compile, InProcess};
 use crate::limits::Limits;
 use crate::manifest::RuleInfo;
 use crate::options::RuleOptions;
@@ -44,6 +46,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     runtime: Runtime,
     contents: Box<dyn Contents>,
+    loader: Loader,
     generations: Mutex<BTreeMap<Generation, Arc<Slot>>>,
     /// What is in use, and what was lately looked at: a module is inspected, then loaded, then perhaps in the next
     /// generation too, and is compiled once.
@@ -111,11 +114,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Engine {
-    /// An engine that finds modules and tables in `contents`.
+    /// An engine that finds modules and tables in `contents`, compiles in this process and keeps no code.
     pub fn new(contents: impl Contents + 'static) -> Result<Engine, EngineUnavailable> {
+        Engine::with(contents, Box::new(InProcess), None)
+    }
+
+    /// An engine whose code comes from elsewhere.
+    pub fn with(contents: impl Contents + 'static, compile: Box<dyn Compile>, cache: Option<Box<dyn CodeCache>>) -> Result<Engine, EngineUnavailable> {
         Ok(Engine(Arc::new(Inner {
             runtime: Runtime::get().map_err(EngineUnavailable)?,
             contents: Box::new(contents),
+            loader: Loader::new(compile, cache),
             generations: Mutex::default(),
             compiled: Mutex::default(),
             compiling: Mutex::default(),
@@ -134,6 +143,10 @@ impl Engine {
 
     /// What a module is that is not to run: as [`Engine::inspect`], within its own limits and under the name that its file has.
     pub fn inspect_named(&self, bytes: &[u8], wanted_name: &str, options: &RuleOptions) -> Result<RuleInfo, Refusal> {
+        self.named(bytes, wanted_name, options).inspect_err(|refusal| self.0.loader.refused(refusal))
+    }
+
+    fn named(&self, bytes: &[u8], wanted_name: &str, options: &RuleOptions) -> Result<RuleInfo, Refusal> {
         let compiled = self.compile(bytes, options.limits.memory_bytes)?;
         let (info, _) = compiled.info(&options.limits)?;
         if info.name != wanted_name {
@@ -151,6 +164,10 @@ impl Engine {
     /// Checks a module as activating it would, and keeps it compiled for as long as the answer lives. `wanted_name` comes
     /// from the file name; `tables` are those configured.
     pub fn load(&self, bytes: &[u8], wanted_name: Option<&str>, options: &RuleOptions, tables: &[(Text, Arc<Table>)]) -> Result<LoadedRule, Refusal> {
+        self.bound(bytes, wanted_name, options, tables).inspect_err(|refusal| self.0.loader.refused(refusal))
+    }
+
+    fn bound(&self, bytes: &[u8], wanted_name: Option<&str>, options: &RuleOptions, tables: &[(Text, Arc<Table>)]) -> Result<LoadedRule, Refusal> {
         let compiled = self.compile(bytes, options.limits.memory_bytes)?;
         let tables: HashMap<Text, Arc<Table>> = tables.iter().cloned().collect();
         // A look at a module that runs has no log share of its own, and a look at any other leaves nothing behind.
@@ -206,7 +223,12 @@ impl Engine {
         all
     }
 
-    fn compile(&self, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
+    /// What loading cost, and what was refused.
+    pub fn load_stats(&self) -> LoadStats {
+        self.0.loader.stats()
+    }
+
+    pub(crate) fn compile(&self, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
         let digest = digest_of(bytes);
         let turn = self.turn(digest.clone());
         // Whoever comes second waits, and finds it compiled.
@@ -223,7 +245,7 @@ impl Engine {
         if let Some(known) = lock(&self.0.compiled).get(&digest) {
             return Ok(known.clone());
         }
-        let compiled = Arc::new(Compiled::new(&self.0.runtime, bytes, memory_bytes)?);
+        let compiled = Arc::new(Compiled::new(&self.0.runtime, &self.0.loader, digest.clone(), bytes, memory_bytes)?);
         let mut all = lock(&self.0.compiled);
         if all.len() >= COMPILED_MAX {
             all.retain(|_, compiled| Arc::strong_count(compiled) > 1);
@@ -261,7 +283,8 @@ impl Engine {
             if rules.iter().any(|known: &Arc<Rule>| known.info.name == entry.name) {
                 return Err(format!("rule `{}` is there twice; a name stands for one rule", entry.name));
             }
-            rules.push(self.rule(set, entry, options, &tables).map_err(why)?);
+            let rule = self.rule(set, entry, options, &tables).inspect_err(|refusal| self.0.loader.refused(refusal));
+            rules.push(rule.map_err(why)?);
         }
         Ok(rules.into())
     }

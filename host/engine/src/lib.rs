@@ -1,7 +1,7 @@
 //! Runs rule components: the only crate that names wasmtime.
 //!
-//! The way of a module: `prescan` looks at the bytes, `interface` judges imports and exports, `rule` compiles it, `manifest`
-//! judges what it says of itself, `schema` its config, then `init` is tried in a scratch instance; every refusal is a [`Refusal`].
+//! The way of a module: `prescan` looks at the bytes, `interface` judges imports and exports, `cache` has its code or `compile`
+//! makes it, `manifest` judges what it says of itself, `schema` its config, then `init` is tried in a scratch instance; every refusal is a [`Refusal`].
 //! What language runtimes import of WASI is answered by `wasi`, with constants. `contracts` has a file for each version of the contract.
 //!
 //! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
@@ -12,7 +12,9 @@
 //! Not known here: what an alert is, the journal, files, the network. Modules and tables come by digest from [`Contents`].
 
 mod batch_rows;
+mod cache;
 mod chain;
+mod compile;
 mod condition;
 mod contracts;
 mod engine;
@@ -43,6 +45,8 @@ mod tables;
 mod ticker;
 mod wasi;
 
+pub use cache::{Cached, CodeCache, CodeKey, LoadStats};
+pub use compile::{Compile, CompileFailed, InProcess, compile_alone};
 pub use contracts::WIT_VERSION;
 pub use engine::{Contents, Engine, EngineUnavailable, LoadedRule};
 pub use failure::FailureKind;

@@ -82,6 +82,12 @@ pub enum Refusal {
     /// `compile`
     #[error("the component does not compile: {0}")]
     Compile(String),
+    /// `compile-limit`
+    #[error("compiling the component takes more than it may: {0}")]
+    CompileLimit(String),
+    /// `compile-unavailable`
+    #[error("the component cannot be compiled now: {0}")]
+    CompileUnavailable(String),
     /// `manifest`
     #[error("the manifest is refused: {0}")]
     Manifest(String),
@@ -151,6 +157,8 @@ impl Refusal {
             Refusal::ExportType { .. } => "export-type",
             Refusal::GrantMissing { .. } => "grant-missing",
             Refusal::Compile(_) => "compile",
+            Refusal::CompileLimit(_) => "compile-limit",
+            Refusal::CompileUnavailable(_) => "compile-unavailable",
             Refusal::Manifest(_) => "manifest",
             Refusal::ConfigInvalid(_) => "config-invalid",
             Refusal::TableMissing(_) => "table-missing",

@@ -1,5 +1,6 @@
 //! A module that passed every check, ready to be run by any worker.
 
+use crate::cache::Loader;
 use crate::contracts::Manifest;
 use crate::failure::{CallFailure, FailureKind};
 use crate::host::{GrantedTables, Host};
@@ -16,9 +17,8 @@ use crate::tables::Table;
 use alertmill_core::value::Text;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::InstancePre;
 
 /// A compiled component whose interface fits; the costly part of loading, the same for every config.
 pub(crate) struct Compiled {
@@ -35,24 +35,15 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Checks the bytes and compiles them.
-    pub fn new(runtime: &Runtime, bytes: &[u8], memory_bytes: u64) -> Result<Compiled, Refusal> {
+    /// Checks the bytes, whose digest it is, and compiles them.
+    pub fn new(runtime: &Runtime, loader: &Loader, digest: Text, bytes: &[u8], memory_bytes: u64) -> Result<Compiled, Refusal> {
         let memory_wanted = prescan(bytes)?;
         check_memory(memory_wanted, memory_bytes)?;
         let interface = Interface::of(bytes)?;
-        let component = compile(runtime, bytes)?;
+        let component = loader.component(runtime, &digest, bytes)?;
         let exports = Exports::find(&component, &interface).map_err(|name| Refusal::ExportMissing(format!("the module does not export `{name}`")))?;
         let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::ExportType { name: "its imports".to_owned(), why: format!("{e:#}") })?;
-        Ok(Compiled {
-            runtime: runtime.clone(),
-            interface,
-            pre,
-            exports,
-            digest: digest_of(bytes),
-            size_bytes: bytes.len() as u64,
-            memory_wanted,
-            manifest: Mutex::default(),
-        })
+        Ok(Compiled { runtime: runtime.clone(), interface, pre, exports, digest, size_bytes: bytes.len() as u64, memory_wanted, manifest: Mutex::default() })
     }
 
     /// What the module says it is, without config, grants or tables. A failure is not kept: the next one may have other limits.
@@ -189,13 +180,6 @@ impl Rule {
         let log = self.options.grants(Grant::Log).then(|| self.standing.log.clone());
         Host::new(&self.options.limits, self.tables.clone(), log)
     }
-}
-
-/// A compiler that panics on a module costs that module, not the process.
-fn compile(runtime: &Runtime, bytes: &[u8]) -> Result<Component, Refusal> {
-    let compiled = catch_unwind(AssertUnwindSafe(|| Component::from_binary(runtime.engine(), bytes)));
-    let compiled = compiled.map_err(|_| Refusal::Compile("the compiler broke off; what it said is on standard error".to_owned()))?;
-    compiled.map_err(|e| Refusal::Compile(format!("{e:#}")))
 }
 
 fn check_memory(wanted: u64, max: u64) -> Result<(), Refusal> {

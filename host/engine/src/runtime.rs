@@ -5,6 +5,9 @@ use crate::host::Host;
 use crate::limits::STACK_BYTES;
 use crate::ticker::Ticker;
 use crate::wasi;
+use alertmill_core::value::Text;
+use sha2::{Digest, Sha256};
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use wasmtime::component::Linker;
@@ -19,6 +22,7 @@ struct Inner {
     engine: wasmtime::Engine,
     ticker: Ticker,
     linker: Linker<Host>,
+    compat: Text,
 }
 
 static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
@@ -36,7 +40,8 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         contracts::link(&mut linker)?;
         wasi::link(&mut linker)?;
-        Ok(Runtime(Arc::new(Inner { engine, ticker, linker })))
+        let compat = compat(&engine);
+        Ok(Runtime(Arc::new(Inner { engine, ticker, linker, compat })))
     }
 
     pub fn engine(&self) -> &wasmtime::Engine {
@@ -49,6 +54,35 @@ impl Runtime {
 
     pub fn linker(&self) -> &Linker<Host> {
         &self.0.linker
+    }
+
+    /// What compiled code has to be made for to run here.
+    pub fn compat(&self) -> &Text {
+        &self.0.compat
+    }
+}
+
+/// An engine that compiles on the thread that asks; code from it fits the one of [`Runtime`].
+pub(crate) fn single_threaded() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(config().parallel_compilation(false))
+}
+
+/// Version, settings and processor features in 16 hex digits. SHA-256, as the hashers of the standard library may change.
+fn compat(engine: &wasmtime::Engine) -> Text {
+    let mut hasher = Sha256Hasher(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    Text::from(format!("{:016x}", hasher.finish()))
+}
+
+struct Sha256Hasher(Sha256);
+
+impl Hasher for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.clone().finalize().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
 

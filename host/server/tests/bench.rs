@@ -10,7 +10,7 @@ fn quick_bench_gives_every_row_with_finite_figures() {
     let answer: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
     let rows = answer["rows"].as_array().expect("rows");
     let names: Vec<&str> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
-    assert_eq!(names, ["path-embedded", "rule-enrich", "rule-dedupe"]);
+    assert_eq!(names, ["path-embedded", "rule-enrich", "rule-dedupe", "rule-cold-start"]);
     for row in rows {
         for figure in ["ours", "reference", "ratio", "goal"] {
             let value = row[figure].as_f64().unwrap_or(f64::NAN);

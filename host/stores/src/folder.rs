@@ -23,6 +23,10 @@ impl DataFolder {
     pub const STATE: &str = "state.sqlite";
     /// Rule modules and tables, by digest.
     pub const MODULES: &str = "modules";
+    /// Compiled code of modules. It can be made again and is in no backup.
+    pub const COMPILED: &str = "compiled";
+    /// The key that compiled code is known by.
+    pub const COMPILED_KEY: &str = "compiled.key";
     /// Held by the process that works here.
     pub const LOCK: &str = "lock";
 

@@ -5,6 +5,7 @@
 //! - [`known_uids`]: which events were counted, flat in cost at tens of millions;
 //! - [`embedded`]: SQLite, the state and everything that is searched;
 //! - [`modules`]: rule modules and tables by digest;
+//! - [`compiled`]: code of modules, for which nobody's word is taken but this installation's own;
 //! - [`folder`]: all of them in one data folder;
 //! - [`quarantine`]: damaged files that were set aside;
 //! - [`backup`]: a consistent copy of a data folder, and a data folder from it.
@@ -12,6 +13,7 @@
 //! No tokio here: the journal has one thread of its own, and answers through plain futures.
 
 pub mod backup;
+pub mod compiled;
 mod disk;
 pub mod durable;
 pub mod embedded;

@@ -201,6 +201,11 @@ impl Server {
         until("everything acknowledged is folded", PATIENCE, || (self.metrics().get("alertmill_events_in_flight") == 0.0).then_some(()));
     }
 
+    /// Its number among the processes.
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
     /// Everything that servers in this folder have logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -39,7 +39,7 @@ fn a_damaged_state_is_made_again_from_the_journal() {
     assert!(report["rebuilt"] == "replay" && !report["findings"].as_array().expect("a list").is_empty(), "{storage}");
     assert!(damages.iter().any(|damage| damage["file"].as_str().expect("text").ends_with("state.sqlite")), "{storage}");
     let families: Vec<&str> = storage["families"].as_array().expect("a list").iter().map(|family| family["name"].as_str().expect("text")).collect();
-    assert_eq!(families, ["journal", "state", "events", "dead-letters", "known-uids", "modules", "quarantine", "backup"]);
+    assert_eq!(families, ["journal", "state", "events", "dead-letters", "known-uids", "modules", "compiled-code", "quarantine", "backup"]);
     let output = Command::new(binary()).args(["pipeline", "storage", "--server", &server.url()]).output().expect("it runs");
     let said = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
     assert!(output.status.success() && said.0.contains("retention.state_size=") && said.1.contains("damaged files were set aside"), "{said:?}");

@@ -4,6 +4,7 @@
 //! machine hits neither. The ratio is the figure that can be compared between machines; the bare numbers cannot.
 //! `docs/benchmarks.md` says what each row measures and what stands between it and its goal.
 
+mod cold_start;
 mod path;
 mod rules;
 mod samples;
@@ -36,6 +37,8 @@ pub enum RowName {
     RuleEnrich,
     /// A dedupe rule the same way
     RuleDedupe,
+    /// A start with the code of 20 modules kept, against compiling them
+    RuleColdStart,
 }
 
 /// Whether a ratio has to reach its goal or to stay under it.
@@ -98,6 +101,10 @@ pub fn run(args: &BenchArgs, say: &mut dyn FnMut(&str)) -> Result<Vec<Row>> {
         say("rule-enrich, rule-dedupe: native, then through the engine, in turns");
         let measured = rules::measure(args.quick).context("rule-enrich, rule-dedupe")?;
         rows.extend(measured.into_iter().filter(|row| wanted(row.name)));
+    }
+    if wanted(RowName::RuleColdStart) {
+        say("rule-cold-start: code that is kept, then compiling, in turns");
+        rows.push(cold_start::measure(args.quick).context("rule-cold-start")?);
     }
     Ok(rows)
 }

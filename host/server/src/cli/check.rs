@@ -68,5 +68,5 @@ fn look(config: &Config) -> Result<crate::rules_folder::Look, Failure> {
     let failed = |why: String| Failure::new(Exit::Bug, format!("the rules cannot be checked: {why}"));
     let dir = tempfile::tempdir().map_err(|e| failed(e.to_string()))?;
     let modules = ModuleFiles::open(dir.path()).map_err(|e| failed(e.to_string()))?;
-    Ok(RulesFolder::new(config, rule::engine()?, modules).look(&RuleSet::default()))
+    Ok(RulesFolder::new(config, rule::engine_within(&config.rules)?, modules).look(&RuleSet::default()))
 }

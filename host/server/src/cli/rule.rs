@@ -4,6 +4,8 @@ use super::Context;
 use super::alert::{document, items_of};
 use super::exit::{Exit, Failure};
 use super::output::{Column, Format, text};
+use crate::compile;
+use crate::config::Rules;
 use crate::rules_folder::{options, unneeded_in_words};
 use alertmill_engine::{Engine, Grant, RuleInfo, RuleOptions};
 use clap::Args;
@@ -50,9 +52,14 @@ pub async fn list(context: &Context) -> Result<(), Failure> {
     out.finish()
 }
 
-/// An engine for inspecting, which needs nothing but a module's own bytes.
+/// An engine for inspecting, which needs nothing but a module's own bytes, and compiles within the limits that a server has by default.
 pub fn engine() -> Result<Engine, Failure> {
-    Engine::new(|_: &str| Err("nothing is kept here".to_owned())).map_err(|e| Failure::new(Exit::Bug, e.to_string()))
+    engine_within(&Rules::default())
+}
+
+/// As [`engine`], within the limits of a configuration.
+pub fn engine_within(rules: &Rules) -> Result<Engine, Failure> {
+    Engine::with(|_: &str| Err("nothing is kept here".to_owned()), compile::compiler(rules), None).map_err(|e| Failure::new(Exit::Bug, e.to_string()))
 }
 
 /// A module's bytes.

@@ -89,11 +89,14 @@ impl Checking<'_> {
             ("retention.events_days", u64::from(config.retention.events_days)),
             ("retention.dead_letters_days", u64::from(config.retention.dead_letters_days)),
             ("retention.quarantine_days", u64::from(config.retention.quarantine_days)),
+            ("rules.compile_cpu_s", u64::from(config.rules.compile_cpu_s)),
         ] {
             self.at_least(key, value, 1);
         }
         // After a loss of power the journal is replayed under the generations of that time.
         self.at_least("retention.rule_generations", config.retention.rule_generations.into(), 8);
+        // What the compiler itself takes, before it sees a module.
+        self.size("rules.compile_memory", config.rules.compile_memory, ByteSize::mib(128), ByteSize(u64::MAX));
         self.size("retention.state_size", config.retention.state_size, ByteSize::mib(1), ByteSize(u64::MAX));
         // The silence before a head has the one time-out, the head itself the other, and hyper's clock runs through both.
         if limits.keep_alive_s < limits.header_timeout_s {
@@ -106,8 +109,10 @@ impl Checking<'_> {
         if config.data.dir.as_os_str().is_empty() {
             self.wrong("data.dir", "no folder is named", "write a path, such as \"data\"");
         }
-        if config.pipeline.workers > 256 {
-            self.wrong("pipeline.workers", format!("{} is too large", config.pipeline.workers), "write at most 256");
+        for (key, value) in [("pipeline.workers", config.pipeline.workers), ("rules.compile_processes", config.rules.compile_processes)] {
+            if value > 256 {
+                self.wrong(key, format!("{value} is too large"), "write at most 256");
+            }
         }
     }
 

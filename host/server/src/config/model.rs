@@ -165,6 +165,17 @@ section! {
         /// Milliseconds between two looks at that folder; a change is taken once two looks saw the same file, or it is two
         /// seconds old. 0 looks only at start.
         poll_ms: u64 = 1_000,
+        /// Processes that compile modules at the same time, each for one module, within the two limits below. 0 compiles in the
+        /// server's own process, without limits: for places that forbid to start processes.
+        compile_processes: u32 = 1,
+        /// Address space of such a process; a module that takes more to compile is refused.
+        compile_memory: ByteSize = ByteSize::mib(2 << 10),
+        /// Seconds of processor time of such a process; a module that takes more to compile is refused. Ten times as long it may
+        /// take in all.
+        compile_cpu_s: u32 = 60,
+        /// Bytes of compiled code that are kept, so that a start compiles nothing again; what was not used for longest goes first.
+        /// 0 keeps none.
+        compiled_size: ByteSize = ByteSize::mib(512),
     } with {
         /// Who may sign rule modules, by name.
         publishers: BTreeMap<String, Publisher>,

@@ -48,9 +48,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Whether it may be gone at the next look although the file is the same: the disk refused, not what the file holds.
+    /// Whether it may be gone at the next look although the file is the same: the system refused, not what the file holds.
     fn may_pass(&self) -> bool {
-        matches!(self.code.as_str(), UNREADABLE | NOT_KEPT)
+        matches!(self.code.as_str(), UNREADABLE | NOT_KEPT | NOT_COMPILED)
     }
 }
 
@@ -58,6 +58,8 @@ impl Problem {
 const UNREADABLE: &str = "unreadable";
 /// The data folder does not take the content.
 const NOT_KEPT: &str = "not-kept";
+/// The compiler cannot be asked; a code of the engine's.
+const NOT_COMPILED: &str = "compile-unavailable";
 /// A file is never at rest.
 const CHANGING: &str = "changing";
 

@@ -21,6 +21,7 @@ pub use progress::Progress;
 pub use storage::{FamilyUse, Storage, StorageReport};
 
 use crate::api::{self, Api, CommandCounters, Operating, WatchedRules};
+use crate::compile;
 use crate::config::Config;
 use crate::config::types::FingerprintAlgorithm;
 use crate::doors::{self, DoorConfig, Doors, SourceConfig};
@@ -210,11 +211,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let backlog_end = folder.journal_report.last_ordinal;
 
     let contents = folder.modules.clone();
-    let engine = Engine::new(move |digest: &str| match contents.get(digest) {
+    let contents = move |digest: &str| match contents.get(digest) {
         Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(format!("sha256:{digest} is not among the modules of the data folder")),
         Err(e) => Err(e.to_string()),
-    })?;
+    };
+    let engine = Engine::with(contents, compile::compiler(&config.rules), compile::cache(&config))?;
     engine.register(folder.restored.rule_set.clone());
     let fold_config = FoldConfig {
         lifecycle: LifecycleConfig { close_after_s: config.alerts.third_party_close_after_s as i64, ..LifecycleConfig::default() },
@@ -315,7 +317,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         },
         engine: {
             let (engine, keeper) = (engine.clone(), keeper.clone());
-            handle(move || EngineSnapshot::of(keeper.shown().set.generation, &engine.stats()))
+            handle(move || EngineSnapshot::of(keeper.shown().set.generation, &engine.stats(), engine.load_stats()))
         },
         commands: {
             let counters = counters.clone();

@@ -28,14 +28,25 @@ pub enum Family {
     KnownUids,
     /// Modules and tables of rules.
     Modules,
+    /// Compiled code of modules.
+    CompiledCode,
     /// Damaged files.
     Quarantine,
     /// What a backup holds until it is fetched.
     Backup,
 }
 
-const FAMILIES: [Family; 8] =
-    [Family::Journal, Family::Alerts, Family::Events, Family::DeadLetters, Family::KnownUids, Family::Modules, Family::Quarantine, Family::Backup];
+const FAMILIES: [Family; 9] = [
+    Family::Journal,
+    Family::Alerts,
+    Family::Events,
+    Family::DeadLetters,
+    Family::KnownUids,
+    Family::Modules,
+    Family::CompiledCode,
+    Family::Quarantine,
+    Family::Backup,
+];
 
 impl Family {
     fn name(self) -> &'static str {
@@ -46,6 +57,7 @@ impl Family {
             Family::DeadLetters => "dead-letters",
             Family::KnownUids => "known-uids",
             Family::Modules => "modules",
+            Family::CompiledCode => "compiled-code",
             Family::Quarantine => "quarantine",
             Family::Backup => "backup",
         }
@@ -211,6 +223,7 @@ impl Storage {
                     ((self.files(DataFolder::UIDS).0, counts.in_memory + counts.in_files), Vec::new())
                 }
                 Family::Modules => (self.files(DataFolder::MODULES), vec![("retention.rule_generations", retention.rule_generations.into())]),
+                Family::CompiledCode => (self.files(DataFolder::COMPILED), vec![("rules.compiled_size", self.config.rules.compiled_size.0)]),
                 Family::Backup => (held_by_backups(&data.dir), Vec::new()),
                 Family::Quarantine => (
                     (damages.iter().map(|damage| damage.bytes).sum(), damages.len() as u64),

@@ -3,7 +3,7 @@
 use super::{EngineSnapshot, HistogramSnapshot, JournalSnapshot, ListenerSnapshot, RuleSnapshot};
 use crate::http::ListenerStats;
 use alertmill_core::rules::Generation;
-use alertmill_engine::{BATCH_ROWS_BOUNDS, RuleStatsSnapshot};
+use alertmill_engine::{BATCH_ROWS_BOUNDS, LoadStats, RuleStatsSnapshot};
 use alertmill_stores::JournalHandle;
 use alertmill_stores::journal::GROUP_SIZE_BOUNDS;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,10 +45,11 @@ impl ListenerSnapshot {
 
 impl EngineSnapshot {
     /// An engine's numbers now.
-    pub fn of(generation: Generation, rules: &[RuleStatsSnapshot]) -> EngineSnapshot {
+    pub fn of(generation: Generation, rules: &[RuleStatsSnapshot], load: LoadStats) -> EngineSnapshot {
         let calls = |bucket: usize| rules.iter().map(|rule| rule.batch_rows.get(bucket).copied().unwrap_or(0)).sum();
         EngineSnapshot {
             generation,
+            load,
             batch_rows: HistogramSnapshot {
                 // No call has more rows than the last bound; the bucket above stays empty.
                 buckets: BATCH_ROWS_BOUNDS.iter().enumerate().map(|(i, bound)| (*bound as f64, calls(i))).chain([(f64::INFINITY, 0)]).collect(),
@@ -79,7 +80,7 @@ mod tests {
             batch_rows[bucket] = 2;
             RuleStatsSnapshot { rule: name.into(), calls: 2, rows, batch_rows, failures: vec![("trap", 1)], nanos: 5, ..RuleStatsSnapshot::default() }
         };
-        let snapshot = EngineSnapshot::of(3, &[rule("a", 0, 2), rule("b", 6, 512)]);
+        let snapshot = EngineSnapshot::of(3, &[rule("a", 0, 2), rule("b", 6, 512)], LoadStats::default());
         assert_eq!((snapshot.generation, snapshot.batch_rows.count(), snapshot.batch_rows.mean()), (3, 4, 128.5));
         assert_eq!(snapshot.batch_rows.buckets[6], (256.0, 2));
         assert_eq!(snapshot.rules[0].failures, [("trap".to_owned(), 1)]);

@@ -5,10 +5,12 @@ use super::{DoorSnapshot, EngineSnapshot, HistogramSnapshot, JournalSnapshot, Li
 use crate::serve::{FamilyUse, StorageReport};
 use alertmill_core::ledger::Ledger;
 use alertmill_core::ports::LedgerValue;
+use alertmill_engine::LoadStats;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Names of sources, rules or codes that get a label of their own; further ones are summed as `other`.
@@ -221,7 +223,23 @@ impl Writer<'_> {
         self.counters("rule_failures", "Rows a rule failed on", failures)?;
         let seconds = Rows::of(rules.iter().map(|r| ([("rule", r.rule.as_str())], r.nanos as f64 / 1e9)));
         let name = ("rule_seconds", "Time inside a rule", MetricType::Counter);
-        self.family(name, seconds, |mut m, n| m.encode_counter::<NoLabelSet, _, u64>(&n, None))
+        self.family(name, seconds, |mut m, n| m.encode_counter::<NoLabelSet, _, u64>(&n, None))?;
+        self.loads(&engine.load)
+    }
+
+    fn loads(&mut self, load: &LoadStats) -> fmt::Result {
+        // Every outcome is there from the start, so that an alarm can rest on its rise.
+        let known = |outcomes: &'static [&'static str], counts: &BTreeMap<&'static str, u64>| {
+            outcomes.iter().map(|outcome| ([("outcome", *outcome)], counts.get(outcome).copied().unwrap_or(0))).collect::<Vec<_>>()
+        };
+        self.counters("rule_compiles", "Modules that were compiled, since the process started", known(&LoadStats::COMPILES, &load.compiles))?;
+        let mut seconds =
+            self.0.encode_descriptor("rule_compile_seconds", "Time that compiling took, waiting for a compiler included", None, MetricType::Counter)?;
+        seconds.encode_counter::<NoLabelSet, _, u64>(&(load.compile_nanos as f64 / 1e9), None)?;
+        let help = "Compiled code asked of the cache; what is distrusted may have been written by others, and is compiled again";
+        self.counters("code_cache", help, known(&LoadStats::CACHE, &load.cache))?;
+        let refusals = load.refusals.iter().map(|(code, n)| ([("code", *code)], *n));
+        self.counters("rule_refusals", "Modules that were not taken, by the code of the refusal", refusals)
     }
 
     fn storage(&mut self, storage: &StorageReport) -> fmt::Result {

@@ -3,6 +3,7 @@
 use super::HistogramSnapshot;
 use crate::serve::StorageReport;
 use alertmill_core::ports::LedgerValue;
+use alertmill_engine::LoadStats;
 use std::sync::Arc;
 
 /// Gives the present value of something.
@@ -155,6 +156,8 @@ pub struct EngineSnapshot {
     pub batch_rows: HistogramSnapshot,
     /// Rules, in order.
     pub rules: Vec<RuleSnapshot>,
+    /// What loading modules cost, and what was refused.
+    pub load: LoadStats,
 }
 
 /// One rule since the process started.

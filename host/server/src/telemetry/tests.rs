@@ -91,6 +91,9 @@ fn every_family_is_there_even_when_nothing_happened() {
         "known_uids",
         "state_losses",
         "rule_generation",
+        "rule_compiles_total{outcome=\"compile-limit\"} 0",
+        "rule_compile_seconds_total",
+        "code_cache_total{outcome=\"distrusted\"} 0",
         "build_info",
     ] {
         assert!(text.contains(&format!("\nalertmill_{name}")), "{name} is not in\n{text}");

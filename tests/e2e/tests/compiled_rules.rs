@@ -1,0 +1,177 @@
+//! Modules are compiled by a child within limits, and their code is kept: a start compiles nothing again, and takes nobody's code
+//! but its own.
+
+use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, rule_file, until, view};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+fn leb(mut n: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while n >= 0x80 {
+        bytes.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+    bytes
+}
+
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    [vec![id], leb(content.len()), content.to_vec()].concat()
+}
+
+/// The good rule `says`, with 16 MiB of functions inside that nobody calls and the compiler works on for long.
+fn bomb() -> Vec<u8> {
+    let mut body = vec![1, 100, 0x7e];
+    let mut at = 1_u32;
+    while body.len() < 256 << 10 {
+        at = at.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let [a, b, c] = [8, 16, 24].map(|shift| (at >> shift) as u8 % 100);
+        // local.get a, local.get b, i64.add, local.tee c, i64.eqz, if, local.get a, local.set b, end
+        body.extend([0x20, a, 0x20, b, 0x7c, 0x22, c, 0x50, 0x04, 0x40, 0x20, a, 0x21, b, 0x0b]);
+    }
+    body.push(0x0b);
+    let body = [leb(body.len()), body].concat();
+    let code = [leb(64), body.repeat(64)].concat();
+    let core = [b"\0asm\x01\0\0\0".to_vec(), section(1, &[1, 0x60, 0, 0]), section(3, &[leb(64), vec![0; 64]].concat()), section(10, &code)];
+    [std::fs::read(rule_file("test/says")).expect("a module"), section(1, &core.concat())].concat()
+}
+
+fn compiles(server: &mut Server, outcome: &str) -> f64 {
+    server.metrics().get(&format!("alertmill_rule_compiles_total{{outcome=\"{outcome}\"}}"))
+}
+
+fn cached(server: &mut Server, outcome: &str) -> f64 {
+    server.metrics().get(&format!("alertmill_code_cache_total{{outcome=\"{outcome}\"}}"))
+}
+
+fn two_rules() -> Site {
+    Site::new().rule("10-says.wasm", "test/says", "").rule("20-severity-by-labels.wasm", "severity-by-labels", "")
+}
+
+/// The code that is kept, by module.
+fn code_files(site: &Site) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(site.data_dir().join("compiled")).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+}
+
+#[track_caller]
+fn judges(server: &mut Server, name: &str) {
+    server.post_events(&[event(name, name, "web-1", now_s(), "ABNORMAL")]);
+    let alert = until("the event becomes an alert", PATIENCE, || view::alert_named(server, name));
+    let tags = alert["event"]["tags"].as_array().expect("tags");
+    assert!(tags.iter().any(|tag| tag["key"] == "version" && tag["value"] == "a"), "the rule saw it: {alert}");
+}
+
+#[test]
+fn a_start_with_a_warm_cache_compiles_nothing() {
+    let site = two_rules();
+    let mut server = site.start();
+    judges(&mut server, "Cold");
+    assert_eq!((compiles(&mut server, "ok"), cached(&mut server, "miss"), cached(&mut server, "hit")), (2.0, 2.0, 0.0));
+    assert_eq!(code_files(&site).len(), 2);
+    for _ in 0..2 {
+        server.kill();
+        server = site.start();
+        judges(&mut server, "Warm");
+        assert_eq!((compiles(&mut server, "ok"), cached(&mut server, "hit"), cached(&mut server, "miss")), (0.0, 2.0, 0.0), "{}", server.log());
+        assert_eq!(server.metrics().get("alertmill_rule_compile_seconds_total"), 0.0);
+    }
+}
+
+#[test]
+fn a_foreign_cached_file_is_refused_and_compiled_again() {
+    let site = two_rules();
+    site.start().kill();
+    let files = code_files(&site);
+    // Machine code of another module, well made by another installation; and one byte that differs.
+    let other = two_rules();
+    other.start().kill();
+    std::fs::copy(&code_files(&other)[1], &files[0]).expect("a copy");
+    let mut damaged = std::fs::read(&files[1]).expect("code");
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&files[1], damaged).expect("written");
+    let mut server = site.start();
+    judges(&mut server, "Foreign");
+    assert_eq!((cached(&mut server, "distrusted"), compiles(&mut server, "ok")), (2.0, 2.0));
+    assert!(server.log().contains("is not what this installation wrote"), "{}", server.log());
+    server.kill();
+    let mut server = site.start();
+    assert_eq!((cached(&mut server, "hit"), cached(&mut server, "distrusted")), (2.0, 0.0), "both were replaced");
+}
+
+#[test]
+fn a_directory_that_others_may_write_is_not_used() {
+    let site = two_rules();
+    site.start().kill();
+    std::fs::set_permissions(site.data_dir().join("compiled"), Permissions::from_mode(0o770)).expect("ours");
+    let mut server = site.start();
+    judges(&mut server, "Open");
+    assert_eq!((cached(&mut server, "distrusted"), cached(&mut server, "hit"), compiles(&mut server, "ok")), (2.0, 0.0, 2.0));
+    assert!(server.log().contains("can be written by others (mode 770); remove it"), "{}", server.log());
+    server.kill();
+    // As the log says.
+    std::fs::remove_dir_all(site.data_dir().join("compiled")).expect("removed");
+    site.start().kill();
+    let mut server = site.start();
+    assert_eq!((cached(&mut server, "hit"), cached(&mut server, "distrusted")), (2.0, 0.0));
+}
+
+#[test]
+fn m41_a_bomb_ends_with_its_child_and_intake_goes_on() {
+    let site = Site::new().rule("10-says.wasm", "test/says", "").set("RULES__COMPILE_CPU_S", 3);
+    let mut server = site.start();
+    judges(&mut server, "Before");
+    let (resident, peak_before) = (server.resident_bytes(), server.resident_peak_bytes());
+    // Its next version.
+    let bytes = bomb();
+    std::fs::write(site.path().join("bomb"), &bytes).expect("written");
+    std::fs::rename(site.path().join("bomb"), site.rules_dir().join("10-says.wasm")).expect("renamed");
+    let (mut slowest, mut posts) = (Duration::ZERO, 0_u32);
+    let began = Instant::now();
+    let refused = until("the refusal is shown", PATIENCE, || {
+        let asked = Instant::now();
+        server.post_events(&[event(&format!("during-{posts}"), "During", "web-1", now_s(), "ABNORMAL")]);
+        slowest = slowest.max(asked.elapsed());
+        posts += 1;
+        let rules = server.json("/api/v1/rules");
+        let items = rules["items"].as_array()?;
+        items.iter().find(|row| row["state"] == "refused").map(|row| row["detail"].as_str().expect("words").to_owned())
+    });
+    let rise = server.resident_peak_bytes().saturating_sub(peak_before);
+    println!(
+        "m41: {} KiB of module refused after {:?}, {posts} posts meanwhile, the slowest took {slowest:?}; the server had {} KiB, its peak rose by {} KiB: {refused}",
+        bytes.len() >> 10,
+        began.elapsed(),
+        resident >> 10,
+        rise >> 10
+    );
+    assert!(refused.contains("more than 3 s of processor time (rules.compile_cpu_s)"), "{refused}");
+    assert_eq!((compiles(&mut server, "compile-limit"), server.metrics().sum("alertmill_rule_refusals_total", &[("code", "compile-limit")])), (1.0, 1.0));
+    assert!(posts > 10, "events were taken meanwhile: {posts}");
+    // The module itself is read, kept by the look and handed over: some copies of it, and nothing of what compiling takes.
+    assert!(rise <= 6 * bytes.len() as u64, "{rise}");
+    until("no child is left", PATIENCE, || (children_of(&server) == 0).then_some(()));
+    judges(&mut server, "After");
+}
+
+/// Processes that the server started and that are still there, as zombies too.
+fn children_of(server: &Server) -> usize {
+    let parent = server.id().to_string();
+    let stats = std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+    stats.filter(|stat| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(&parent)).count()
+}
+
+#[test]
+fn without_processes_of_its_own_it_compiles_and_says_so() {
+    let site = two_rules().set("RULES__COMPILE_PROCESSES", 0).set("RULES__COMPILED_SIZE", 0);
+    let mut server = site.start();
+    judges(&mut server, "Here");
+    assert!(server.log().contains("rules.compile_processes = 0"), "{}", server.log());
+    assert!(compiles(&mut server, "ok") == 2.0 && cached(&mut server, "miss") == 0.0);
+    assert!(!site.data_dir().join("compiled").exists());
+}
