@@ -123,7 +123,7 @@ fn a_directory_that_others_may_write_is_not_used() {
 
 #[test]
 fn m41_a_bomb_ends_with_its_child_and_intake_goes_on() {
-    let site = Site::new().rule("10-says.wasm", "test/says", "").set("RULES__COMPILE_CPU_S", 3);
+    let site = Site::new().rule("10-says.wasm", "test/says", "").set("RULES__COMPILE_CPU_S", 1);
     let mut server = site.start();
     judges(&mut server, "Before");
     let (resident, peak_before) = (server.resident_bytes(), server.resident_peak_bytes());
@@ -133,7 +133,7 @@ fn m41_a_bomb_ends_with_its_child_and_intake_goes_on() {
     std::fs::rename(site.path().join("bomb"), site.rules_dir().join("10-says.wasm")).expect("renamed");
     let (mut slowest, mut posts) = (Duration::ZERO, 0_u32);
     let began = Instant::now();
-    let refused = until("the refusal is shown", PATIENCE, || {
+    let refused = until("the refusal is shown", 5 * PATIENCE, || {
         let asked = Instant::now();
         server.post_events(&[event(&format!("during-{posts}"), "During", "web-1", now_s(), "ABNORMAL")]);
         slowest = slowest.max(asked.elapsed());
@@ -150,7 +150,7 @@ fn m41_a_bomb_ends_with_its_child_and_intake_goes_on() {
         resident >> 10,
         rise >> 10
     );
-    assert!(refused.contains("more than 3 s of processor time (rules.compile_cpu_s)"), "{refused}");
+    assert!(refused.contains("more than 1 s of processor time (rules.compile_cpu_s)"), "{refused}");
     assert_eq!((compiles(&mut server, "compile-limit"), server.metrics().sum("alertmill_rule_refusals_total", &[("code", "compile-limit")])), (1.0, 1.0));
     assert!(posts > 10, "events were taken meanwhile: {posts}");
     // The module itself is read, kept by the look and handed over: some copies of it, and nothing of what compiling takes.

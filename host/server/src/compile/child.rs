@@ -19,8 +19,8 @@ pub const MEMORY: u8 = b'm';
 /// Words: the child cannot do its work.
 const FAILED: u8 = b'f';
 
-/// Below what others do.
-const NICE: i32 = 10;
+/// Behind what the server does, and not so far that a busy machine leaves it nothing.
+const NICE: i32 = 5;
 const FILES: u64 = 8;
 
 /// Is the child, if that is what this process was started as.

@@ -66,21 +66,21 @@ pub struct Limits {
     pub memory: ByteSize,
     /// Processor time of one, seconds.
     pub cpu_s: u32,
+    /// Seconds that one may take in all: one that waits for something, or gets nothing of a busy machine, is ended too.
+    pub wall_s: u64,
     /// How many at once; who comes later waits.
     pub processes: u32,
 }
 
 impl Limits {
     fn of(rules: &Rules) -> Limits {
-        Limits { memory: rules.compile_memory, cpu_s: rules.compile_cpu_s, processes: rules.compile_processes }
-    }
-
-    /// A child that waits for something, or gets nothing of a busy machine, is ended too.
-    fn wall(self) -> Duration {
-        Duration::from_secs(10 * u64::from(self.cpu_s))
+        let cpu_s = rules.compile_cpu_s;
+        Limits { memory: rules.compile_memory, cpu_s, wall_s: WALL_LEAST_S + 10 * u64::from(cpu_s), processes: rules.compile_processes }
     }
 }
 
+/// On a machine with other work a child, which stands behind, may get a tenth of a processor.
+const WALL_LEAST_S: u64 = 60;
 /// Code that is longer is refused.
 const CODE_BYTES_MAX: u64 = 512 << 20;
 /// What is kept of the child's words.
@@ -113,7 +113,7 @@ impl Children {
         let limit = |what: &str, key: &str| Err(CompileFailed::Limit(format!("{what} ({key}); make the module smaller, or raise the limit")));
         let memory = || limit(&format!("more than {} of memory", self.limits.memory), "rules.compile_memory");
         if is_late {
-            return limit(&format!("more than {} s, ten times its processor time", self.limits.wall().as_secs()), "rules.compile_cpu_s");
+            return limit(&format!("more than {} s in all", self.limits.wall_s), "ten times rules.compile_cpu_s and a minute");
         }
         if answer.len() as u64 > CODE_BYTES_MAX {
             return Err(CompileFailed::Limit(format!("more than {} of code; make the module smaller", ByteSize(CODE_BYTES_MAX))));
@@ -123,9 +123,9 @@ impl Children {
                 Some(Signal::XCPU) => limit(&format!("more than {} s of processor time", self.limits.cpu_s), "rules.compile_cpu_s"),
                 // Rust's words when there is no memory, and then it aborts.
                 Some(Signal::ABORT) if words.contains("memory allocation") => memory(),
-                Some(Signal::KILL) => {
-                    limit("the system killed the compiler, as it does where memory is short", "rules.compile_memory bounds what it may ask for")
-                }
+                Some(Signal::KILL) => Err(CompileFailed::Limit(
+                    "the system killed the compiler, as it does where memory is short; make the module smaller, or give the machine more memory".to_owned(),
+                )),
                 Some(Signal::ABORT | Signal::SEGV | Signal::BUS | Signal::ILL | Signal::FPE) => {
                     Err(CompileFailed::Refused(format!("the compiler crashed ({status}): {words}")))
                 }
@@ -149,7 +149,7 @@ impl Compile for Children {
         let child = self.start().map_err(|e| {
             CompileFailed::Unavailable(format!("no compiler process can be started: {e}; where that is not allowed, set rules.compile_processes = 0"))
         })?;
-        let ended = converse(child, component, self.limits.wall());
+        let ended = converse(child, component, Duration::from_secs(self.limits.wall_s));
         self.judge(ended.map_err(|e| CompileFailed::Unavailable(format!("the compiler's process cannot be spoken to: {e}")))?)
     }
 }

@@ -170,8 +170,8 @@ section! {
         compile_processes: u32 = 1,
         /// Address space of such a process; a module that takes more to compile is refused.
         compile_memory: ByteSize = ByteSize::mib(2 << 10),
-        /// Seconds of processor time of such a process; a module that takes more to compile is refused. Ten times as long it may
-        /// take in all.
+        /// Seconds of processor time of such a process; a module that takes more to compile is refused. In all it may
+        /// take ten times as long and a minute.
         compile_cpu_s: u32 = 60,
         /// Bytes of compiled code that are kept, so that a start compiles nothing again; what was not used for longest goes first.
         /// 0 keeps none.
