@@ -266,6 +266,9 @@ fn bounds_and_levels_are_checked() {
         ("[server]\nallowed_hosts = [\"http://x/\"]\n", "server.allowed_hosts"),
         ("[data]\ndir = \"\"\n", "data.dir"),
         ("[retention]\nalerts_days = -1\n", "retention.alerts_days"),
+        ("[rules]\ncompile_memory = \"1 MiB\"\n", "rules.compile_memory: 1 MiB is out of bounds; write between 128 MiB"),
+        ("[rules]\ncompile_cpu_s = 0\n", "rules.compile_cpu_s: 0 is too small"),
+        ("[rules]\ncompile_processes = 300\n", "rules.compile_processes: 300 is too large; write at most 256"),
     ] {
         let found = problems(text, &[]);
         assert!(found.len() == 1 && found[0].contains(word), "{text} -> {found:?}");
