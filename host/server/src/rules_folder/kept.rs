@@ -108,5 +108,5 @@ impl RulesFolder {
 
 /// Whether a refusal says nothing about rule or table, and the next look may hear another word.
 fn may_pass(why: &Refusal) -> bool {
-    matches!(why, Refusal::ContentMissing(_) | Refusal::InitTimeout { .. })
+    matches!(why, Refusal::ContentMissing(_) | Refusal::InitTimeout { .. } | Refusal::CompileUnavailable(_))
 }
