@@ -66,17 +66,23 @@ fn judges(server: &mut Server, name: &str) {
     assert!(tags.iter().any(|tag| tag["key"] == "version" && tag["value"] == "a"), "the rule saw it: {alert}");
 }
 
+/// A server whose rules have judged an event, so that all of them are loaded.
+#[track_caller]
+fn at_work(site: &Site, name: &str) -> Server {
+    let mut server = site.start();
+    judges(&mut server, name);
+    server
+}
+
 #[test]
 fn a_start_with_a_warm_cache_compiles_nothing() {
     let site = two_rules();
-    let mut server = site.start();
-    judges(&mut server, "Cold");
+    let mut server = at_work(&site, "Cold");
     assert_eq!((compiles(&mut server, "ok"), cached(&mut server, "miss"), cached(&mut server, "hit")), (2.0, 2.0, 0.0));
     assert_eq!(code_files(&site).len(), 2);
     for _ in 0..2 {
         server.kill();
-        server = site.start();
-        judges(&mut server, "Warm");
+        server = at_work(&site, "Warm");
         assert_eq!((compiles(&mut server, "ok"), cached(&mut server, "hit"), cached(&mut server, "miss")), (0.0, 2.0, 0.0), "{}", server.log());
         assert_eq!(server.metrics().get("alertmill_rule_compile_seconds_total"), 0.0);
     }
@@ -85,47 +91,44 @@ fn a_start_with_a_warm_cache_compiles_nothing() {
 #[test]
 fn a_foreign_cached_file_is_refused_and_compiled_again() {
     let site = two_rules();
-    site.start().kill();
+    at_work(&site, "First").kill();
     let files = code_files(&site);
     // Machine code of another module, well made by another installation; and one byte that differs.
     let other = two_rules();
-    other.start().kill();
+    at_work(&other, "First").kill();
     std::fs::copy(&code_files(&other)[1], &files[0]).expect("a copy");
     let mut damaged = std::fs::read(&files[1]).expect("code");
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
     std::fs::write(&files[1], damaged).expect("written");
-    let mut server = site.start();
-    judges(&mut server, "Foreign");
+    let mut server = at_work(&site, "Foreign");
     assert_eq!((cached(&mut server, "distrusted"), compiles(&mut server, "ok")), (2.0, 2.0));
     assert!(server.log().contains("is not what this installation wrote"), "{}", server.log());
     server.kill();
-    let mut server = site.start();
+    let mut server = at_work(&site, "Replaced");
     assert_eq!((cached(&mut server, "hit"), cached(&mut server, "distrusted")), (2.0, 0.0), "both were replaced");
 }
 
 #[test]
 fn a_directory_that_others_may_write_is_not_used() {
     let site = two_rules();
-    site.start().kill();
+    at_work(&site, "First").kill();
     std::fs::set_permissions(site.data_dir().join("compiled"), Permissions::from_mode(0o770)).expect("ours");
-    let mut server = site.start();
-    judges(&mut server, "Open");
+    let mut server = at_work(&site, "Open");
     assert_eq!((cached(&mut server, "distrusted"), cached(&mut server, "hit"), compiles(&mut server, "ok")), (2.0, 0.0, 2.0));
     assert!(server.log().contains("can be written by others (mode 770); remove it"), "{}", server.log());
     server.kill();
     // As the log says.
     std::fs::remove_dir_all(site.data_dir().join("compiled")).expect("removed");
-    site.start().kill();
-    let mut server = site.start();
+    at_work(&site, "Anew").kill();
+    let mut server = at_work(&site, "Trusted");
     assert_eq!((cached(&mut server, "hit"), cached(&mut server, "distrusted")), (2.0, 0.0));
 }
 
 #[test]
 fn m41_a_bomb_ends_with_its_child_and_intake_goes_on() {
     let site = Site::new().rule("10-says.wasm", "test/says", "").set("RULES__COMPILE_CPU_S", 1);
-    let mut server = site.start();
-    judges(&mut server, "Before");
+    let mut server = at_work(&site, "Before");
     let (resident, peak_before) = (server.resident_bytes(), server.resident_peak_bytes());
     // Its next version.
     let bytes = bomb();
@@ -169,8 +172,7 @@ fn children_of(server: &Server) -> usize {
 #[test]
 fn without_processes_of_its_own_it_compiles_and_says_so() {
     let site = two_rules().set("RULES__COMPILE_PROCESSES", 0).set("RULES__COMPILED_SIZE", 0);
-    let mut server = site.start();
-    judges(&mut server, "Here");
+    let mut server = at_work(&site, "Here");
     assert!(server.log().contains("rules.compile_processes = 0"), "{}", server.log());
     assert!(compiles(&mut server, "ok") == 2.0 && cached(&mut server, "miss") == 0.0);
     assert!(!site.data_dir().join("compiled").exists());
