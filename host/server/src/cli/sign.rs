@@ -4,7 +4,6 @@ use super::Context;
 use super::exit::{Exit, Failure};
 use super::output::Format;
 use super::rule::{engine, read_module};
-use crate::config::Rules;
 use crate::signature::{self, FILE_MAX, PublicKey, Publisher, Publishers, SecretKey, SignatureFile, Statement, TENANT};
 use alertmill_engine::RuleInfo;
 use clap::Args;
@@ -124,7 +123,7 @@ pub fn verify(args: &Verify, context: &Context) -> Result<(), Failure> {
 /// What the module says of itself, which is what is signed.
 pub(super) fn inspect(file: &Path) -> Result<RuleInfo, Failure> {
     let refused = |refusal: alertmill_engine::Refusal| Failure::new(Exit::No, format!("{}: {refusal} ({})", file.display(), refusal.code()));
-    engine(&Rules::default())?.inspect(&read_module(file)?).map_err(refused)
+    engine()?.inspect(&read_module(file)?).map_err(refused)
 }
 
 fn statement(info: &RuleInfo) -> Statement<'_> {
