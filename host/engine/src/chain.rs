@@ -5,11 +5,14 @@ use crate::failure::{CallFailure, FailureKind};
 use crate::hooks::{Enriching, Judge, Keying, Normalizing, PayloadRow};
 use crate::instance::Warm;
 use crate::interface::Hook;
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, Limit};
 use crate::log::one_line;
 use crate::patch::MESSAGE_BYTES_MAX;
 use crate::rule::Rule;
+use crate::stats::{Began, Used};
 use crate::strikes::STRIKES_MAX;
+use crate::watch::Seen;
+use crate::cpu;
 use alertmill_core::alert_fields::AlertField;
 use alertmill_core::fields::Field;
 use alertmill_core::payload::{Normalized, Payload};
@@ -43,11 +46,11 @@ impl Chain {
 
 impl Member {
     fn new(rule: &Arc<Rule>) -> Member {
-        let plans = &rule.plans;
+        let (plans, limits) = (&rule.plans, rule.limits());
         Member {
             runner: Runner::new(rule),
             normalize: plans.normalize.as_ref().map(|plan| Turn::new(Normalizing::new(plan), plan.batch_rows)),
-            enrich: plans.enrich.as_ref().map(|plan| Turn::new(Enriching::new(Hook::EnrichEvent, plan), plan.batch_rows)),
+            enrich: plans.enrich.as_ref().map(|plan| Turn::new(Enriching::new(Hook::EnrichEvent, plan, limits), plan.batch_rows)),
             dedupe: plans.dedupe.as_ref().map(|plan| Turn::new(Keying::new(plan), plan.batch_rows)),
         }
     }
@@ -85,7 +88,7 @@ impl Alerts {
     pub fn of(rules: &[Arc<Rule>]) -> Option<Alerts> {
         let of_rule = |rule: &Arc<Rule>| {
             let plan = rule.plans.enrich_alert.as_ref()?;
-            Some((Runner::new(rule), Turn::new(Enriching::new(Hook::EnrichAlert, plan), plan.batch_rows)))
+            Some((Runner::new(rule), Turn::new(Enriching::new(Hook::EnrichAlert, plan, rule.limits()), plan.batch_rows)))
         };
         let alerts: Vec<_> = rules.iter().filter_map(of_rule).collect();
         (!alerts.is_empty()).then_some(Alerts(alerts))
@@ -105,6 +108,15 @@ impl AlertChain for Alerts {
 struct Runner {
     rule: Arc<Rule>,
     warm: Option<Warm>,
+    /// Why the next instance is to be made.
+    next: Began,
+}
+
+/// What one turn over some rows does.
+#[derive(Default)]
+struct Pass {
+    tally: RuleTally,
+    slow_calls: u64,
 }
 
 /// One hook's turn in it.
@@ -122,21 +134,27 @@ impl<J> Turn<J> {
 
 impl Runner {
     fn new(rule: &Arc<Rule>) -> Runner {
-        Runner { rule: rule.clone(), warm: None }
+        Runner { rule: rule.clone(), warm: None, next: Began::Start }
     }
 
     fn run<R, J: Judge<R>>(&mut self, turn: &mut Turn<J>, rows: &mut [R], tallies: &mut Vec<RuleTally>) {
         let mut chosen = std::mem::take(&mut turn.chosen);
         chosen.clear();
         chosen.extend((0..).zip(&*rows).filter(|(_, row)| turn.judge.is_for(row)).map(|(index, _)| index));
-        let mut tally = RuleTally { rule: self.rule.info.name.clone(), rows: chosen.len() as u64, ..RuleTally::default() };
+        let tally = RuleTally { rule: self.rule.info.name.clone(), rows: chosen.len() as u64, ..RuleTally::default() };
+        let mut pass = Pass { tally, slow_calls: 0 };
         let mut at = 0;
         while at < chosen.len() {
             let end = chosen.len().min(at + turn.batch_rows.now());
-            self.run_batch(turn, rows, &chosen[at..end], &mut tally);
+            self.run_batch(turn, rows, &chosen[at..end], &mut pass);
             at = end;
         }
+        let Pass { tally, slow_calls } = pass;
         self.rule.standing.stats.applied(tally.changed, tally.dropped);
+        if !chosen.is_empty() {
+            let seen = Seen { rows: tally.rows, dropped: tally.dropped, failed: tally.failed, calls: tally.calls, slow_calls };
+            self.rule.standing.watch.add(Instant::now(), &seen, turn.judge.keys(rows, &chosen));
+        }
         match tallies.iter_mut().find(|known| known.rule == tally.rule) {
             Some(known) => add(known, &tally),
             None => tallies.push(tally),
@@ -146,19 +164,21 @@ impl Runner {
 
     /// One batch; if its call fails, its halves, and so on until the poison row is alone. The time that failing calls may
     /// take is bounded: beyond it the rows that are left are not judged.
-    fn run_batch<R, J: Judge<R>>(&mut self, turn: &mut Turn<J>, rows: &mut [R], batch: &[u32], tally: &mut RuleTally) {
+    fn run_batch<R, J: Judge<R>>(&mut self, turn: &mut Turn<J>, rows: &mut [R], batch: &[u32], pass: &mut Pass) {
         let mut parts: Vec<Range<usize>> = Vec::new();
         parts.push(0..batch.len());
         let mut left = (Duration::from_millis(self.rule.limits().time_ms) * STRIKES_MAX as u32).max(FAILING_TIME_MIN);
+        let mut has_stalled = false;
         while let Some(part) = parts.pop() {
             let chosen = &batch[part.clone()];
             let started = Instant::now();
             if self.rule.standing.strikes.is_out(started) {
                 let why = CallFailure::new(FailureKind::StruckOut, "not called: the rule failed too long or too often within a minute");
-                self.fail(&turn.judge, rows, chosen, &why, tally);
+                self.fail(&turn.judge, rows, chosen, &why, &mut pass.tally);
                 continue;
             }
-            let (failure, reused) = match self.attempt(turn, rows, chosen, tally) {
+            let cpu_before = cpu::thread_time();
+            let (failure, reused) = match self.attempt(turn, rows, chosen, pass) {
                 Attempt::Done => continue,
                 Attempt::TooManyBytes => {
                     split(&mut parts, part);
@@ -166,8 +186,17 @@ impl Runner {
                 }
                 Attempt::Failed { failure, reused } => (failure, reused),
             };
-            left = left.saturating_sub(started.elapsed());
-            if matches!(failure.kind, FailureKind::Deadline | FailureKind::Init) || left.is_zero() {
+            let took = started.elapsed();
+            // The machine stood still, or had no processor for us: the rule is not at fault for time that it did not have. Asked once
+            // more, and no more often: on a machine that is always busy a loop would never end.
+            let is_late = matches!(failure.kind, FailureKind::Deadline | FailureKind::Init);
+            if is_late && !has_stalled && (cpu::thread_time() - cpu_before) * 2 < took {
+                has_stalled = true;
+                parts.push(part);
+                continue;
+            }
+            left = left.saturating_sub(took);
+            if is_late || left.is_zero() {
                 self.strike(&failure);
             }
             if failure.kind == FailureKind::Deadline {
@@ -182,18 +211,18 @@ impl Runner {
             }
             // Rows have no part in a failing `init`.
             if chosen.len() == 1 || failure.kind == FailureKind::Init {
-                self.fail(&turn.judge, rows, chosen, &failure, tally);
+                self.fail(&turn.judge, rows, chosen, &failure, &mut pass.tally);
             } else if left.is_zero() {
                 let why = CallFailure::new(FailureKind::StruckOut, format!("not judged: failing calls took too long; the last one: {}", failure.message));
-                self.fail(&turn.judge, rows, chosen, &why, tally);
-                parts.drain(..).for_each(|part| self.fail(&turn.judge, rows, &batch[part], &why, tally));
+                self.fail(&turn.judge, rows, chosen, &why, &mut pass.tally);
+                parts.drain(..).for_each(|part| self.fail(&turn.judge, rows, &batch[part], &why, &mut pass.tally));
             } else {
                 split(&mut parts, part);
             }
         }
     }
 
-    fn attempt<R, J: Judge<R>>(&mut self, turn: &mut Turn<J>, rows: &mut [R], chosen: &[u32], tally: &mut RuleTally) -> Attempt {
+    fn attempt<R, J: Judge<R>>(&mut self, turn: &mut Turn<J>, rows: &mut [R], chosen: &[u32], pass: &mut Pass) -> Attempt {
         // A row cannot be cut.
         let bytes_max = if chosen.len() == 1 { usize::MAX } else { BATCH_BYTES_MAX };
         if !turn.judge.fill(rows, chosen, bytes_max) {
@@ -201,27 +230,47 @@ impl Runner {
         }
         // Taken out while it runs: an instance that failed is never called again.
         let reused = self.warm.is_some();
-        let mut warm = match self.warm.take().map_or_else(|| self.rule.start(), Ok) {
+        let stats = &self.rule.standing.stats;
+        let mut warm = match self.warm.take().map_or_else(|| self.rule.start(self.next), Ok) {
             Ok(warm) => warm,
-            Err(failure) => return Attempt::Failed { failure, reused },
+            Err(failure) => {
+                failure.limit.iter().for_each(|limit| stats.hit(*limit));
+                self.next = Began::Failed;
+                return Attempt::Failed { failure, reused };
+            }
         };
-        let limit_ms = self.rule.limits().time_ms;
+        // What the next one is made for, unless this one is kept.
+        self.next = Began::Failed;
+        let limits = self.rule.limits();
         let started = Instant::now();
-        let answer = turn.judge.call(&mut warm, rows, chosen, limit_ms);
+        let answer = turn.judge.call(&mut warm, rows, chosen, limits.time_ms);
         let took = started.elapsed();
-        let nanos = took.as_nanos() as u64;
-        tally.calls += 1;
-        tally.nanos += nanos;
-        self.rule.standing.stats.call(chosen.len() as u64, nanos);
+        let mut used = Used { nanos: took.as_nanos() as u64, ..warm.used() };
+        match &answer {
+            Ok(answer) => {
+                used.output_bytes = J::bytes_of(answer) as u64;
+                if warm.take_memory_denied() {
+                    stats.hit(Limit::MemoryBytes);
+                }
+            }
+            Err(failure) => failure.limit.iter().for_each(|limit| stats.hit(*limit)),
+        }
+        pass.tally.calls += 1;
+        pass.tally.nanos += used.nanos;
+        pass.slow_calls += u64::from(stats.call(chosen.len() as u64, &used, limits.slow_ms));
         match answer.and_then(|answer| turn.judge.accept(&self.rule.info.name, rows, chosen, answer)) {
             Err(failure) => Attempt::Failed { failure, reused },
             Ok(applied) => {
-                self.warm = Some(warm);
-                turn.batch_rows.answered(chosen.len(), took, Duration::from_millis(limit_ms));
-                tally.changed += applied.changed;
-                tally.dropped += applied.dropped;
+                match warm.worn_out(limits) {
+                    Some(why) => self.next = why,
+                    None => self.warm = Some(warm),
+                }
+                turn.batch_rows.answered(chosen.len(), took, Duration::from_millis(limits.time_ms));
+                pass.tally.changed += applied.changed;
+                pass.tally.dropped += applied.dropped;
                 for (row, failure) in &applied.failed {
-                    self.fail(&turn.judge, rows, &chosen[*row as usize..][..1], failure, tally);
+                    failure.limit.iter().for_each(|limit| stats.hit(*limit));
+                    self.fail(&turn.judge, rows, &chosen[*row as usize..][..1], failure, &mut pass.tally);
                 }
                 Attempt::Done
             }

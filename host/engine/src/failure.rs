@@ -1,6 +1,6 @@
 //! A call into a rule that gave no usable answer: which kind, and in words.
 
-use crate::limits::Growth;
+use crate::limits::{Growth, Limit};
 use crate::wasi::Misuse;
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -94,11 +94,18 @@ impl FailureKind {
 pub(crate) struct CallFailure {
     pub kind: FailureKind,
     pub message: String,
+    /// The limit that it ran into, if it was one.
+    pub limit: Option<Limit>,
 }
 
 impl CallFailure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> CallFailure {
-        CallFailure { kind, message: message.into() }
+        CallFailure { kind, message: message.into(), limit: None }
+    }
+
+    /// The same, because of that limit.
+    pub fn at(self, limit: Limit) -> CallFailure {
+        CallFailure { limit: Some(limit), ..self }
     }
 
     /// What the rule itself says of a row that it cannot judge.
@@ -110,7 +117,7 @@ impl CallFailure {
     pub fn of(error: &wasmtime::Error, growth: &mut Growth) -> CallFailure {
         let denied = growth.take_memory_denied();
         if let Some(budget) = error.downcast_ref::<Budget>() {
-            return CallFailure::new(budget.kind(), budget.to_string());
+            return CallFailure::new(budget.kind(), budget.to_string()).at(budget.limit());
         }
         if let Some(misuse) = error.downcast_ref::<Misuse>() {
             return CallFailure::new(FailureKind::Trap, misuse.to_string());
@@ -122,7 +129,18 @@ impl CallFailure {
             Some(_) => FailureKind::Trap,
             None => kind_of_host_error(error),
         };
-        CallFailure::new(kind, in_words(kind, error))
+        CallFailure { limit: limit_of(kind), ..CallFailure::new(kind, in_words(kind, error)) }
+    }
+}
+
+/// The limit behind an error of wasmtime's.
+const fn limit_of(kind: FailureKind) -> Option<Limit> {
+    match kind {
+        FailureKind::Deadline => Some(Limit::TimeMs),
+        FailureKind::Memory => Some(Limit::MemoryBytes),
+        FailureKind::Output => Some(Limit::OutputBytes),
+        FailureKind::Stack => Some(Limit::Stack),
+        _ => None,
     }
 }
 
@@ -144,6 +162,13 @@ impl Budget {
         match self {
             Budget::Lookups(_) | Budget::Key(_) | Budget::TableAnswer(_) => FailureKind::LookupBudget,
             Budget::Handles(_) => FailureKind::Handles,
+        }
+    }
+
+    const fn limit(self) -> Limit {
+        match self {
+            Budget::Lookups(_) | Budget::Key(_) | Budget::TableAnswer(_) => Limit::Lookups,
+            Budget::Handles(_) => Limit::TableHandles,
         }
     }
 }

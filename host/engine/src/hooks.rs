@@ -5,6 +5,7 @@ use crate::contracts::{DedupeKey, Output, PayloadRef};
 use crate::failure::CallFailure;
 use crate::instance::Warm;
 use crate::interface::Hook;
+use crate::limits::Limits;
 use crate::lower::Projection;
 use crate::manifest::{HookPlan, NormalizePlan};
 use crate::patch::{self, Applied};
@@ -29,6 +30,12 @@ pub(crate) trait Judge<R> {
     fn call(&self, warm: &mut Warm, rows: &[R], chosen: &[u32], limit_ms: u64) -> Result<Self::Answer, CallFailure>;
     /// Checks an answer as a whole, then writes it on the rows.
     fn accept(&self, rule: &Text, rows: &mut [R], chosen: &[u32], answer: Self::Answer) -> Result<Applied, CallFailure>;
+    /// What an answer holds, roughly, bytes.
+    fn bytes_of(answer: &Self::Answer) -> usize;
+    /// Keys that it made of these rows, for [`Watch`](crate::watch::Watch) to look at.
+    fn keys<'a>(&self, _rows: &'a [R], _chosen: &'a [u32]) -> impl Iterator<Item = &'a str> {
+        std::iter::empty()
+    }
     /// Pass-through: the row goes on as this rule found it, with the failure written on it.
     fn fail(row: &mut R, failure: RuleFailure);
 }
@@ -38,11 +45,12 @@ pub(crate) struct Enriching<F> {
     plan: HookPlan<F>,
     projection: Projection,
     hook: Hook,
+    event_bytes: usize,
 }
 
 impl<F: RuleField> Enriching<F> {
-    pub fn new(hook: Hook, plan: &HookPlan<F>) -> Enriching<F> {
-        Enriching { projection: Projection::new(&plan.reads), plan: plan.clone(), hook }
+    pub fn new(hook: Hook, plan: &HookPlan<F>, limits: &Limits) -> Enriching<F> {
+        Enriching { projection: Projection::new(&plan.reads), plan: plan.clone(), hook, event_bytes: limits.event_bytes as usize }
     }
 }
 
@@ -71,7 +79,11 @@ impl<F: RuleField> Judge<F::Row> for Enriching<F> {
 
     fn accept(&self, rule: &Text, rows: &mut [F::Row], chosen: &[u32], output: Output) -> Result<Applied, CallFailure> {
         let output = patch::check(&self.plan, chosen.len() as u32, output)?;
-        Ok(patch::apply(&self.plan, rule, rows, chosen, output))
+        Ok(patch::apply(&self.plan, self.event_bytes, rule, rows, chosen, output))
+    }
+
+    fn bytes_of(output: &Output) -> usize {
+        patch::bytes_of(output)
     }
 
     fn fail(row: &mut F::Row, failure: RuleFailure) {
@@ -114,6 +126,17 @@ impl Judge<Row> for Keying {
     fn accept(&self, rule: &Text, rows: &mut [Row], chosen: &[u32], keys: Vec<DedupeKey>) -> Result<Applied, CallFailure> {
         keys::check(&keys, chosen.len())?;
         Ok(keys::apply(keys, rule, rows, chosen))
+    }
+
+    fn bytes_of(keys: &Vec<DedupeKey>) -> usize {
+        keys::bytes_of(keys)
+    }
+
+    fn keys<'a>(&self, rows: &'a [Row], chosen: &'a [u32]) -> impl Iterator<Item = &'a str> {
+        chosen.iter().filter_map(|index| match &rows[*index as usize].dedupe {
+            DedupeAnswer::Key(key) => Some(key.as_str()),
+            _ => None,
+        })
     }
 
     fn fail(row: &mut Row, failure: RuleFailure) {
@@ -173,6 +196,10 @@ impl<'a> Judge<PayloadRow<'a>> for Normalizing {
             }
         }
         Ok(applied)
+    }
+
+    fn bytes_of(answers: &Self::Answer) -> usize {
+        normalize::bytes_made(answers)
     }
 
     fn fail(row: &mut PayloadRow<'a>, failure: RuleFailure) {

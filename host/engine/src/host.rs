@@ -4,6 +4,7 @@ use crate::contracts::{LogLevel, TableColumn};
 use crate::failure::{Budget, CallFailure, FailureKind};
 use crate::limits::{Growth, Limits, TABLE_ANSWER_BYTES_MAX};
 use crate::log::LogGate;
+use crate::stats::Used;
 use crate::tables::{KEY_BYTES_MAX, Table, View};
 use crate::wasi::{self, StandIns};
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ pub(crate) struct Host {
     pub stand_ins: StandIns,
     handles: Vec<Option<Handle>>,
     handles_open: u32,
+    /// The most that were open at once.
+    handles_peak: u32,
     handles_max: u32,
     lookups_left: u32,
     lookups_max: u32,
@@ -55,6 +58,7 @@ impl Host {
             stand_ins: StandIns::default(),
             handles: Vec::new(),
             handles_open: 0,
+            handles_peak: 0,
             handles_max: limits.table_handles,
             lookups_left: limits.lookups,
             lookups_max: limits.lookups,
@@ -68,6 +72,16 @@ impl Host {
         self.last_error = None;
         self.end_printing();
         self.stand_ins.begin_call();
+    }
+
+    /// What the last call used of what it may.
+    pub fn used(&self) -> Used {
+        Used {
+            memory_bytes: self.growth.memory(),
+            lookups: u64::from(self.lookups_max - self.lookups_left),
+            handles: u64::from(self.handles_peak),
+            ..Used::default()
+        }
     }
 
     /// Reads wasmtime's error, with what the rule itself said last.
@@ -111,6 +125,7 @@ impl Host {
             return Err(wasmtime::Error::from(Budget::Handles(self.handles_max)));
         }
         self.handles_open += 1;
+        self.handles_peak = self.handles_peak.max(self.handles_open);
         let handle = Some(Handle { table, view });
         let at = match self.handles.iter().position(Option::is_none) {
             Some(free) => {

@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::interface::{Hook, Interface};
 use crate::limits::Limits;
 use crate::runtime::Runtime;
+use crate::stats::{Began, Used};
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc};
 
@@ -82,6 +83,8 @@ fn short_name(interface: &str) -> &str {
 pub(crate) struct Warm {
     runtime: Runtime,
     store: Store<Host>,
+    /// Of hooks.
+    calls: u64,
     functions: Box<dyn Functions>,
 }
 
@@ -106,7 +109,7 @@ impl Warm {
         };
         let instance = instance.map_err(|e| NotStarted::Failed(store.data_mut().failure_of(&e)))?;
         let functions = (exports.contract.functions)(exports, instance, &mut store)?;
-        Ok(Warm { runtime: runtime.clone(), store, functions })
+        Ok(Warm { runtime: runtime.clone(), store, calls: 0, functions })
     }
 
     pub fn describe(&mut self, limit_ms: u64) -> Result<Manifest, CallFailure> {
@@ -134,7 +137,34 @@ impl Warm {
         self.call(limit_ms, |functions, store| functions.dedupe(store, batch))
     }
 
+    /// `init` is through: what it has now is what it needs, and what comes on top has grown.
+    pub fn ready(&mut self) {
+        self.calls = 0;
+        self.store.data_mut().growth.ready();
+    }
+
+    /// What the last call used.
+    pub fn used(&self) -> Used {
+        self.store.data().used()
+    }
+
+    /// A memory was refused during the last call, which went on without it.
+    pub fn take_memory_denied(&mut self) -> bool {
+        self.store.data_mut().growth.take_memory_denied()
+    }
+
+    /// Why the next call is to have another instance, if it is: a module that never gives anything back, or that
+    /// remembers what it should not, starts anew from time to time.
+    pub fn worn_out(&self, limits: &Limits) -> Option<Began> {
+        let reached = |value: u64, limit: u64| limit > 0 && value >= limit;
+        if reached(self.calls, limits.recycle_calls) {
+            return Some(Began::Calls);
+        }
+        reached(self.store.data().growth.since_ready(), limits.recycle_growth_bytes).then_some(Began::Growth)
+    }
+
     fn call<R>(&mut self, limit_ms: u64, call: impl FnOnce(&dyn Functions, &mut Store<Host>) -> wasmtime::Result<R>) -> Result<R, CallFailure> {
+        self.calls += 1;
         self.store.data_mut().begin_call();
         // The running millisecond counts as none, so that a limit is never cut short.
         self.store.set_epoch_deadline(limit_ms + 1);

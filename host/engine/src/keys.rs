@@ -15,6 +15,16 @@ pub(crate) fn check(keys: &[DedupeKey], rows: usize) -> Result<(), CallFailure> 
     }
 }
 
+/// What the answers hold, bytes.
+pub(crate) fn bytes_of(keys: &[DedupeKey]) -> usize {
+    let of_text = |key: &DedupeKey| match key {
+        DedupeKey::Key(text) => text.len(),
+        DedupeKey::Error(text) => text.len(),
+        DedupeKey::Default | DedupeKey::Unique => 0,
+    };
+    size_of_val(keys) + keys.iter().map(of_text).sum::<usize>()
+}
+
 /// Writes the answers; a key that cannot be one fails its row alone.
 pub(crate) fn apply(keys: Vec<DedupeKey>, rule: &Text, rows: &mut [Row], chosen: &[u32]) -> Applied {
     let mut applied = Applied::default();

@@ -17,8 +17,6 @@ pub(crate) const TABLE_ANSWER_BYTES_MAX: usize = 8 << 20;
 pub const DEDUPE_KEY_BYTES_MAX: usize = 1024;
 /// Longest drop reason, characters.
 pub const DROP_REASON_CHARS_MAX: usize = 512;
-/// Texts that one rule may write into one row, bytes: small beside what a sender may send, large beside what an event needs.
-pub(crate) const ROW_TEXT_BYTES_MAX: usize = 256 << 10;
 /// Elements of all tables of an instance.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Core instances of a component; wit-component makes four of one module.
@@ -49,6 +47,15 @@ pub struct Limits {
     pub log_bytes_per_second: u64,
     /// Rows of one call. Default 256; a module's `max-batch` may lower it.
     pub batch_rows: u32,
+    /// Text that the rule may write into one event or alert, bytes. Default 256 KiB: small beside what a sender may send, large beside
+    /// what an event needs.
+    pub event_bytes: u64,
+    /// Calls that take longer are counted as slow, milliseconds; nothing else comes of it. Default 50.
+    pub slow_ms: u64,
+    /// An instance is made anew after so many calls; 0: never. Default 100,000.
+    pub recycle_calls: u64,
+    /// An instance is made anew once its memory has grown by so much since `init`, bytes; 0: never. Default 16 MiB.
+    pub recycle_growth_bytes: u64,
 }
 
 impl Default for Limits {
@@ -62,6 +69,10 @@ impl Default for Limits {
             table_handles: 256,
             log_bytes_per_second: 64 << 10,
             batch_rows: BATCH_ROWS_MAX,
+            event_bytes: 256 << 10,
+            slow_ms: 50,
+            recycle_calls: 100_000,
+            recycle_growth_bytes: 16 << 20,
         }
     }
 }
@@ -78,6 +89,10 @@ impl Limits {
             ("table_handles", u64::from(self.table_handles), 0, 65_536),
             ("log_bytes_per_second", self.log_bytes_per_second, 0, 64 << 20),
             ("batch_rows", u64::from(self.batch_rows), 1, u64::from(BATCH_ROWS_MAX)),
+            ("event_bytes", self.event_bytes, 1 << 10, 64 << 20),
+            ("slow_ms", self.slow_ms, 1, 60_000),
+            ("recycle_calls", self.recycle_calls, 0, 1_000_000_000_000),
+            ("recycle_growth_bytes", self.recycle_growth_bytes, 0, 2 << 30),
         ];
         for (key, value, min, max) in ranges {
             if !(min..=max).contains(&value) {
@@ -88,10 +103,55 @@ impl Limits {
     }
 }
 
+/// A limit that a call can run into, as metrics and the API name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    MemoryBytes,
+    TimeMs,
+    InitMs,
+    OutputBytes,
+    /// Keys, their length and the answer of a table.
+    Lookups,
+    TableHandles,
+    EventBytes,
+    /// The stack of its code, which is the same for all.
+    Stack,
+}
+
+impl Limit {
+    /// All of them, as declared.
+    pub const ALL: [Limit; 8] = [
+        Limit::MemoryBytes,
+        Limit::TimeMs,
+        Limit::InitMs,
+        Limit::OutputBytes,
+        Limit::Lookups,
+        Limit::TableHandles,
+        Limit::EventBytes,
+        Limit::Stack,
+    ];
+
+    /// Its key in options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Limit::MemoryBytes => "memory_bytes",
+            Limit::TimeMs => "time_ms",
+            Limit::InitMs => "init_ms",
+            Limit::OutputBytes => "output_bytes",
+            Limit::Lookups => "lookups",
+            Limit::TableHandles => "table_handles",
+            Limit::EventBytes => "event_bytes",
+            Limit::Stack => "stack",
+        }
+    }
+}
+
 /// wasmtime asks this before it grows anything of an instance.
 #[derive(Debug)]
 pub(crate) struct Growth {
-    memory_left: usize,
+    memory_max: usize,
+    memory: usize,
+    memory_at_ready: usize,
     table_left: usize,
     /// A memory was refused since the flag was last taken.
     memory_denied: bool,
@@ -99,11 +159,26 @@ pub(crate) struct Growth {
 
 impl Growth {
     pub fn new(memory_bytes: u64) -> Growth {
-        Growth { memory_left: memory_bytes as usize, table_left: TABLE_ELEMENTS_MAX, memory_denied: false }
+        Growth { memory_max: memory_bytes as usize, memory: 0, memory_at_ready: 0, table_left: TABLE_ELEMENTS_MAX, memory_denied: false }
     }
 
     pub fn take_memory_denied(&mut self) -> bool {
         std::mem::take(&mut self.memory_denied)
+    }
+
+    /// Bytes of all memories of the instance; they never shrink.
+    pub fn memory(&self) -> u64 {
+        self.memory as u64
+    }
+
+    /// `init` is through: what comes on top from here is growth.
+    pub fn ready(&mut self) {
+        self.memory_at_ready = self.memory;
+    }
+
+    /// Bytes that the memories grew by since then.
+    pub fn since_ready(&self) -> u64 {
+        (self.memory - self.memory_at_ready) as u64
     }
 }
 
@@ -111,9 +186,9 @@ impl ResourceLimiter for Growth {
     // One sum over all memories of the instance: several small ones do not get more than one large one.
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        let granted = more <= self.memory_left;
+        let granted = more <= self.memory_max - self.memory;
         if granted {
-            self.memory_left -= more;
+            self.memory += more;
         } else {
             self.memory_denied = true;
         }

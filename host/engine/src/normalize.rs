@@ -48,6 +48,16 @@ pub(crate) fn by_payload(answer: contracts::Normalized, payloads: usize) -> Resu
     Ok(answers)
 }
 
+/// What the events hold, roughly, bytes.
+pub(crate) fn bytes_made(answers: &[Result<Normalized, CallFailure>]) -> usize {
+    let of_event = |event: &NewEvent| {
+        let tags = event.tags.iter().chain(&event.more).map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        size_of::<NewEvent>() + event.alert_name.len() + event.description.len() + event.extra.as_ref().map_or(0, |extra| extra.len()) + tags
+    };
+    let events = |answer: &Result<Normalized, CallFailure>| if let Ok(Normalized::Events(events)) = answer { events.iter().map(of_event).sum() } else { 0 };
+    answers.iter().map(events).sum()
+}
+
 fn taken(event: contracts::NewEvent) -> NewEvent {
     let texts = |texts: Vec<Arc<str>>| texts.into_iter().map(Text::from).collect();
     NewEvent {

@@ -3,7 +3,7 @@
 
 use crate::contracts::{Column, Output, Patches, RowError};
 use crate::failure::{CallFailure, FailureKind};
-use crate::limits::{DROP_REASON_CHARS_MAX, ROW_TEXT_BYTES_MAX};
+use crate::limits::{DROP_REASON_CHARS_MAX, Limit};
 use crate::log::one_line;
 use crate::manifest::HookPlan;
 use alertmill_core::fields::{FieldType, RuleField, RuleRow, WriteError};
@@ -45,6 +45,21 @@ impl CheckedColumn {
         let mut start = 0;
         ends.iter().map(|end| (end - std::mem::replace(&mut start, *end)) as usize).max().unwrap_or(0)
     }
+}
+
+/// What an output holds, roughly, bytes.
+pub(crate) fn bytes_of(output: &Output) -> usize {
+    let of_column = |column: &Column| match column {
+        Column::Text(text) => size_of_val(&*text.ends) + size_of_val(&*text.missing) + text.heap.len(),
+        Column::Integer(integers) => size_of_val(&*integers.values) + size_of_val(&*integers.missing),
+        // No field takes these.
+        Column::Float(_) | Column::Boolean(_) | Column::Tags(_) => 0,
+    };
+    let patches = &output.patches;
+    let tags = patches.more_tags.iter().map(|(_, key, value)| key.len() + value.len()).sum::<usize>();
+    let loose = patches.removed_tags.iter().chain(&patches.drops).map(|(_, text)| text.len()).sum::<usize>();
+    let errors = output.errors.iter().map(|error| error.message.len()).sum::<usize>();
+    size_of_val(&*patches.rows) + patches.columns.iter().map(of_column).sum::<usize>() + tags + loose + errors
 }
 
 /// Checks an output of `rows` rows against what the hook declared.
@@ -165,7 +180,9 @@ fn shown(text: &str) -> String {
 }
 
 /// Applies a checked output to the rows that `chosen` names.
-pub(crate) fn apply<F: RuleField>(plan: &HookPlan<F>, rule: &Text, rows: &mut [F::Row], chosen: &[u32], output: Checked) -> Applied {
+///
+/// No row gets more than `event_bytes` of text: one that would fails alone.
+pub(crate) fn apply<F: RuleField>(plan: &HookPlan<F>, event_bytes: usize, rule: &Text, rows: &mut [F::Row], chosen: &[u32], output: Checked) -> Applied {
     let mut applied = Applied::default();
     let Checked { rows: patched, columns, more_tags, removed_tags, drops, mut errors } = output;
     errors.sort_by_key(|e| e.row);
@@ -174,7 +191,7 @@ pub(crate) fn apply<F: RuleField>(plan: &HookPlan<F>, rule: &Text, rows: &mut [F
         applied.failed.push((error.row, CallFailure::by_rule(&error.message)));
     }
     let mut more = Loose::new(more_tags, removed_tags, drops);
-    let columns = Columns::new(plan, columns);
+    let columns = Columns::new(plan, columns, event_bytes);
     let mut cursor = columns.cursor();
     let mut patched = patched.iter().copied().enumerate().peekable();
     loop {
@@ -193,7 +210,7 @@ pub(crate) fn apply<F: RuleField>(plan: &HookPlan<F>, rule: &Text, rows: &mut [F
                 applied.changed += u64::from(written || loose.tags());
                 applied.dropped += u64::from(loose.drops());
             }
-            Err(why) => applied.failed.push((row, CallFailure::new(FailureKind::PatchInvalid, why))),
+            Err(failure) => applied.failed.push((row, failure)),
         }
     }
     applied
@@ -207,14 +224,21 @@ fn apply_row<F: RuleField>(
     loose: &LooseRow,
     rule: &Text,
     row: &mut F::Row,
-) -> Result<bool, String> {
+) -> Result<bool, CallFailure> {
+    let invalid = |why: String| CallFailure::new(FailureKind::PatchInvalid, why);
     // Nearly all patches are small texts and tags, which a field always takes. Only what might be refused half-way pays
     // for a copy to go back to.
     if columns.cannot_fail && loose.is_empty() && row.has_room_for_tags(columns.tag_columns) {
-        return place.map_or(Ok(false), |place| cursor.write(place, row)).map_err(|e| e.to_string());
+        return place.map_or(Ok(false), |place| cursor.write(place, row)).map_err(|e| invalid(e.to_string()));
+    }
+    let (bytes, max) = (loose.bytes() + place.map_or(0, |place| cursor.bytes_at(place)), columns.event_bytes);
+    if bytes > max {
+        place.inspect(|place| cursor.skip(*place));
+        let why = format!("{bytes} bytes of text for one row; the rule may write {max}: write less, or raise limits.event_bytes");
+        return Err(invalid(why).at(Limit::EventBytes));
     }
     let before = row.clone();
-    let written = write_all(cursor, place, loose, rule, row);
+    let written = write_all(cursor, place, loose, rule, row).map_err(invalid);
     if written.is_err() {
         *row = before;
     }
@@ -223,11 +247,6 @@ fn apply_row<F: RuleField>(
 
 fn write_all<F: RuleField>(cursor: &mut Cursor<F>, place: Option<usize>, loose: &LooseRow, rule: &Text, row: &mut F::Row) -> Result<bool, String> {
     let mut written = false;
-    let bytes = loose.bytes() + place.map_or(0, |place| cursor.bytes_at(place));
-    if bytes > ROW_TEXT_BYTES_MAX {
-        place.inspect(|place| cursor.skip(*place));
-        return Err(format!("{bytes} bytes of text for one row; a rule may write {ROW_TEXT_BYTES_MAX}"));
-    }
     // Removals first, so that a tag can be renamed or replaced in one patch.
     loose.removed.iter().for_each(|(_, key)| row.remove_tag(key));
     if let Some(place) = place {
@@ -253,15 +272,16 @@ struct Columns<'a, F> {
     columns: Vec<CheckedColumn>,
     tag_columns: usize,
     cannot_fail: bool,
+    event_bytes: usize,
 }
 
 impl<'a, F: RuleField> Columns<'a, F> {
-    fn new(plan: &'a HookPlan<F>, columns: Vec<CheckedColumn>) -> Columns<'a, F> {
+    fn new(plan: &'a HookPlan<F>, columns: Vec<CheckedColumn>, event_bytes: usize) -> Columns<'a, F> {
         let fields = plan.writes.as_slice();
         let tag_columns = fields.iter().filter(|field| field.tag_key().is_some()).count();
         let texts: usize = columns.iter().map(CheckedColumn::longest).sum();
-        let cannot_fail = texts <= ROW_TEXT_BYTES_MAX && fields.iter().zip(&columns).all(|(field, column)| always_taken(field, column));
-        Columns { fields, columns, tag_columns, cannot_fail }
+        let cannot_fail = texts <= event_bytes && fields.iter().zip(&columns).all(|(field, column)| always_taken(field, column));
+        Columns { fields, columns, tag_columns, cannot_fail, event_bytes }
     }
 
     fn cursor(&self) -> Cursor<'_, F> {

@@ -6,13 +6,14 @@ use crate::failure::{CallFailure, FailureKind};
 use crate::host::{GrantedTables, Host};
 use crate::instance::{Exports, NotStarted, Warm};
 use crate::interface::Interface;
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 use crate::manifest::{self, Plans, RuleInfo};
 use crate::options::{Grant, RuleOptions};
 use crate::prescan::prescan;
 use crate::refusal::Refusal;
 use crate::runtime::Runtime;
 use crate::standing::Standing;
+use crate::stats::Began;
 use crate::tables::Table;
 use alertmill_core::value::Text;
 use sha2::{Digest, Sha256};
@@ -160,15 +161,22 @@ impl Rule {
         }
     }
 
-    /// A ready instance for a worker.
-    pub fn start(&self) -> Result<Warm, CallFailure> {
-        self.standing.stats.instance_made();
+    /// A ready instance for a worker, and why it is made.
+    pub fn start(&self, why: Began) -> Result<Warm, CallFailure> {
+        self.standing.stats.instance_made(why);
         let failed = |why: String| CallFailure::new(FailureKind::Init, why);
-        let mut warm = self.compiled.start(self.limits(), self.host()).map_err(|refusal| failed(refusal.to_string()))?;
+        let in_time = |failure: CallFailure, is_late: bool| if is_late { failure.at(Limit::InitMs) } else { failure };
+        let mut warm = self
+            .compiled
+            .start(self.limits(), self.host())
+            .map_err(|refusal| in_time(failed(refusal.to_string()), matches!(refusal, Refusal::InitTimeout { .. })))?;
         match warm.init(&self.config, self.limits().init_ms) {
-            Ok(Ok(())) => Ok(warm),
+            Ok(Ok(())) => {
+                warm.ready();
+                Ok(warm)
+            }
             Ok(Err(why)) => Err(failed(format!("the rule refused its config: {why}"))),
-            Err(failure) => Err(failed(format!("init: {}", in_words(&failure)))),
+            Err(failure) => Err(in_time(failed(format!("init: {}", in_words(&failure))), failure.kind == FailureKind::Deadline)),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::log::LogGate;
 use crate::manifest::RuleInfo;
 use crate::stats::{RuleStats, RuleStatsSnapshot};
 use crate::strikes::Strikes;
+use crate::watch::Watch;
 use alertmill_core::value::Text;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,7 @@ pub(crate) struct Standing {
     digest: Text,
     pub stats: RuleStats,
     pub strikes: Strikes,
+    pub watch: Watch,
     pub log: Arc<LogGate>,
 }
 
@@ -29,6 +31,7 @@ impl Standing {
             digest: info.digest.clone(),
             stats: RuleStats::default(),
             strikes: Strikes::default(),
+            watch: Watch::new(info.name.clone(), info.version.clone()),
             log: Arc::new(LogGate::new(info.name.clone(), info.version.clone())),
         }
     }
@@ -41,6 +44,7 @@ impl Standing {
             strikes: self.strikes.total(),
             struck_out: self.strikes.is_out(now),
             log_lines_dropped: self.log.dropped(),
+            alarms: self.watch.alarms(now),
             ..self.stats.snapshot()
         }
     }

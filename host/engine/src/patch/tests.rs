@@ -8,6 +8,9 @@ use alertmill_core::fields::{Field, RULE_TEXT_BYTES_MAX, TAGS_MAX};
 use alertmill_core::row::{DedupeAnswer, Row};
 use alertmill_core::value::Value as CoreValue;
 
+/// As the options have it by default.
+const EVENT_BYTES: usize = 256 << 10;
+
 fn plan(writes: &[&str]) -> HookPlan<Field> {
     let fields: Vec<Field> = writes.iter().map(|name| Field::parse_write(name).unwrap()).collect();
     HookPlan {
@@ -63,7 +66,7 @@ fn patches(rows: &[u32], columns: Vec<Column>) -> Patches {
 fn run(plan: &HookPlan<Field>, rows: &mut [Row], patches: Patches) -> Result<Applied, CallFailure> {
     let chosen: Vec<u32> = (0..rows.len() as u32).collect();
     let checked = check(plan, rows.len() as u32, Output { patches, errors: Vec::new() })?;
-    Ok(apply(plan, &Text::new_static("r"), rows, &chosen, checked))
+    Ok(apply(plan, EVENT_BYTES, &Text::new_static("r"), rows, &chosen, checked))
 }
 
 #[track_caller]
@@ -178,7 +181,7 @@ fn a_tag_can_be_renamed_in_one_patch_and_errors_win_over_patches() {
     let plan = plan(&["tags.*"]);
     let errors = vec![RowError { row: 1, message: String::new() }, RowError { row: 1, message: "twice".into() }];
     let checked = check(&plan, 2, Output { patches: patch, errors }).unwrap();
-    let applied = apply(&plan, &Text::new_static("r"), &mut rows, &[0, 1], checked);
+    let applied = apply(&plan, EVENT_BYTES, &Text::new_static("r"), &mut rows, &[0, 1], checked);
     assert_eq!(rows[0].event.tags, [Tag::new("t0", "w")]);
     assert_eq!(rows[1].event.tags, [Tag::new("t0", "v")]);
     assert_eq!((applied.changed, applied.failed.len()), (1, 1));
@@ -220,7 +223,7 @@ fn a_list_that_is_none_leaves_no_row_half_written() {
 #[test]
 fn m20_what_a_rule_writes_into_one_row_is_bounded_in_all() {
     let text = "x".repeat(RULE_TEXT_BYTES_MAX);
-    let fits = ROW_TEXT_BYTES_MAX / (text.len() + 3);
+    let fits = EVENT_BYTES / (text.len() + 3);
     let tags = |count: usize| (0..count).map(|i| (0, format!("{i:03}"), text.clone())).collect::<Vec<_>>();
     for (count, is_taken) in [(fits, true), (fits + 1, false)] {
         let mut rows = vec![row(0), row(0)];
