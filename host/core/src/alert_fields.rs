@@ -8,6 +8,7 @@ use crate::fields::{
 };
 use crate::row::{AlertRow, Dropped, RuleFailure};
 use crate::value::{Text, Value};
+use crate::verdict::Place;
 use std::borrow::Cow;
 
 /// A field of an alert that was just opened, by its name in a manifest.
@@ -337,6 +338,10 @@ impl RuleRow for AlertRow {
     }
     fn is_dropped(&self) -> bool {
         false
+    }
+    fn reject(&mut self) {}
+    fn place(&self) -> Place {
+        self.at
     }
     /// No alert field is `drop`, so nobody asks for it.
     fn drop_by(&mut self, _: Dropped) {}

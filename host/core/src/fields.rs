@@ -4,6 +4,7 @@ use crate::decode::{KEY_BYTES_MAX, OUR_MARKS};
 use crate::event::{Event, Tag};
 use crate::row::{Dropped, Row, RuleFailure};
 use crate::value::{Text, Value};
+use crate::verdict::Place;
 use std::borrow::Cow;
 use std::fmt::Debug;
 
@@ -53,8 +54,12 @@ pub trait RuleRow: Clone {
     fn remove_tag(&mut self, key: &str);
     /// Whether it takes so many new tags.
     fn has_room_for_tags(&self, tags: usize) -> bool;
-    /// A rule took it out: the rules behind that one are not asked.
+    /// A rule took it out, or could not judge it and its policy did: the rules behind that one are not asked.
     fn is_dropped(&self) -> bool;
+    /// It goes no further. An alert does, since the event that opened it is counted.
+    fn reject(&mut self);
+    /// Where it stands in the journal; an alert where the event stands that opened it.
+    fn place(&self) -> Place;
     /// Takes it out, unless a rule did so before. Only where a field [is `drop`](RuleField::is_drop).
     fn drop_by(&mut self, dropped: Dropped);
     /// Rules that could not judge it.
@@ -507,7 +512,13 @@ impl RuleRow for Row {
         self.event.tags.len() + tags <= TAGS_MAX
     }
     fn is_dropped(&self) -> bool {
-        self.dropped.is_some()
+        self.dropped.is_some() || self.rejected
+    }
+    fn reject(&mut self) {
+        self.rejected = true;
+    }
+    fn place(&self) -> Place {
+        Row::place(self)
     }
     fn drop_by(&mut self, dropped: Dropped) {
         self.dropped.get_or_insert(dropped);

@@ -58,6 +58,8 @@ impl Row {
 pub struct AlertRow {
     /// The alert; rules change it in place.
     pub alert: Box<Alert>,
+    /// Where the event stands in the journal that opened it.
+    pub at: Place,
     /// Name of the source of the event that opened it.
     pub source: Text,
     /// Milliseconds since 1970, of the record that opened it.
@@ -70,8 +72,8 @@ pub struct AlertRow {
 
 impl AlertRow {
     /// As it was opened.
-    pub fn new(alert: Box<Alert>, source: Text, received_at_ms: i64, seed: i64) -> AlertRow {
-        AlertRow { alert, source, received_at_ms, seed, failures: Vec::new() }
+    pub fn new(alert: Box<Alert>, at: Place, source: Text, received_at_ms: i64, seed: i64) -> AlertRow {
+        AlertRow { alert, at, source, received_at_ms, seed, failures: Vec::new() }
     }
 }
 

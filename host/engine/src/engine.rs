@@ -1,20 +1,22 @@
 //! The engine as the rest of the process sees it: look at a module, load it, register generations, open chains.
 
 use crate::cache::{CodeCache, LoadStats, Loader};
-use crate::chain::{Alerts, Chain};
+use crate::chain::{Alerts, Chain, Placed};
 use crate::compile::{Compile, InProcess};
+use crate::failure::{CallFailure, FailureKind};
 use crate::limits::Limits;
 use crate::manifest::RuleInfo;
 use crate::options::RuleOptions;
 use crate::refusal::Refusal;
 use crate::rule::{Compiled, Rule, digest_of};
 use crate::runtime::Runtime;
-use crate::standing::{Standing, Standings};
+use crate::standing::{Standing, Standings, Struck};
 use crate::stats::RuleStatsSnapshot;
 use crate::tables::Table;
-use alertmill_core::record::{RuleEntry, RuleSet};
+use alertmill_core::rule_set::{RuleEntry, RuleSet, RuleVersion};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets};
 use alertmill_core::value::Text;
+use alertmill_core::verdict::Policy;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -73,7 +75,16 @@ struct RuleKey {
 /// A generation: its record, and its rules once somebody needed them.
 struct Slot {
     set: RuleSet,
-    rules: Mutex<Option<Arc<[Arc<Rule>]>>>,
+    rules: Mutex<Option<Arc<[Placed]>>>,
+}
+
+/// What a rule is loaded for.
+enum Use {
+    /// To be called: it is tried first.
+    Called,
+    /// Perhaps never to be called: a version that stands in, or a rule in quarantine. What is wrong with it shows at a call, and
+    /// stops no generation.
+    Spare,
 }
 
 /// Whoever compiles a module, or waits until another has.
@@ -206,7 +217,8 @@ impl Engine {
         let kept: Vec<Arc<Slot>> = generations.values().cloned().collect();
         drop(generations);
         lock(&self.0.rules).retain(|_, rule| rule.strong_count() > 0);
-        let entries: HashSet<(&str, &str)> = kept.iter().flat_map(|slot| &slot.set.rules).map(|entry| (entry.name.as_str(), entry.digest.as_str())).collect();
+        let entries: HashSet<(&str, &str)> =
+            kept.iter().flat_map(|slot| &slot.set.rules).flat_map(|entry| entry.digests().map(|digest| (entry.name.as_str(), digest.as_str()))).collect();
         self.0.standings.retain(Instant::now(), |name, digest| entries.contains(&(name, digest)));
         lock(&self.0.compiled).retain(|_, compiled| Arc::strong_count(compiled) > 1);
         lock(&self.0.tables).retain(|_, table| table.strong_count() > 0);
@@ -226,6 +238,12 @@ impl Engine {
     /// What loading cost, and what was refused.
     pub fn load_stats(&self) -> LoadStats {
         self.0.loader.stats()
+    }
+
+    /// Versions of rules that were put out for their failures and that no generation holds in quarantine yet. Asked again, it names
+    /// them again until one does.
+    pub fn struck(&self) -> Vec<Struck> {
+        self.0.standings.struck(Instant::now())
     }
 
     pub(crate) fn compile(&self, bytes: &[u8], memory_bytes: u64) -> Result<Arc<Compiled>, Refusal> {
@@ -254,7 +272,7 @@ impl Engine {
         Ok(compiled)
     }
 
-    fn rules_of(&self, generation: Generation) -> Result<Arc<[Arc<Rule>]>, RuleSetUnavailable> {
+    fn rules_of(&self, generation: Generation) -> Result<Arc<[Placed]>, RuleSetUnavailable> {
         let unavailable = |why: String| RuleSetUnavailable { generation, why };
         let slot = lock(&self.0.generations).get(&generation).cloned();
         let slot = slot.ok_or_else(|| unavailable("no record of it was seen".to_owned()))?;
@@ -267,7 +285,7 @@ impl Engine {
         Ok(rules.insert(loaded).clone())
     }
 
-    fn load_set(&self, set: &RuleSet) -> Result<Arc<[Arc<Rule>]>, String> {
+    fn load_set(&self, set: &RuleSet) -> Result<Arc<[Placed]>, String> {
         let mut tables = HashMap::new();
         for (name, digest) in &set.tables {
             tables.insert(name.clone(), self.table(name, digest).map_err(|e| e.to_string())?);
@@ -280,34 +298,71 @@ impl Engine {
             if entry.disabled || !options.enabled {
                 continue;
             }
-            if rules.iter().any(|known: &Arc<Rule>| known.info.name == entry.name) {
+            if rules.iter().any(|known: &Placed| known.rule.info.name == entry.name) {
                 return Err(format!("rule `{}` is there twice; a name stands for one rule", entry.name));
             }
-            let rule = self.rule(set, entry, options, &tables).inspect_err(|refusal| self.0.loader.refused(refusal));
-            rules.push(rule.map_err(why)?);
+            let previous = match (&entry.previous, options.on_failure) {
+                (Some(previous), Policy::PreviousVersion) => self.previous(set, entry, previous, &tables).map_err(why)?,
+                _ => None,
+            };
+            let quarantine = entry.quarantine.as_ref().map(|quarantine| {
+                let why = format!("not called: it is in quarantine; the last time: {}: {}", quarantine.kind, quarantine.message);
+                CallFailure::new(FailureKind::Quarantined, why)
+            });
+            let use_of_it = if quarantine.is_none() { Use::Called } else { Use::Spare };
+            let rule = self.rule(set, &entry.name, &entry.running(), options, &tables, use_of_it);
+            let rule = rule.inspect_err(|refusal| self.0.loader.refused(refusal)).map_err(why)?;
+            rule.standing.strikes.quarantined(quarantine.is_some());
+            rules.push(Placed { rule, previous, quarantine });
         }
         Ok(rules.into())
     }
 
-    fn rule(&self, set: &RuleSet, entry: &RuleEntry, options: RuleOptions, tables: &HashMap<Text, Arc<Table>>) -> Result<Arc<Rule>, Refusal> {
-        let known = lock(&self.0.compiled).get(&entry.digest).cloned();
+    /// The version before. One that cannot be had any more, for reasons that are the same at every try, is as if there were none.
+    fn previous(&self, set: &RuleSet, entry: &RuleEntry, version: &RuleVersion, tables: &HashMap<Text, Arc<Table>>) -> Result<Option<Arc<Rule>>, Refusal> {
+        let bound = RuleOptions::from_version(version).and_then(|options| self.rule(set, &entry.name, version, options, tables, Use::Spare));
+        match bound {
+            Ok(rule) => Ok(Some(rule)),
+            Err(refusal @ Refusal::ContentMissing(_)) => Err(refusal),
+            Err(refusal) => {
+                let (rule, version) = (entry.name.as_str(), version.version.as_str());
+                tracing::warn!(rule, version, "the version before cannot stand in: {refusal}");
+                Ok(None)
+            }
+        }
+    }
+
+    fn rule(
+        &self,
+        set: &RuleSet,
+        name: &Text,
+        version: &RuleVersion,
+        options: RuleOptions,
+        tables: &HashMap<Text, Arc<Table>>,
+        use_of_it: Use,
+    ) -> Result<Arc<Rule>, Refusal> {
+        let known = lock(&self.0.compiled).get(&version.digest).cloned();
         let compiled = match known {
             Some(compiled) => compiled,
-            None => self.compile(&self.content(&entry.digest)?, options.limits.memory_bytes)?,
+            None => self.compile(&self.content(&version.digest)?, options.limits.memory_bytes)?,
         };
         let manifest = compiled.describe(&options.limits)?;
         let mut key = RuleKey {
-            name: entry.name.clone(),
-            digest: entry.digest.clone(),
-            config: entry.config.clone(),
-            options: entry.options.clone(),
+            name: name.clone(),
+            digest: version.digest.clone(),
+            config: version.config.clone(),
+            options: version.options.clone(),
             tables: set.tables.iter().filter(|(name, _)| manifest.tables.iter().any(|read| read == name.as_str())).cloned().collect(),
         };
         key.tables.sort();
         if let Some(known) = lock(&self.0.rules).get(&key).and_then(Weak::upgrade) {
             return Ok(known);
         }
-        let rule = Arc::new(Rule::bind(compiled, Some(&entry.name), options, tables, |info| self.0.standings.of(info))?);
+        let standing = |info: &RuleInfo| self.0.standings.of(info);
+        let rule = Arc::new(match use_of_it {
+            Use::Called => Rule::bind(compiled, Some(name), options, tables, standing)?,
+            Use::Spare => Rule::bind_untried(compiled, Some(name), options, tables, standing)?,
+        });
         lock(&self.0.rules).insert(key, Arc::downgrade(&rule));
         Ok(rule)
     }
@@ -407,10 +462,10 @@ mod tests {
             engine.rules_of(generation).expect("a good generation")
         };
         let (first, second, third) = (rules(&alice, &one), rules(&bob, &one), rules(&bob, &two));
-        assert!(Arc::ptr_eq(&first[0], &second[0]) && Arc::ptr_eq(&second[0], &third[0]), "it reads no table");
-        assert!(!Arc::ptr_eq(&first[1], &second[1]), "its table is another");
-        assert!(Arc::ptr_eq(&second[1], &third[1]), "it reads `hosts` only");
-        assert!(Arc::ptr_eq(&first[1].standing, &second[1].standing), "counters and strikes are the module's");
+        assert!(Arc::ptr_eq(&first[0].rule, &second[0].rule) && Arc::ptr_eq(&second[0].rule, &third[0].rule), "it reads no table");
+        assert!(!Arc::ptr_eq(&first[1].rule, &second[1].rule), "its table is another");
+        assert!(Arc::ptr_eq(&second[1].rule, &third[1].rule), "it reads `hosts` only");
+        assert!(Arc::ptr_eq(&first[1].rule.standing, &second[1].rule.standing), "counters and strikes are the module's");
         assert_eq!(engine.stats().len(), 2);
     }
 

@@ -39,11 +39,13 @@ pub enum FailureKind {
     Init,
     /// Not called: it failed too often or too long.
     StruckOut,
+    /// Not called: the generation holds it in quarantine.
+    Quarantined,
 }
 
 impl FailureKind {
     /// All of them, as declared.
-    pub const ALL: [FailureKind; 16] = [
+    pub const ALL: [FailureKind; 17] = [
         FailureKind::Trap,
         FailureKind::Stack,
         FailureKind::Deadline,
@@ -60,6 +62,7 @@ impl FailureKind {
         FailureKind::Handles,
         FailureKind::Init,
         FailureKind::StruckOut,
+        FailureKind::Quarantined,
     ];
 
     /// The word on rows and in metrics.
@@ -81,7 +84,14 @@ impl FailureKind {
             FailureKind::Handles => "handles",
             FailureKind::Init => "init",
             FailureKind::StruckOut => "struck-out",
+            FailureKind::Quarantined => "quarantined",
         }
+    }
+
+    /// It rests on time or on the machine: asked again, the rule might judge the row. What is decided so is journaled.
+    pub(crate) const fn may_pass(self) -> bool {
+        // How large a frame of the stack is, the compiler decides.
+        matches!(self, FailureKind::Deadline | FailureKind::Init | FailureKind::Stack | FailureKind::StruckOut)
     }
 
     pub(crate) const fn index(self) -> usize {

@@ -14,14 +14,13 @@ use alertmill_core::fields::{Field, RuleField, RuleRow};
 use alertmill_core::payload::{Normalized, Payload};
 use alertmill_core::row::{DedupeAnswer, Row, RuleFailure};
 use alertmill_core::value::Text;
+use alertmill_core::verdict::Place;
 
 /// One hook of one rule at one worker, over rows of one kind.
 pub(crate) trait Judge<R> {
     /// What a call answers.
     type Answer;
 
-    /// Which hook it is.
-    fn hook(&self) -> Hook;
     /// Whether the rule is asked about this row.
     fn is_for(&self, row: &R) -> bool;
     /// Makes the rows that `chosen` names ready to cross; false as soon as they have more than `bytes_max` bytes.
@@ -36,8 +35,22 @@ pub(crate) trait Judge<R> {
     fn keys<'a>(&self, _rows: &'a [R], _chosen: &'a [u32]) -> impl Iterator<Item = &'a str> {
         std::iter::empty()
     }
+    /// Where it stands in the journal.
+    fn place(row: &R) -> Place;
     /// Pass-through: the row goes on as this rule found it, with the failure written on it.
     fn fail(row: &mut R, failure: RuleFailure);
+    /// Dead-letter: the row goes no further.
+    fn reject(row: &mut R, failure: RuleFailure);
+    /// The version before is to judge it; where the failure is written.
+    fn note(row: &mut R, failure: &RuleFailure) -> usize;
+    /// That version has judged it, or has written its own failure behind this one.
+    fn stood_in(row: &mut R, failure: RuleFailure, at: usize, version: &Text);
+}
+
+fn stood_in(failures: &mut [RuleFailure], at: usize, version: &Text) {
+    if let [failure] = &mut failures[at..] {
+        failure.judged_by = Some(version.clone());
+    }
 }
 
 /// Changes events or new alerts.
@@ -56,10 +69,6 @@ impl<F: RuleField> Enriching<F> {
 
 impl<F: RuleField> Judge<F::Row> for Enriching<F> {
     type Answer = Output;
-
-    fn hook(&self) -> Hook {
-        self.hook
-    }
 
     /// What was dropped is out.
     fn is_for(&self, row: &F::Row) -> bool {
@@ -86,8 +95,26 @@ impl<F: RuleField> Judge<F::Row> for Enriching<F> {
         patch::bytes_of(output)
     }
 
+    fn place(row: &F::Row) -> Place {
+        row.place()
+    }
+
     fn fail(row: &mut F::Row, failure: RuleFailure) {
         row.failures_mut().push(failure);
+    }
+
+    fn reject(row: &mut F::Row, failure: RuleFailure) {
+        row.failures_mut().push(failure);
+        row.reject();
+    }
+
+    fn note(row: &mut F::Row, failure: &RuleFailure) -> usize {
+        row.failures_mut().push(failure.clone());
+        row.failures_mut().len() - 1
+    }
+
+    fn stood_in(row: &mut F::Row, _: RuleFailure, at: usize, version: &Text) {
+        stood_in(row.failures_mut(), at, version);
     }
 }
 
@@ -106,13 +133,9 @@ impl Keying {
 impl Judge<Row> for Keying {
     type Answer = Vec<DedupeKey>;
 
-    fn hook(&self) -> Hook {
-        Hook::Dedupe
-    }
-
     /// The first key stays.
     fn is_for(&self, row: &Row) -> bool {
-        row.dropped.is_none() && row.dedupe == DedupeAnswer::Default && self.plan.when.holds(row)
+        !row.is_dropped() && row.dedupe == DedupeAnswer::Default && self.plan.when.holds(row)
     }
 
     fn fill(&mut self, rows: &[Row], chosen: &[u32], bytes_max: usize) -> bool {
@@ -139,8 +162,26 @@ impl Judge<Row> for Keying {
         })
     }
 
+    fn place(row: &Row) -> Place {
+        row.place()
+    }
+
     fn fail(row: &mut Row, failure: RuleFailure) {
         row.failures.push(failure);
+    }
+
+    fn reject(row: &mut Row, failure: RuleFailure) {
+        row.failures.push(failure);
+        row.rejected = true;
+    }
+
+    fn note(row: &mut Row, failure: &RuleFailure) -> usize {
+        row.failures.push(failure.clone());
+        row.failures.len() - 1
+    }
+
+    fn stood_in(row: &mut Row, _: RuleFailure, at: usize, version: &Text) {
+        stood_in(&mut row.failures, at, version);
     }
 }
 
@@ -163,10 +204,6 @@ pub(crate) struct PayloadRow<'a> {
 
 impl<'a> Judge<PayloadRow<'a>> for Normalizing {
     type Answer = Vec<Result<Normalized, CallFailure>>;
-
-    fn hook(&self) -> Hook {
-        Hook::Normalize
-    }
 
     /// The first rule that is for it judges it, even if it fails.
     fn is_for(&self, row: &PayloadRow<'a>) -> bool {
@@ -202,7 +239,28 @@ impl<'a> Judge<PayloadRow<'a>> for Normalizing {
         normalize::bytes_made(answers)
     }
 
+    fn place(row: &PayloadRow<'a>) -> Place {
+        Place { ordinal: row.payload.ordinal, index: 0 }
+    }
+
+    /// There is nothing that could go on.
     fn fail(row: &mut PayloadRow<'a>, failure: RuleFailure) {
         row.answer = Normalized::Failed(failure);
+    }
+
+    fn reject(row: &mut PayloadRow<'a>, failure: RuleFailure) {
+        row.answer = Normalized::Failed(failure);
+    }
+
+    /// What comes of it are events, which say nothing of it.
+    fn note(_: &mut PayloadRow<'a>, _: &RuleFailure) -> usize {
+        0
+    }
+
+    fn stood_in(row: &mut PayloadRow<'a>, failure: RuleFailure, _: usize, _: &Text) {
+        // That version is not for it, and no other rule may have it either.
+        if row.answer == Normalized::Unclaimed {
+            row.answer = Normalized::Failed(failure);
+        }
     }
 }

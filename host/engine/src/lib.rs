@@ -6,8 +6,9 @@
 //!
 //! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
 //! call, `patch`, `keys` and `normalize` check what came back and write it on the rows; `hooks` says which of these a hook takes.
-//! `chain` does this for every rule in order and halves a batch that fails until the poison row is alone; `strikes` bounds what
-//! that can cost.
+//! `chain` has the rules in order; `runner` does this for one of them, halves a batch that fails until the poison row is alone, and
+//! does with that row what the rule's policy says. `strikes` bounds what failing can cost, and `verdicts` holds what time has
+//! decided, which a replay must not decide again. `stats` and `watch` count and look on.
 //!
 //! Not known here: what an alert is, the journal, files, the network. Modules and tables come by digest from [`Contents`].
 
@@ -36,6 +37,7 @@ mod prescan;
 mod probe;
 mod refusal;
 mod rule;
+mod runner;
 mod runtime;
 mod schema;
 mod signature;
@@ -44,6 +46,7 @@ mod stats;
 mod strikes;
 mod tables;
 mod ticker;
+mod verdicts;
 mod wasi;
 mod watch;
 
@@ -54,9 +57,10 @@ pub use engine::{Contents, Engine, EngineUnavailable, LoadedRule};
 pub use failure::FailureKind;
 pub use limits::{COMPONENT_BYTES_MAX, Limits};
 pub use manifest::{HookInfo, RuleInfo};
-pub use options::{Grant, OnFailure, RuleOptions};
+pub use options::{Grant, RuleOptions};
 pub use probe::Difference;
 pub use refusal::Refusal;
+pub use standing::Struck;
 pub use stats::{BATCH_ROWS_BOUNDS, CALL_NANOS_BOUNDS, RuleStatsSnapshot, Used};
-pub use strikes::{STRIKE_WINDOW, STRIKES_MAX, STRUCK_OUT_FOR};
+pub use strikes::STRUCK_OUT_FOR;
 pub use tables::Table;

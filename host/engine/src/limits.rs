@@ -89,7 +89,7 @@ impl Limits {
             ("table_handles", u64::from(self.table_handles), 0, 65_536),
             ("log_bytes_per_second", self.log_bytes_per_second, 0, 64 << 20),
             ("batch_rows", u64::from(self.batch_rows), 1, u64::from(BATCH_ROWS_MAX)),
-            ("event_bytes", self.event_bytes, 1 << 10, 64 << 20),
+            ("event_bytes", self.event_bytes, 0, 64 << 20),
             ("slow_ms", self.slow_ms, 1, 60_000),
             ("recycle_calls", self.recycle_calls, 0, 1_000_000_000_000),
             ("recycle_growth_bytes", self.recycle_growth_bytes, 0, 2 << 30),
@@ -120,16 +120,8 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All of them, as declared.
-    pub const ALL: [Limit; 8] = [
-        Limit::MemoryBytes,
-        Limit::TimeMs,
-        Limit::InitMs,
-        Limit::OutputBytes,
-        Limit::Lookups,
-        Limit::TableHandles,
-        Limit::EventBytes,
-        Limit::Stack,
-    ];
+    pub const ALL: [Limit; 8] =
+        [Limit::MemoryBytes, Limit::TimeMs, Limit::InitMs, Limit::OutputBytes, Limit::Lookups, Limit::TableHandles, Limit::EventBytes, Limit::Stack];
 
     /// Its key in options.
     pub const fn name(self) -> &'static str {

@@ -3,8 +3,9 @@
 use crate::limits::Limits;
 use crate::manifest::RuleInfo;
 use crate::refusal::Refusal;
-use alertmill_core::record::RuleEntry;
+use alertmill_core::rule_set::{RuleEntry, RuleVersion};
 use alertmill_core::value::Text;
+use alertmill_core::verdict::Policy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,21 +29,6 @@ impl Grant {
     }
 }
 
-/// What happens to a row that the rule fails on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnFailure {
-    /// It goes on as if the rule were not there, with the failure written on it.
-    #[default]
-    PassThrough,
-    /// The version before judges it.
-    PreviousVersion,
-    /// It becomes a dead letter.
-    DeadLetter,
-    /// The pipeline waits for the operator.
-    Stop,
-}
-
 /// Options of one rule. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -51,8 +37,14 @@ pub struct RuleOptions {
     pub enabled: bool,
     /// What it may import.
     pub grants: Vec<Grant>,
-    /// Its failure policy.
-    pub on_failure: OnFailure,
+    /// What becomes of a row that it fails on.
+    pub on_failure: Policy,
+    /// So many strikes within `strike_window_s` put it out; a call that runs into its time limit is one. Default 3.
+    pub strikes: u32,
+    /// How long a strike counts, seconds. Default 60.
+    pub strike_window_s: u64,
+    /// Pause before it is tried again out of quarantine, seconds; it doubles with each time in a row. 0: only an operator ends it. Default 60.
+    pub quarantine_retry_s: u64,
     /// Its own configuration, an object; handed to `init` as JSON, as the empty text when there is none.
     pub config: Value,
     /// Its limits.
@@ -61,7 +53,16 @@ pub struct RuleOptions {
 
 impl Default for RuleOptions {
     fn default() -> RuleOptions {
-        RuleOptions { enabled: true, grants: Vec::new(), on_failure: OnFailure::PassThrough, config: Value::Null, limits: Limits::default() }
+        RuleOptions {
+            enabled: true,
+            grants: Vec::new(),
+            on_failure: Policy::PassThrough,
+            strikes: 3,
+            strike_window_s: 60,
+            quarantine_retry_s: 60,
+            config: Value::Null,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -83,9 +84,18 @@ impl RuleOptions {
 
     /// From the record of a generation.
     pub fn from_entry(entry: &RuleEntry) -> Result<RuleOptions, Refusal> {
-        let mut options = RuleOptions::from_json(&entry.options)?;
-        if !entry.config.is_empty() {
-            options.config = serde_json::from_str(&entry.config).map_err(|e| Refusal::Options(format!("config: {e}")))?;
+        RuleOptions::recorded(&entry.options, &entry.config)
+    }
+
+    /// Those of a version that is kept beside the one that runs.
+    pub fn from_version(version: &RuleVersion) -> Result<RuleOptions, Refusal> {
+        RuleOptions::recorded(&version.options, &version.config)
+    }
+
+    fn recorded(options: &str, config: &str) -> Result<RuleOptions, Refusal> {
+        let mut options = RuleOptions::from_json(options)?;
+        if !config.is_empty() {
+            options.config = serde_json::from_str(config).map_err(|e| Refusal::Options(format!("config: {e}")))?;
         }
         options.check()?;
         Ok(options)
@@ -121,13 +131,15 @@ impl RuleOptions {
         if !self.config.is_object() && !self.config.is_null() {
             return Err(Refusal::Options("config has to be a table (a JSON object)".to_owned()));
         }
-        let later = match self.on_failure {
-            OnFailure::PassThrough => return Ok(()),
-            OnFailure::PreviousVersion => "previous-version",
-            OnFailure::DeadLetter => "dead-letter",
-            OnFailure::Stop => "stop",
-        };
-        Err(Refusal::Options(format!("on_failure = \"{later}\" is not offered by this version; use \"pass-through\"")))
+        let ranges = [
+            ("strikes", u64::from(self.strikes), 1, 100),
+            ("strike_window_s", self.strike_window_s, 1, 3_600),
+            ("quarantine_retry_s", self.quarantine_retry_s, 0, 86_400),
+        ];
+        match ranges.into_iter().find(|(_, value, min, max)| !(min..=max).contains(&value)) {
+            None => Ok(()),
+            Some((key, value, min, max)) => Err(Refusal::Options(format!("{key} = {value} is out of range; it may be {min} to {max}"))),
+        }
     }
 }
 
@@ -187,7 +199,7 @@ mod tests {
         let told = |text: &str| RuleOptions::from_json(text).expect_err(text).to_string();
         for (text, word) in [
             (r#"{"enabled":true,"grant":["tables"]}"#, "grant: unknown key; did you mean `grants`?"),
-            (r#"{"owner":1}"#, "owner: unknown key; known here: enabled, grants, on_failure, config, limits"),
+            (r#"{"owner":1}"#, "owner: unknown key; known here: enabled, grants, on_failure, strikes, strike_window_s, quarantine_retry_s, config, limits"),
             (r#"{"grants":"tables"}"#, "grants: invalid type: string \"tables\""),
             (r#"{"enabled":"no"}"#, "enabled: invalid type"),
             (r#"{"limits":{"time_m":5}}"#, "limits.time_m: unknown key; did you mean `time_ms`?"),

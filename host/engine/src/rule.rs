@@ -125,6 +125,19 @@ impl Rule {
         tables: &HashMap<Text, Arc<Table>>,
         standing: impl FnOnce(&RuleInfo) -> Arc<Standing>,
     ) -> Result<Rule, Refusal> {
+        let rule = Rule::bind_untried(compiled, wanted_name, options, tables, standing)?;
+        rule.try_init()?;
+        Ok(rule)
+    }
+
+    /// The same without the try: for a module that ran before and may be bad by now.
+    pub fn bind_untried(
+        compiled: Arc<Compiled>,
+        wanted_name: Option<&str>,
+        options: RuleOptions,
+        tables: &HashMap<Text, Arc<Table>>,
+        standing: impl FnOnce(&RuleInfo) -> Arc<Standing>,
+    ) -> Result<Rule, Refusal> {
         // A module that is compiled already may be wanted with less memory than when it was.
         check_memory(compiled.memory_wanted, options.limits.memory_bytes)?;
         let (info, checked) = compiled.fits(&options)?;
@@ -136,7 +149,7 @@ impl Rule {
             Some(table) => Ok((name.clone(), table.clone())),
         };
         let granted: GrantedTables = info.tables.iter().map(granted).collect::<Result<_, _>>()?;
-        let rule = Rule {
+        Ok(Rule {
             version_on_rows: Text::from(format!("{}@sha256:{}", info.version, info.digest)),
             config: options.config_text(),
             tables: Arc::new(granted),
@@ -145,9 +158,7 @@ impl Rule {
             compiled,
             info,
             options,
-        };
-        rule.try_init()?;
-        Ok(rule)
+        })
     }
 
     fn try_init(&self) -> Result<(), Refusal> {
@@ -178,6 +189,10 @@ impl Rule {
             Ok(Err(why)) => Err(failed(format!("the rule refused its config: {why}"))),
             Err(failure) => Err(in_time(failed(format!("init: {}", in_words(&failure))), failure.kind == FailureKind::Deadline)),
         }
+    }
+
+    pub fn options(&self) -> &RuleOptions {
+        &self.options
     }
 
     pub fn limits(&self) -> &Limits {

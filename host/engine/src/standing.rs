@@ -1,7 +1,7 @@
 //! How a module stands under one name: its counters, strikes and share of the log. They are the module's, not those of one way
 //! to bind it: a table that is refreshed every half minute would otherwise forgive a looping rule each time.
 
-use crate::log::LogGate;
+use crate::log::{LogGate, one_line};
 use crate::manifest::RuleInfo;
 use crate::stats::{RuleStats, RuleStatsSnapshot};
 use crate::strikes::Strikes;
@@ -22,6 +22,22 @@ pub(crate) struct Standing {
     pub log: Arc<LogGate>,
 }
 
+/// A version of a rule that is not called any more, because it failed too often or too long, and that no generation holds in
+/// quarantine yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Struck {
+    /// Which rule.
+    pub rule: Text,
+    /// Its version.
+    pub version: Text,
+    /// SHA-256 of its file.
+    pub digest: Text,
+    /// Kind of the failure that was too much.
+    pub kind: &'static str,
+    /// In words.
+    pub message: String,
+}
+
 impl Standing {
     /// Of a module that was not seen before.
     pub fn new(info: &RuleInfo) -> Standing {
@@ -36,13 +52,20 @@ impl Standing {
         }
     }
 
+    fn struck(&self, now: Instant) -> Option<Struck> {
+        let why = self.strikes.out(now).filter(|_| !self.strikes.is_quarantined())?;
+        let (rule, version, digest) = (self.name.clone(), self.version.clone(), self.digest.clone());
+        Some(Struck { rule, version, digest, kind: why.kind.as_str(), message: one_line(&why.message) })
+    }
+
     pub fn snapshot(&self, now: Instant) -> RuleStatsSnapshot {
         RuleStatsSnapshot {
             rule: self.name.clone(),
             version: self.version.clone(),
             digest: self.digest.clone(),
             strikes: self.strikes.total(),
-            struck_out: self.strikes.is_out(now),
+            struck_out: self.strikes.out(now).is_some(),
+            quarantined: self.strikes.is_quarantined(),
             log_lines_dropped: self.log.dropped(),
             alarms: self.watch.alarms(now),
             ..self.stats.snapshot()
@@ -63,6 +86,13 @@ impl Standings {
     /// The one of this name and digest, for a rule of a generation.
     pub fn of(&self, info: &RuleInfo) -> Arc<Standing> {
         self.all().entry((info.name.clone(), info.digest.clone())).or_insert_with(|| Arc::new(Standing::new(info))).clone()
+    }
+
+    /// Those that are struck out and not in quarantine.
+    pub fn struck(&self, now: Instant) -> Vec<Struck> {
+        let mut all: Vec<Struck> = self.all().values().filter_map(|standing| standing.struck(now)).collect();
+        all.sort_by(|a, b| (&a.rule, &a.digest).cmp(&(&b.rule, &b.digest)));
+        all
     }
 
     /// Forgets what no rule uses and no generation names. Strikes that still count outlive that: going back to a version is

@@ -5,6 +5,7 @@ use crate::failure::FailureKind;
 use crate::limits::Limit;
 use crate::manifest::as_text;
 use alertmill_core::value::Text;
+use alertmill_core::verdict::Policy;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -66,6 +67,7 @@ pub(crate) struct RuleStats {
     slow_calls: AtomicU64,
     instances: [AtomicU64; Began::ALL.len()],
     failures: [AtomicU64; FailureKind::ALL.len()],
+    policies: [AtomicU64; Policy::ALL.len()],
     limit_hits: [AtomicU64; Limit::ALL.len()],
     batch_rows: [AtomicU64; BATCH_ROWS_BOUNDS.len()],
     call_nanos: [AtomicU64; CALL_NANOS_BOUNDS.len() + 1],
@@ -114,6 +116,8 @@ pub struct RuleStatsSnapshot {
     pub instances_by_reason: Vec<(&'static str, u64)>,
     /// Failed rows by kind; kinds that never happened are left out.
     pub failures: Vec<(&'static str, u64)>,
+    /// Failed rows by what was done with them; policies that never were are left out.
+    pub rows_by_policy: Vec<(&'static str, u64)>,
     /// Calls that ran into a limit, by its key in the options, and rows for `event_bytes`; limits that never were hit are left out.
     pub limit_hits: Vec<(&'static str, u64)>,
     /// Calls by size; counts of the buckets of [`BATCH_ROWS_BOUNDS`].
@@ -124,6 +128,8 @@ pub struct RuleStatsSnapshot {
     pub strikes: u64,
     /// It is out and not called at present.
     pub struck_out: bool,
+    /// The last generation that was loaded holds it in quarantine.
+    pub quarantined: bool,
     /// Log lines over its share.
     pub log_lines_dropped: u64,
     /// What looks wrong about what it does at present: names of alarms.
@@ -177,12 +183,16 @@ impl RuleStats {
         is_slow
     }
 
-    pub fn failed(&self, kind: FailureKind, rows: u64) {
-        add(&self.failures[kind.index()], rows);
+    /// Rows that failed with the kind that has this name, and what was done with them.
+    pub fn failed(&self, kind: &str, policy: Policy, rows: u64) {
+        if let Some(kind) = FailureKind::ALL.iter().find(|known| known.as_str() == kind) {
+            add(&self.failures[kind.index()], rows);
+        }
+        add(&self.policies[policy as usize], rows);
     }
 
-    pub fn hit(&self, limit: Limit) {
-        add(&self.limit_hits[limit as usize], 1);
+    pub fn hit(&self, limit: Option<Limit>) {
+        limit.iter().for_each(|limit| add(&self.limit_hits[*limit as usize], 1));
     }
 
     pub fn applied(&self, changed: u64, dropped: u64) {
@@ -213,6 +223,7 @@ impl RuleStats {
             instances: self.instances.iter().map(get).sum(),
             instances_by_reason: named(&self.instances, |at| Began::ALL[at].name()),
             failures: named(&self.failures, |at| FailureKind::ALL[at].as_str()),
+            rows_by_policy: named(&self.policies, |at| Policy::ALL[at].as_str()),
             limit_hits: named(&self.limit_hits, |at| Limit::ALL[at].name()),
             batch_rows: self.batch_rows.iter().map(get).collect(),
             call_nanos: self.call_nanos.iter().map(get).collect(),
@@ -233,8 +244,8 @@ mod tests {
             stats.call(64, &used, 50)
         };
         assert!(!call(9_000, 64, 1 << 20) && !call(50_000_000, 7, 3 << 20) && call(50_000_001, 8, 2 << 20));
-        stats.hit(Limit::Lookups);
-        stats.hit(Limit::Stack);
+        [Some(Limit::Lookups), Some(Limit::Stack), None].into_iter().for_each(|limit| stats.hit(limit));
+        stats.failed("trap", Policy::DeadLetter, 2);
         stats.instance_made(Began::Start);
         stats.instance_made(Began::Growth);
         stats.instance_made(Began::Growth);
@@ -242,6 +253,7 @@ mod tests {
         assert_eq!((seen.calls, seen.rows, seen.slow_calls, seen.instances), (3, 192, 1, 3));
         assert_eq!(seen.most, Used { memory_bytes: 3 << 20, nanos: 50_000_001, output_bytes: 640, lookups: 64, handles: 2 });
         assert_eq!(seen.limit_hits, [("lookups", 1), ("stack", 1)]);
+        assert_eq!((&*seen.failures, &*seen.rows_by_policy), (&[("trap", 2)][..], &[("dead-letter", 2)][..]));
         assert_eq!(seen.instances_by_reason, [("start", 1), ("growth", 2)]);
         assert_eq!(seen.call_nanos, [1, 0, 0, 0, 0, 0, 2, 0, 0]);
     }
@@ -251,6 +263,7 @@ mod tests {
     fn every_name_stands_at_its_number() {
         assert!(Limit::ALL.iter().enumerate().all(|(at, limit)| *limit as usize == at));
         assert!(Began::ALL.iter().enumerate().all(|(at, why)| *why as usize == at));
+        assert!(Policy::ALL.iter().enumerate().all(|(at, policy)| *policy as usize == at));
         assert!(FailureKind::ALL.iter().enumerate().all(|(at, kind)| kind.index() == at));
     }
 }

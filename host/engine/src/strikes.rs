@@ -1,16 +1,18 @@
 //! Bounds what a bad rule can cost. A looping rule must not stall its pipeline for every row, so that after three strikes
-//! within a minute it is not called for a minute; its rows get the policy with the outcome `struck-out`.
+//! within a minute it is not called any more: its rows get the policy, with the kind `struck-out`, until a later generation says
+//! otherwise. A rule that fails on most of what it is asked about is put out too.
 
+use crate::failure::CallFailure;
+use crate::options::RuleOptions;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Strikes that put a rule out.
-pub const STRIKES_MAX: usize = 3;
-/// Strikes older than this are forgotten.
-pub const STRIKE_WINDOW: Duration = Duration::from_secs(60);
-/// How long a rule stays out.
+/// How long a module is out when no generation says otherwise.
 pub const STRUCK_OUT_FOR: Duration = Duration::from_secs(60);
+/// A share of failing rows says something when there are so many in [`RATIO_WINDOW`].
+const RATIO_ROWS_MIN: u64 = 500;
+const RATIO_WINDOW: Duration = Duration::from_secs(60);
 
 /// Strikes of one rule, over all workers.
 #[derive(Default)]
@@ -24,72 +26,150 @@ pub(crate) struct Strikes {
 #[derive(Default)]
 struct State {
     recent: Vec<Instant>,
-    out_since: Option<Instant>,
+    /// How long they count.
+    window: Duration,
+    out: Option<Out>,
+    /// A generation holds it in quarantine.
+    is_quarantined: bool,
+    ratio: Option<Ratio>,
+}
+
+/// Why and since when it is not called.
+#[derive(Clone)]
+pub(crate) struct Out {
+    since: Instant,
+    pub why: CallFailure,
+}
+
+/// Rows since a moment, and those of them that failed by a fault of the rule.
+struct Ratio {
+    since: Instant,
+    rows: u64,
+    failed: u64,
 }
 
 impl Strikes {
     /// Counts a strike; true when it puts the rule out.
-    pub fn add(&self, now: Instant) -> bool {
+    pub fn add(&self, now: Instant, why: &CallFailure, options: &RuleOptions) -> bool {
         self.total.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         self.any.store(true, Ordering::Relaxed);
-        state.recent.retain(|strike| now.saturating_duration_since(*strike) < STRIKE_WINDOW);
+        state.window = Duration::from_secs(options.strike_window_s);
+        state.forget_old(now);
         state.recent.push(now);
-        if state.recent.len() >= STRIKES_MAX && state.out_since.is_none() {
-            state.out_since = Some(now);
-            return true;
-        }
-        false
+        state.recent.len() >= options.strikes as usize && state.put_out(now, why)
     }
 
-    /// Whether the rule is not to be called now.
-    pub fn is_out(&self, now: Instant) -> bool {
+    /// Counts rows that it was called for, and those that failed by its fault; true when they are too many and put the rule out.
+    /// What it refuses in words is no fault.
+    pub fn judged(&self, now: Instant, rows: u64, failed: u64, why: impl FnOnce() -> CallFailure) -> bool {
+        let mut state = self.state();
+        let ratio = state.ratio.get_or_insert(Ratio { since: now, rows: 0, failed: 0 });
+        if now.saturating_duration_since(ratio.since) >= RATIO_WINDOW {
+            *ratio = Ratio { since: now, rows: 0, failed: 0 };
+        }
+        ratio.rows += rows;
+        ratio.failed += failed;
+        let is_bad = failed > 0 && ratio.rows >= RATIO_ROWS_MIN && ratio.failed * 2 > ratio.rows;
+        let is_new = is_bad && state.put_out(now, &why());
+        if is_new {
+            self.total.fetch_add(1, Ordering::Relaxed);
+            self.any.store(true, Ordering::Relaxed);
+        }
+        is_new
+    }
+
+    /// It was put out by an earlier process, whose verdict says so.
+    pub fn was_out(&self, now: Instant, why: &CallFailure) {
+        let mut state = self.state();
+        self.any.store(true, Ordering::Relaxed);
+        state.put_out(now, why);
+    }
+
+    /// A generation begins that holds it in quarantine, or does not: who comes out of it has no strikes.
+    pub fn quarantined(&self, is_quarantined: bool) {
+        let mut state = self.state();
+        if state.is_quarantined && !is_quarantined {
+            *state = State::default();
+            self.any.store(false, Ordering::Relaxed);
+        }
+        state.is_quarantined = is_quarantined;
+    }
+
+    /// Whether the last generation that began holds it in quarantine.
+    pub fn is_quarantined(&self) -> bool {
+        self.state().is_quarantined
+    }
+
+    /// Why the rule is not to be called now, if it is not.
+    pub fn out(&self, now: Instant) -> Option<CallFailure> {
         if !self.any.load(Ordering::Relaxed) {
-            return false;
+            return None;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.out_since {
-            Some(since) if now.saturating_duration_since(since) < STRUCK_OUT_FOR => true,
-            Some(_) => {
-                *state = State::default();
-                self.any.store(false, Ordering::Relaxed);
-                false
-            }
-            None => {
-                state.recent.retain(|strike| now.saturating_duration_since(*strike) < STRIKE_WINDOW);
-                // Set under the same lock, so a strike that comes now is not lost.
-                self.any.store(!state.recent.is_empty(), Ordering::Relaxed);
-                false
-            }
+        let mut state = self.state();
+        match &state.out {
+            Some(out) if now.saturating_duration_since(out.since) < STRUCK_OUT_FOR => return Some(out.why.clone()),
+            Some(_) => *state = State { is_quarantined: state.is_quarantined, ..State::default() },
+            None => state.forget_old(now),
         }
+        // Set under the same lock, so a strike that comes now is not lost.
+        self.any.store(!state.recent.is_empty(), Ordering::Relaxed);
+        None
     }
 
     /// Whether strikes still count, or the rule is out.
     pub fn any(&self, now: Instant) -> bool {
-        self.is_out(now) || self.any.load(Ordering::Relaxed)
+        self.out(now).is_some() || self.any.load(Ordering::Relaxed)
     }
 
     /// Strikes since the rule was loaded.
     pub fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget_old(&mut self, now: Instant) {
+        let window = self.window;
+        self.recent.retain(|strike| now.saturating_duration_since(*strike) < window);
+    }
+
+    /// False when it is out already.
+    fn put_out(&mut self, now: Instant, why: &CallFailure) -> bool {
+        let is_new = self.out.is_none();
+        self.out.get_or_insert_with(|| Out { since: now, why: why.clone() });
+        is_new
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::FailureKind;
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    fn late() -> CallFailure {
+        CallFailure::new(FailureKind::Deadline, "late")
+    }
 
     #[test]
-    fn three_within_the_window_put_it_out_for_a_while() {
-        let strikes = Strikes::default();
-        let t = Instant::now();
-        assert!(!strikes.add(t) && !strikes.add(t) && !strikes.is_out(t));
-        assert!(strikes.add(t) && strikes.is_out(t));
-        assert!(!strikes.add(t), "said once");
-        assert!(strikes.is_out(t + STRUCK_OUT_FOR - Duration::from_millis(1)));
-        let later = t + STRUCK_OUT_FOR;
-        assert!(!strikes.is_out(later) && !strikes.add(later) && !strikes.is_out(later));
-        assert_eq!(strikes.total(), 5);
+    fn so_many_within_the_window_put_it_out_for_a_while() {
+        for max in [1, 3, 5] {
+            let options = RuleOptions { strikes: max, ..RuleOptions::default() };
+            let strikes = Strikes::default();
+            let t = Instant::now();
+            assert!((1..max).all(|_| !strikes.add(t, &late(), &options)) && strikes.out(t).is_none());
+            assert!(strikes.add(t, &late(), &options) && strikes.out(t) == Some(late()));
+            assert!(!strikes.add(t, &late(), &options), "said once");
+            assert!(strikes.out(t + STRUCK_OUT_FOR - Duration::from_millis(1)).is_some());
+            assert!(strikes.out(t + STRUCK_OUT_FOR).is_none());
+            assert_eq!(strikes.total(), u64::from(max) + 1);
+        }
     }
 
     #[test]
@@ -97,11 +177,38 @@ mod tests {
         let strikes = Strikes::default();
         let t = Instant::now();
         for n in 0..10 {
-            assert!(!strikes.add(t + n * (STRIKE_WINDOW / 2)));
+            assert!(!strikes.add(t + n * (WINDOW / 2), &late(), &RuleOptions::default()));
         }
-        let last = t + 9 * (STRIKE_WINDOW / 2);
-        assert!(!strikes.is_out(last) && strikes.any.load(Ordering::Relaxed));
+        let last = t + 9 * (WINDOW / 2);
+        assert!(strikes.out(last).is_none() && strikes.any.load(Ordering::Relaxed));
         assert!(strikes.any(last));
-        assert!(!strikes.any(last + STRIKE_WINDOW) && !strikes.any.load(Ordering::Relaxed), "without a lock again");
+        assert!(!strikes.any(last + WINDOW) && !strikes.any.load(Ordering::Relaxed), "without a lock again");
+    }
+
+    #[test]
+    fn who_fails_on_most_rows_is_put_out_and_half_of_them_is_not_most() {
+        let t = Instant::now();
+        for (calls, rows, failed, out) in [(2, 250, 126, true), (2, 250, 125, false), (1, 499, 499, false), (1, 500, 251, true), (9, 1_000, 0, false)] {
+            let strikes = Strikes::default();
+            let said: Vec<bool> = (0..calls).map(|_| strikes.judged(t, rows, failed, late)).collect();
+            assert_eq!((said.last() == Some(&true), strikes.out(t).is_some()), (out, out), "{calls} times {failed} of {rows}");
+        }
+        let strikes = Strikes::default();
+        assert!(!strikes.judged(t, 400, 400, late));
+        assert!(!strikes.judged(t + RATIO_WINDOW, 400, 400, late), "another minute");
+    }
+
+    #[test]
+    fn who_comes_out_of_quarantine_has_no_strikes() {
+        let strikes = Strikes::default();
+        let (t, options) = (Instant::now(), RuleOptions::default());
+        (0..options.strikes).for_each(|_| _ = strikes.add(t, &late(), &options));
+        strikes.quarantined(false);
+        assert!(strikes.out(t).is_some(), "it never was in quarantine");
+        strikes.quarantined(true);
+        assert!(strikes.out(t).is_some());
+        strikes.quarantined(false);
+        assert!(strikes.out(t).is_none() && !strikes.any(t));
+        assert!(!strikes.add(t, &late(), &options), "they are counted anew");
     }
 }

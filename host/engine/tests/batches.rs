@@ -90,10 +90,12 @@ fn any_split_gives_the_rows_of_row_by_row_calls() {
 /// What an instance has kept of earlier calls may stop a call, and no row is at fault for it.
 #[test]
 fn a_rule_that_leaks_answers_the_same_however_its_rows_are_cut() {
-    let leaks = options(json!({ "limits": { "memory_bytes": 4 << 20, "time_ms": 5_000 } }));
-    for rows_of_a_call in [1, 7, 30, 150] {
+    // Where an instance ends shows as little as where a batch does: by failing alone, after each call, after any growth, after some.
+    let recycling = [(0, 0), (1, 0), (0, 1), (0, 1 << 20)];
+    for (rows_of_a_call, (calls, growth)) in [1, 7, 30, 150].into_iter().flat_map(|rows| recycling.map(|recycling| (rows, recycling))) {
+        let limits = json!({ "memory_bytes": 4 << 20, "time_ms": 5_000, "recycle_calls": calls, "recycle_growth_bytes": growth });
         let mut bench = Bench::new();
-        let mut chain = bench.chain(&[("leaks", leaks.clone())], &[]);
+        let mut chain = bench.chain(&[("leaks", options(json!({ "limits": limits })))], &[]);
         let mut rows = rows_with(300, |i| i % 3 != 0, "poison", "x");
         for part in rows.chunks_mut(rows_of_a_call) {
             enrich(&mut *chain, part);
@@ -102,7 +104,18 @@ fn a_rule_that_leaks_answers_the_same_however_its_rows_are_cut() {
             assert_eq!(tag(row, "note").as_deref(), Some("seen"), "{rows_of_a_call} rows a call, row {}: {:?}", row.index, row.failures);
             assert!(row.failures.is_empty());
         }
-        assert!(bench.engine.stats()[0].instances > 1, "the limit was reached");
+        let stats = &bench.engine.stats()[0];
+        assert!(stats.instances > 1, "an end was reached");
+        let ended_by = |reason: &str| stats.instances_by_reason.iter().any(|(known, _)| *known == reason);
+        let wanted = match (calls, growth) {
+            // One call alone takes more than the limit.
+            _ if rows_of_a_call == 150 => ["start", "failed"],
+            (0, 0) => ["start", "failed"],
+            (0, _) => ["start", "growth"],
+            _ => ["start", "calls"],
+        };
+        assert!(wanted.iter().all(|reason| ended_by(reason)), "{rows_of_a_call} rows a call, {wanted:?}: {stats:?}");
+        assert_eq!(ended_by("failed"), wanted[1] == "failed", "{stats:?}");
     }
 }
 

@@ -6,6 +6,7 @@ mod support;
 use alertmill_core::row::Row;
 use alertmill_engine::{RuleOptions, RuleStatsSnapshot};
 use serde_json::json;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use support::{Bench, enrich, kinds, module, options, rows_with, tag, tagged};
 
@@ -91,7 +92,8 @@ fn m01_a_looping_rule_costs_three_limits_and_no_more() {
     let tally = enrich(&mut *chain, &mut rows);
     let took = started.elapsed();
     assert!(took < Duration::from_secs(5), "took {took:?}; 2,000 rows at 50 ms each would be 100 s");
-    assert_eq!(tally[0].calls, 3);
+    // One may be asked twice, if the machine had no time for it.
+    assert!((3..=4).contains(&tally[0].calls), "{tally:?}");
     assert_eq!(tally[0].failed, 4_000);
     for row in &rows {
         assert_eq!(kinds(row), ["struck-out"]);
@@ -120,12 +122,12 @@ fn a_refreshed_table_forgets_no_strike() {
         bench.engine.retire_before(generation);
         let mut rows = vec![tagged(0, "exceeds", "time")];
         let tally = enrich(&mut *chain, &mut rows);
-        let wanted = if refresh <= 3 { (1, "deadline") } else { (0, "struck-out") };
-        assert_eq!((tally[0].calls, kinds(&rows[0])), (wanted.0, vec![wanted.1.to_owned()]), "refresh {refresh}: {:?}", rows[0].failures);
+        let wanted = if refresh <= 3 { "deadline" } else { "struck-out" };
+        assert_eq!((tally[0].calls > 0, kinds(&rows[0])), (refresh <= 3, vec![wanted.to_owned()]), "refresh {refresh}: {:?}", rows[0].failures);
         assert_eq!(tag(&rows[0], "version").as_deref(), Some("a"));
         let stats = bench.engine.stats();
         assert_eq!(stats.len(), 2, "{stats:?}");
-        assert_eq!((stats[0].calls, stats[0].strikes, stats[0].struck_out), (refresh.min(3), refresh.min(3), refresh >= 3), "refresh {refresh}");
+        assert_eq!((stats[0].strikes, stats[0].struck_out), (refresh.min(3), refresh >= 3), "refresh {refresh}");
         assert_eq!(stats[1].calls, refresh);
     }
     assert_eq!(bench.engine.stats()[0].failures, [("deadline", 3), ("struck-out", 2)]);
@@ -160,7 +162,7 @@ fn a_batch_that_was_too_large_once_grows_again() {
         tally[0].calls
     };
     assert_eq!(calls(256, false), 1);
-    assert_eq!(calls(256, true), 3, "the deadline, then each half");
+    assert!((3..=4).contains(&calls(256, true)), "the deadline, once more if the machine had no time for it, then each half");
     assert_eq!(calls(256, false), 2, "halved");
     for _ in 0..60 {
         assert_eq!(calls(128, false), 1);
@@ -314,6 +316,96 @@ fn instances_are_made_anew_only_after_a_crash() {
     let healthy = run("errors", options(json!({})), rows_with(5_000, |_| false, "", ""));
     assert_eq!(healthy.stats().instances, 1);
     assert_eq!(healthy.stats().calls, 20);
+}
+
+#[test]
+fn instances_are_made_anew_after_so_many_calls_or_so_much_growth() {
+    let made = |limits: serde_json::Value, name: &str, rows: &[Row]| {
+        let mut bench = Bench::new();
+        let mut chain = bench.chain(&[(name, options(json!({ "limits": limits })))], &[]);
+        for row in rows {
+            let mut row = [row.clone()];
+            enrich(&mut *chain, &mut row);
+            assert!(row[0].failures.is_empty() && tag(&row[0], "note").is_some());
+        }
+        bench.engine.stats().remove(0).instances_by_reason
+    };
+    let quiet = rows_with(1_000, |_| false, "", "");
+    assert_eq!(made(json!({}), "errors", &quiet), [("start", 1)]);
+    assert_eq!(made(json!({ "recycle_calls": 100 }), "errors", &quiet), [("start", 1), ("calls", 9)], "the last one is full, and the next comes with a call");
+    assert_eq!(made(json!({ "recycle_calls": 0, "recycle_growth_bytes": 0 }), "errors", &quiet), [("start", 1)], "never");
+    // 64 KiB a row: 50 of them are more than 3 MiB.
+    let hoard = rows_with(100, |_| true, "poison", "x");
+    let grown = made(json!({ "recycle_growth_bytes": 3 << 20 }), "leaks", &hoard);
+    assert!(grown[0] == ("start", 1) && grown[1].0 == "growth" && (1..=2).contains(&grown[1].1), "{grown:?}");
+    assert_eq!(made(json!({ "recycle_growth_bytes": 0 }), "leaks", &hoard), [("start", 1)]);
+}
+
+/// What each call used is seen in the counters of its version, and each limit that it ran into.
+#[test]
+fn what_a_rule_used_and_what_it_ran_into_is_counted() {
+    let hosts = format!("host,owner,team,service,tier\nweb-1,alice,web,shop,1\nbig,{},,,\n", "x".repeat(BIG));
+    let mut bench = Bench::new();
+    let rules = [("owner-from-table", options(json!({}))), ("exceeds", options(json!({ "limits": { "time_ms": 20, "slow_ms": 5, "output_bytes": 65_536 } })))];
+    let mut chain = bench.chain(&rules, &[("hosts", &hosts)]);
+    enrich(&mut *chain, &mut rows_with(32, |_| true, "host", "web-1"));
+    for (index, what) in (100..).zip(["stack", "handles", "key", "output", "time"]) {
+        enrich(&mut *chain, &mut [tagged(index, "exceeds", what)]);
+    }
+    let stats = bench.engine.stats();
+    let of = |name: &str| stats.iter().find(|stats| stats.rule == name).unwrap();
+    let owner = of("owner-from-table");
+    assert_eq!((owner.most.lookups, owner.most.handles, owner.slow_calls), (32, 1, 0), "{:?}", owner.most);
+    assert!(owner.most.memory_bytes >= 1 << 20 && owner.most.output_bytes > 32 * 5 && owner.most.nanos > 0, "{:?}", owner.most);
+    assert!(owner.limit_hits.is_empty() && owner.version_label() == format!("{}@{}", owner.version, &owner.digest[..8]));
+    let exceeds = of("exceeds");
+    let hits: std::collections::BTreeMap<_, _> = exceeds.limit_hits.iter().copied().collect();
+    assert_eq!(hits.keys().copied().collect::<Vec<_>>(), ["lookups", "output_bytes", "stack", "table_handles", "time_ms"], "{exceeds:?}");
+    assert!(exceeds.most.handles >= 256 && exceeds.slow_calls >= 1 && exceeds.most.nanos > 20_000_000, "{exceeds:?}");
+}
+
+/// Stops the machine for the rule's own thread, once or always, where the rule writes a log line.
+struct Stalls {
+    left: AtomicU32,
+    beyond: Duration,
+}
+
+impl tracing::Subscriber for Stalls {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "alertmill::rule"
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            std::thread::sleep(self.beyond);
+        }
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A rule is struck for time that it used, not for time that passed while the machine stood still.
+#[test]
+fn a_stalled_machine_strikes_nobody() {
+    let run = |stalls: u32| {
+        let stalls = Stalls { left: AtomicU32::new(stalls), beyond: Duration::from_millis(300) };
+        tracing::subscriber::with_default(stalls, || {
+            let mut bench = Bench::new();
+            let mut chain = bench.chain(&[("floods", options(json!({ "limits": { "time_ms": 100 } })))], &[]);
+            let mut rows = vec![tagged(0, "flood", "0")];
+            enrich(&mut *chain, &mut rows);
+            let stats = bench.engine.stats().remove(0);
+            (kinds(&rows[0]), stats.strikes, stats.calls)
+        })
+    };
+    assert_eq!(run(0), (vec![], 0, 1));
+    assert_eq!(run(1), (vec![], 0, 2), "asked once more, and judged");
+    // A machine that never gives it time cannot be told from a loop: it costs twice its limit, and no more.
+    assert_eq!(run(u32::MAX), (vec!["deadline".to_owned()], 1, 2));
 }
 
 #[test]

@@ -8,9 +8,9 @@ const NOW_S: i64 = 1_700_000_000;
 /// What the alert rules get of an alert that an item opens.
 fn opened(item: &str) -> AlertRow {
     let row = row(item);
-    let (source, received_at_ms, seed) = (row.source.clone(), row.received_at_ms, row.seed);
+    let (at, source, received_at_ms, seed) = (row.place(), row.source.clone(), row.received_at_ms, row.seed);
     let alert = Alert::open(row, 1 << 14, NOW_S, 1, &LifecycleConfig::default());
-    AlertRow::new(Box::new(alert), source, received_at_ms, seed)
+    AlertRow::new(Box::new(alert), at, source, received_at_ms, seed)
 }
 
 fn read(row: &AlertRow, field: &str) -> Option<String> {

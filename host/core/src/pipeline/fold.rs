@@ -352,17 +352,17 @@ impl Fold {
 
     fn open(&mut self, row: Row, event_at: u32, generation: u64, batch: &mut Batch) -> Outcome {
         let seq = alert_seq(row.ordinal, row.index);
-        let opener = batch.new.are_enriched.then(|| (row.source.clone(), row.received_at_ms, row.seed));
+        let opener = batch.new.are_enriched.then(|| (row.place(), row.source.clone(), row.received_at_ms, row.seed));
         let alert = Box::new(Alert::open(row, seq, self.now_s(), generation, &self.config.lifecycle));
         batch.touch(seq, alert.fingerprint, 0);
         list_event(seq, event_at, EventRole::Opened, batch);
         write_log(seq, alert.created(), batch);
         match opener {
             None => self.place_open(alert),
-            Some((source, received_at_ms, seed)) => {
+            Some((at, source, received_at_ms, seed)) => {
                 self.slot_insert(alert.fingerprint, Slot::New { seq });
                 let due_ms = next_due(&alert, self.grace_until_ms()).map(|due| due.at_ms);
-                batch.new.push(AlertRow::new(alert, source, received_at_ms, seed), batch.commit.logs.len() - 1, due_ms);
+                batch.new.push(AlertRow::new(alert, at, source, received_at_ms, seed), batch.commit.logs.len() - 1, due_ms);
             }
         }
         Outcome::Folded

@@ -242,3 +242,40 @@ fn m20_what_a_rule_writes_into_one_row_is_bounded_in_all() {
     assert_eq!(applied.failed.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0], "{:?}", applied.failed);
     assert_eq!((rows[0].event.tags.len(), rows[1].event.tags.len()), (0, names.len()));
 }
+
+/// Each text is one that a tag may have, and there are not too many of them: it is the sum that is too much. What other rows of
+/// the batch have decides nothing about a row.
+#[test]
+fn m20_what_other_rows_of_the_batch_have_decides_nothing_about_a_row() {
+    let columns = plan(&["tags.a", "tags.b", "description"]);
+    let all_tags = plan(&["tags.*"]);
+    let long = "x".repeat(6_000);
+    for (tags, bytes, max, fits) in [(30, 8_000, EVENT_BYTES, true), (40, 8_000, EVENT_BYTES, false), (200, 100, EVENT_BYTES, true), (1, 8_000, 4_096, false)] {
+        let more_tags = (0..tags).map(|n| (1, format!("k{n}"), "v".repeat(bytes))).collect();
+        let mut rows = [row(3), row(3)];
+        let checked = check(&all_tags, 2, Output { patches: Patches { more_tags, ..Patches::default() }, errors: Vec::new() }).unwrap();
+        let applied = apply(&all_tags, max, &Text::new_static("r"), &mut rows, &[0, 1], checked);
+        assert_eq!((applied.failed.len(), applied.changed), (usize::from(!fits), u64::from(fits)), "{tags} tags of {bytes} bytes");
+        assert_eq!(rows[1].event.tags.len(), if fits { 3 + tags } else { 3 });
+        if let [(1, failure)] = &*applied.failed {
+            assert_eq!((failure.kind, failure.limit), (FailureKind::PatchInvalid, Some(Limit::EventBytes)));
+            assert!(failure.message.contains("limits.event_bytes"), "{}", failure.message);
+        }
+    }
+    // By columns: one long value makes the whole batch take the careful way, and the short rows are judged as if they were alone.
+    for max in [400, 1_000, 7_000, 100_000] {
+        let values = |of: &[Option<&str>]| vec![texts(of), texts(of), texts(&vec![None; of.len()])];
+        let apply_to = |of: &[Option<&str>]| {
+            let mut rows: Vec<Row> = of.iter().map(|_| row(1)).collect();
+            let all: Vec<u32> = (0..of.len() as u32).collect();
+            let output = Output { patches: patches(&all, values(of)), errors: Vec::new() };
+            let applied = apply(&columns, max, &Text::new_static("r"), &mut rows, &all, check(&columns, of.len() as u32, output).unwrap());
+            let failed: Vec<u32> = applied.failed.iter().map(|(row, _)| *row).collect();
+            (0..of.len() as u32).map(|row| failed.contains(&row)).collect::<Vec<_>>()
+        };
+        let of = [Some("short"), Some(long.as_str()), None, Some("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")];
+        let alone: Vec<bool> = of.iter().flat_map(|value| apply_to(&[*value])).collect();
+        assert_eq!(apply_to(&of), alone, "at most {max} bytes");
+        assert_eq!(alone[1], max < 12_000);
+    }
+}

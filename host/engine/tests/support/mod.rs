@@ -10,8 +10,8 @@ use alertmill_core::alert::{Alert, LifecycleConfig};
 use alertmill_core::event::{Event, Status, Tag};
 use alertmill_core::fields::Field;
 use alertmill_core::payload::{Normalized, Payload};
-use alertmill_core::record::RuleSet;
 use alertmill_core::row::{AlertRow, DedupeAnswer, Row};
+use alertmill_core::rule_set::{RuleEntry, RuleSet};
 use alertmill_core::rules::{AlertChain, RuleChain, RuleSets, RuleTally};
 use alertmill_core::value::{Text, Value};
 use alertmill_engine::{Engine, Grant, RuleOptions};
@@ -78,14 +78,21 @@ impl Bench {
 
     /// The same with the modules' bytes.
     pub fn generation_of(&mut self, rules: &[(Vec<u8>, RuleOptions)], tables: &[(&str, &str)]) -> u64 {
+        self.generation_of_entries(rules.iter().map(|(bytes, options)| self.entry(bytes, options)).collect(), tables)
+    }
+
+    /// What a generation says of a module with these options.
+    pub fn entry(&self, bytes: &[u8], options: &RuleOptions) -> RuleEntry {
+        self.keep(bytes);
+        options.to_entry(&self.engine.inspect(bytes).unwrap_or_else(|e| panic!("{e}")))
+    }
+
+    /// Registers the next generation of these entries.
+    pub fn generation_of_entries(&mut self, rules: Vec<RuleEntry>, tables: &[(&str, &str)]) -> u64 {
         self.generation += 1;
-        let entry = |(bytes, options): &(Vec<u8>, RuleOptions)| {
-            self.keep(bytes);
-            options.to_entry(&self.engine.inspect(bytes).unwrap())
-        };
         let set = RuleSet {
             generation: self.generation,
-            rules: rules.iter().map(entry).collect(),
+            rules,
             tables: tables.iter().map(|(name, csv)| (Text::new(name), Text::from(self.keep(csv.as_bytes())))).collect(),
             ..RuleSet::default()
         };
@@ -214,9 +221,9 @@ impl Random {
 
 /// The alert that this event opens.
 pub fn opened(row: Row) -> AlertRow {
-    let (source, received_at_ms, seed, seq) = (row.source.clone(), row.received_at_ms, row.seed, u64::from(row.index));
+    let (at, source, received_at_ms, seed, seq) = (row.place(), row.source.clone(), row.received_at_ms, row.seed, u64::from(row.index));
     let alert = Alert::open(row, seq, received_at_ms / 1_000, 1, &LifecycleConfig::default());
-    AlertRow::new(Box::new(alert), source, received_at_ms, seed)
+    AlertRow::new(Box::new(alert), at, source, received_at_ms, seed)
 }
 
 /// A JSON body of the source `hook`.

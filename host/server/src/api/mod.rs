@@ -20,7 +20,9 @@ pub mod time;
 
 pub use commands::{CommandCounters, Commands, Handed};
 pub use edge::finish;
-pub use reads::{AlertFilter, AlertReads, AlertRow, DeadLetterRow, Dependency, EventRow, Health, Page, ReadError, RuleReads, RuleRow, RuleStats};
+pub use reads::{
+    AlertFilter, AlertReads, AlertRow, DeadLetterRow, Dependency, EventRow, Health, Page, ReadError, RuleFallback, RuleReads, RuleRow, RuleStats, RuleUse,
+};
 pub use rules::WatchedRules;
 
 use crate::http::Budget;

@@ -3,7 +3,10 @@
 
 use alertmill_core::event::Status;
 use alertmill_core::ports::LedgerValue;
+use alertmill_core::rule_set::Quarantine;
+use alertmill_engine::Limits;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Which alerts are asked for. An alert matches when it satisfies every part that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,12 +145,25 @@ pub struct RuleRow {
     pub generation: u64,
     /// Where it takes part: `enrich-event`, `dedupe`.
     pub hooks: Vec<String>,
-    /// `active`, `struck-out`, `disabled` or `refused`.
+    /// `active`, `struck-out`, `quarantined`, `disabled` or `refused`.
     pub state: String,
     /// Imports of WASI that constants stand in for.
     pub stand_ins: Vec<String>,
     /// Grants that it has and does not need.
     pub unneeded_grants: Vec<String>,
+    /// What becomes of a row that it fails on.
+    pub on_failure: String,
+    /// The version before, if rows that it fails on go there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<RuleFallback>,
+    /// Why it is not called, since when, and when it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Quarantine>,
+    /// Its limits, those that nobody set among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// What looks wrong about what it did within the last minute: `drop-ratio`, `failure-ratio`, `merge-ratio`, `key-cardinality`, `slow`.
+    pub alarms: Vec<&'static str>,
     /// Why it does not run, or what is to be put right with one that does, with the remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -166,6 +182,46 @@ pub struct RuleStats {
     pub failures: u64,
     /// Seconds inside it.
     pub seconds: f64,
+    /// Calls that took longer than `limits.slow_ms`.
+    pub slow_calls: u64,
+    /// The failed rows by kind.
+    pub failures_by_kind: BTreeMap<&'static str, u64>,
+    /// The failed rows by what was done with them.
+    pub rows_by_policy: BTreeMap<&'static str, u64>,
+    /// How often a limit was hit, by its key.
+    pub limit_hits: BTreeMap<&'static str, u64>,
+    /// The most that one call used.
+    pub most: RuleUse,
+    /// Instances made, by reason: `start`, `failed`, `calls`, `growth`.
+    pub instances: BTreeMap<&'static str, u64>,
+    /// Log lines beyond its share.
+    pub log_lines_dropped: u64,
+    /// Strikes, which put it out for a minute when there are three within one.
+    pub strikes: u64,
+}
+
+/// A version that stands in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RuleFallback {
+    /// Version of its manifest.
+    pub version: String,
+    /// `sha256:..` of the component.
+    pub digest: String,
+}
+
+/// What one call of a rule used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RuleUse {
+    /// Of its instance.
+    pub memory_bytes: u64,
+    /// Milliseconds.
+    pub time_ms: f64,
+    /// What its answer held, roughly.
+    pub output_bytes: u64,
+    /// Keys looked up in tables.
+    pub lookups: u64,
+    /// Tables open at once.
+    pub table_handles: u64,
 }
 
 /// The rules, as the engine knows them. Calls do not wait.

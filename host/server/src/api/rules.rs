@@ -1,9 +1,11 @@
 //! The watched rules folder and the engine as the API shows them.
 
-use super::reads::{RuleReads, RuleRow, RuleStats};
+use super::reads::{RuleFallback, RuleReads, RuleRow, RuleStats, RuleUse};
 use crate::rules::RuleKeeper;
 use crate::rules_folder::{is_enabled, unneeded_grants, unneeded_in_words};
-use alertmill_engine::{Engine, RuleInfo, RuleStatsSnapshot};
+use alertmill_core::rule_set::{RuleEntry, RuleVersion};
+use alertmill_core::verdict::Policy;
+use alertmill_engine::{Engine, RuleInfo, RuleOptions, RuleStatsSnapshot};
 use std::sync::Arc;
 
 /// What runs, and what was refused.
@@ -23,10 +25,10 @@ impl RuleReads for WatchedRules {
     fn rules(&self) -> Vec<RuleRow> {
         let shown = self.keeper.shown();
         let stats = self.engine.stats();
-        let stats_of = |digest: &str| stats.iter().find(|rule| rule.digest == digest);
         let running = shown.set.rules.iter().map(|entry| {
             let info = shown.infos.iter().find(|info| info.digest == entry.digest);
-            let stats = stats_of(&entry.digest);
+            let stats = stats.iter().find(|stats| (&stats.rule, &stats.digest) == (&entry.name, &entry.digest));
+            let options = RuleOptions::from_entry(entry).ok();
             let unneeded = info.map(|info| unneeded_grants(entry, info)).unwrap_or_default();
             RuleRow {
                 name: entry.name.to_string(),
@@ -34,10 +36,19 @@ impl RuleReads for WatchedRules {
                 digest: format!("sha256:{}", entry.digest),
                 generation: shown.set.generation,
                 hooks: info.map(hooks).unwrap_or_default(),
-                state: state(is_enabled(entry), stats.is_some_and(|s| s.struck_out)).to_owned(),
+                state: state(entry, stats.is_some_and(|s| s.struck_out)).to_owned(),
                 stand_ins: info.map(|info| info.stand_ins.clone()).unwrap_or_default(),
                 detail: unneeded_in_words(&unneeded),
                 unneeded_grants: unneeded.into_iter().map(str::to_owned).collect(),
+                on_failure: options.as_ref().map(|options| options.on_failure.as_str().to_owned()).unwrap_or_default(),
+                fallback: entry
+                    .previous
+                    .as_ref()
+                    .filter(|_| options.as_ref().is_some_and(|options| options.on_failure == Policy::PreviousVersion))
+                    .map(fallback),
+                quarantine: entry.quarantine.clone(),
+                limits: options.map(|options| options.limits),
+                alarms: stats.map(|stats| stats.alarms.clone()).unwrap_or_default(),
                 stats: stats.map(numbers).unwrap_or_default(),
             }
         });
@@ -51,12 +62,17 @@ impl RuleReads for WatchedRules {
     }
 }
 
-fn state(is_enabled: bool, is_struck_out: bool) -> &'static str {
-    match (is_enabled, is_struck_out) {
+fn state(entry: &RuleEntry, is_struck_out: bool) -> &'static str {
+    match (is_enabled(entry) && !entry.disabled, &entry.quarantine) {
         (false, _) => "disabled",
-        (true, true) => "struck-out",
-        (true, false) => "active",
+        (true, Some(_)) => "quarantined",
+        (true, None) if is_struck_out => "struck-out",
+        (true, None) => "active",
     }
+}
+
+fn fallback(previous: &RuleVersion) -> RuleFallback {
+    RuleFallback { version: previous.version.to_string(), digest: format!("sha256:{}", previous.digest) }
 }
 
 fn hooks(info: &RuleInfo) -> Vec<String> {
@@ -64,5 +80,71 @@ fn hooks(info: &RuleInfo) -> Vec<String> {
 }
 
 fn numbers(stats: &RuleStatsSnapshot) -> RuleStats {
-    RuleStats { calls: stats.calls, rows: stats.rows, failures: stats.failures.iter().map(|(_, n)| n).sum(), seconds: stats.nanos as f64 / 1e9 }
+    RuleStats {
+        calls: stats.calls,
+        rows: stats.rows,
+        failures: stats.failures.iter().map(|(_, n)| n).sum(),
+        seconds: stats.nanos as f64 / 1e9,
+        slow_calls: stats.slow_calls,
+        failures_by_kind: stats.failures.iter().copied().collect(),
+        rows_by_policy: stats.rows_by_policy.iter().copied().collect(),
+        limit_hits: stats.limit_hits.iter().copied().collect(),
+        most: RuleUse {
+            memory_bytes: stats.most.memory_bytes,
+            time_ms: stats.most.nanos as f64 / 1e6,
+            output_bytes: stats.most.output_bytes,
+            lookups: stats.most.lookups,
+            table_handles: stats.most.handles,
+        },
+        instances: stats.instances_by_reason.iter().copied().collect(),
+        log_lines_dropped: stats.log_lines_dropped,
+        strikes: stats.strikes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alertmill_engine::Used;
+
+    #[test]
+    fn a_rule_in_quarantine_is_neither_active_nor_merely_struck_out() {
+        let quarantine = Some(alertmill_core::rule_set::Quarantine::default());
+        let entry = |options: &str, quarantine| RuleEntry { options: options.into(), quarantine, ..RuleEntry::default() };
+        for (entry, is_struck_out, wanted) in [
+            (entry("", None), false, "active"),
+            (entry("", None), true, "struck-out"),
+            (entry("", quarantine.clone()), true, "quarantined"),
+            (entry(r#"{"enabled":false}"#, quarantine), true, "disabled"),
+        ] {
+            assert_eq!(state(&entry, is_struck_out), wanted, "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn meters_are_shown_by_name() {
+        let most = Used { memory_bytes: 1 << 20, nanos: 2_500_000, output_bytes: 9, lookups: 4, handles: 1 };
+        let stats = RuleStatsSnapshot {
+            calls: 3,
+            failures: vec![("deadline", 2), ("trap", 5)],
+            limit_hits: vec![("time_ms", 2)],
+            rows_by_policy: vec![("dead-letter", 7)],
+            instances_by_reason: vec![("start", 1), ("failed", 3)],
+            most,
+            ..RuleStatsSnapshot::default()
+        };
+        let json = serde_json::to_value(numbers(&stats)).expect("numbers");
+        for (pointer, wanted) in [
+            ("/failures", 7),
+            ("/failures_by_kind/trap", 5),
+            ("/limit_hits/time_ms", 2),
+            ("/rows_by_policy/dead-letter", 7),
+            ("/instances/failed", 3),
+            ("/most/memory_bytes", 1 << 20),
+            ("/most/table_handles", 1),
+        ] {
+            assert_eq!(json.pointer(pointer), Some(&wanted.into()), "{pointer} of {json}");
+        }
+        assert_eq!(json["most"]["time_ms"], 2.5);
+    }
 }

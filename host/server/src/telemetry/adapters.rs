@@ -1,6 +1,6 @@
 //! The stores' and the engine's own numbers as [`Sources`](super::Sources) wants them.
 
-use super::{EngineSnapshot, HistogramSnapshot, JournalSnapshot, ListenerSnapshot, RuleSnapshot};
+use super::{EngineSnapshot, HistogramSnapshot, JournalSnapshot, ListenerSnapshot};
 use crate::http::ListenerStats;
 use alertmill_core::rules::Generation;
 use alertmill_engine::{BATCH_ROWS_BOUNDS, LoadStats, RuleStatsSnapshot};
@@ -55,16 +55,7 @@ impl EngineSnapshot {
                 buckets: BATCH_ROWS_BOUNDS.iter().enumerate().map(|(i, bound)| (*bound as f64, calls(i))).chain([(f64::INFINITY, 0)]).collect(),
                 sum: rules.iter().map(|rule| rule.rows).sum::<u64>() as f64,
             },
-            rules: rules
-                .iter()
-                .map(|rule| RuleSnapshot {
-                    rule: rule.rule.to_string(),
-                    calls: rule.calls,
-                    rows: rule.rows,
-                    failures: rule.failures.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect(),
-                    nanos: rule.nanos,
-                })
-                .collect(),
+            rules: rules.to_vec(),
         }
     }
 }
@@ -83,6 +74,6 @@ mod tests {
         let snapshot = EngineSnapshot::of(3, &[rule("a", 0, 2), rule("b", 6, 512)], LoadStats::default());
         assert_eq!((snapshot.generation, snapshot.batch_rows.count(), snapshot.batch_rows.mean()), (3, 4, 128.5));
         assert_eq!(snapshot.batch_rows.buckets[6], (256.0, 2));
-        assert_eq!(snapshot.rules[0].failures, [("trap".to_owned(), 1)]);
+        assert_eq!(snapshot.rules[0].failures, [("trap", 1)]);
     }
 }

@@ -5,13 +5,14 @@ use super::{DoorSnapshot, EngineSnapshot, HistogramSnapshot, JournalSnapshot, Li
 use crate::serve::{FamilyUse, StorageReport};
 use alertmill_core::ledger::Ledger;
 use alertmill_core::ports::LedgerValue;
-use alertmill_engine::LoadStats;
+use alertmill_engine::{CALL_NANOS_BOUNDS, LoadStats, RuleStatsSnapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::AddAssign;
 
 /// Names of sources, rules or codes that get a label of their own; further ones are summed as `other`.
 const LABELS_MAX: usize = 256;
@@ -70,7 +71,7 @@ type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 /// Rows of one family: labels and value.
 struct Rows<'a, const N: usize, T>(Vec<(Labels<'a, N>, T)>);
 
-impl<'a, const N: usize, T: Copy + std::ops::AddAssign> Rows<'a, N, T> {
+impl<'a, const N: usize, T: Copy + AddAssign> Rows<'a, N, T> {
     /// Sums equal labels, and all labels beyond the bound as `other`.
     fn of(rows: impl IntoIterator<Item = (Labels<'a, N>, T)>) -> Self {
         let mut kept: Vec<(Labels<'a, N>, T)> = Vec::new();
@@ -82,6 +83,43 @@ impl<'a, const N: usize, T: Copy + std::ops::AddAssign> Rows<'a, N, T> {
             }
         }
         Rows(kept)
+    }
+}
+
+/// A value of which the highest counts.
+#[derive(Clone, Copy)]
+struct Highest(f64);
+
+impl AddAssign for Highest {
+    fn add_assign(&mut self, other: Highest) {
+        self.0 = self.0.max(other.0);
+    }
+}
+
+/// Calls of a rule by how long they took.
+#[derive(Clone, Copy)]
+struct CallTimes {
+    calls: [u64; CALL_NANOS_BOUNDS.len() + 1],
+    seconds: f64,
+}
+
+impl CallTimes {
+    fn of(rule: &RuleStatsSnapshot) -> CallTimes {
+        let mut calls = [0; CALL_NANOS_BOUNDS.len() + 1];
+        calls.iter_mut().zip(&rule.call_nanos).for_each(|(bucket, n)| *bucket = *n);
+        CallTimes { calls, seconds: rule.nanos as f64 / 1e9 }
+    }
+
+    fn buckets(&self) -> Vec<(f64, u64)> {
+        let bounds = CALL_NANOS_BOUNDS.iter().map(|nanos| *nanos as f64 / 1e9).chain([f64::INFINITY]);
+        bounds.zip(self.calls).collect()
+    }
+}
+
+impl AddAssign for CallTimes {
+    fn add_assign(&mut self, other: CallTimes) {
+        self.calls.iter_mut().zip(other.calls).for_each(|(bucket, n)| *bucket += n);
+        self.seconds += other.seconds;
     }
 }
 
@@ -216,15 +254,51 @@ impl Writer<'_> {
         self.gauge("rule_generation", "The rule-set generation in force", engine.generation)?;
         self.histogram("engine_batch_rows", "Rows of one call of a rule", &engine.batch_rows)?;
         self.gauge_f64("engine_batch_rows_mean", "Mean of engine_batch_rows since the process started", engine.batch_rows.mean())?;
-        let rules = &engine.rules;
-        self.counters("rule_calls", "Calls into a rule", rules.iter().map(|r| ([("rule", r.rule.as_str())], r.calls)))?;
-        self.counters("rule_rows", "Rows a rule was given", rules.iter().map(|r| ([("rule", r.rule.as_str())], r.rows)))?;
-        let failures = rules.iter().flat_map(|r| r.failures.iter().map(|(kind, n)| ([("rule", r.rule.as_str()), ("kind", kind.as_str())], *n)));
-        self.counters("rule_failures", "Rows a rule failed on", failures)?;
-        let seconds = Rows::of(rules.iter().map(|r| ([("rule", r.rule.as_str())], r.nanos as f64 / 1e9)));
-        let name = ("rule_seconds", "Time inside a rule", MetricType::Counter);
-        self.family(name, seconds, |mut m, n| m.encode_counter::<NoLabelSet, _, u64>(&n, None))?;
+        self.rules(&engine.rules)?;
         self.loads(&engine.load)
+    }
+
+    /// Two versions of a rule are two rows, and those of a version are gone when it is.
+    fn rules(&mut self, rules: &[RuleStatsSnapshot]) -> fmt::Result {
+        let versions: Vec<String> = rules.iter().map(RuleStatsSnapshot::version_label).collect();
+        let labelled = || rules.iter().zip(&versions).map(|(rule, version)| ([("rule", rule.rule.as_str()), ("version", version.as_str())], rule));
+        for (name, help, value) in [
+            ("rule_calls", "Calls into a rule", (|r| r.calls) as fn(&RuleStatsSnapshot) -> u64),
+            ("rule_rows", "Rows a rule was given", |r| r.rows),
+            ("rule_slow_calls", "Calls that took longer than the rule's limits.slow_ms", |r| r.slow_calls),
+            ("rule_log_lines_dropped", "Log lines beyond the rule's share", |r| r.log_lines_dropped),
+            ("rule_strikes", "Strikes: three within a minute put a rule out", |r| r.strikes),
+        ] {
+            self.counters(name, help, labelled().map(|(labels, rule)| (labels, value(rule))))?;
+        }
+        for (name, help, label, parts) in [
+            ("rule_failures", "Rows a rule failed on", "kind", (|r| &r.failures) as fn(&RuleStatsSnapshot) -> &[(&'static str, u64)]),
+            ("rule_policy_rows", "Rows a rule failed on, by what was done with them", "policy", |r| &r.rows_by_policy),
+            ("rule_limit_hits", "How often a rule ran into a limit", "limit", |r| &r.limit_hits),
+            ("rule_instances", "Instances made of a rule", "reason", |r| &r.instances_by_reason),
+        ] {
+            let rows = labelled().flat_map(|([rule, version], stats)| parts(stats).iter().map(move |(part, n)| ([rule, version, (label, *part)], *n)));
+            self.counters(name, help, rows)?;
+        }
+        for (name, help, value) in [
+            ("rule_memory_bytes_highest", "The most memory that an instance of a rule had", (|r| r.most.memory_bytes as f64) as fn(&RuleStatsSnapshot) -> f64),
+            ("rule_call_seconds_highest", "The longest call of a rule", |r| r.most.nanos as f64 / 1e9),
+            ("rule_output_bytes_highest", "The largest answer of a rule", |r| r.most.output_bytes as f64),
+            ("rule_lookups_highest", "The most keys that one call of a rule looked up", |r| r.most.lookups as f64),
+            ("rule_table_handles_highest", "The most tables that a rule had open at once", |r| r.most.handles as f64),
+            ("rule_struck_out", "1 while a rule is not called because it failed too often or too long", |r| f64::from(u8::from(r.struck_out))),
+            ("rule_quarantined", "1 while the generation in force holds a rule in quarantine", |r| f64::from(u8::from(r.quarantined))),
+        ] {
+            let rows = Rows::of(labelled().map(|(labels, rule)| (labels, Highest(value(rule)))));
+            self.family((name, help, MetricType::Gauge), rows, |mut m, n| m.encode_gauge(&n.0))?;
+        }
+        let alarms = labelled().flat_map(|([rule, version], stats)| stats.alarms.iter().map(move |alarm| ([rule, version, ("alarm", *alarm)], Highest(1.0))));
+        let help = "1 while what a rule did within the last minute looks wrong";
+        self.family(("rule_alarm", help, MetricType::Gauge), Rows::of(alarms), |mut m, n| m.encode_gauge(&n.0))?;
+        let times = Rows::of(labelled().map(|(labels, rule)| (labels, CallTimes::of(rule))));
+        self.family(("rule_call_seconds", "How long calls of a rule took", MetricType::Histogram), times, |mut m, times| {
+            m.encode_histogram::<NoLabelSet>(times.seconds, times.calls.iter().sum(), &times.buckets(), None)
+        })
     }
 
     fn loads(&mut self, load: &LoadStats) -> fmt::Result {

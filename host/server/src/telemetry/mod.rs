@@ -16,5 +16,5 @@ pub use histogram::{Histogram, HistogramSnapshot};
 pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, Metrics, imbalance};
 pub use process::build_info;
 pub use sources::{
-    AlertsSnapshot, CommandsSnapshot, DoorSnapshot, EngineSnapshot, Handle, JournalSnapshot, ListenerSnapshot, PipelineSnapshot, RuleSnapshot, Sources, handle,
+    AlertsSnapshot, CommandsSnapshot, DoorSnapshot, EngineSnapshot, Handle, JournalSnapshot, ListenerSnapshot, PipelineSnapshot, Sources, handle,
 };

@@ -3,7 +3,7 @@
 use super::HistogramSnapshot;
 use crate::serve::StorageReport;
 use alertmill_core::ports::LedgerValue;
-use alertmill_engine::LoadStats;
+use alertmill_engine::{LoadStats, RuleStatsSnapshot};
 use std::sync::Arc;
 
 /// Gives the present value of something.
@@ -154,25 +154,11 @@ pub struct EngineSnapshot {
     pub generation: u64,
     /// Rows of a call.
     pub batch_rows: HistogramSnapshot,
-    /// Rules, in order.
-    pub rules: Vec<RuleSnapshot>,
+    /// Rules, each version apart.
+    pub rules: Vec<RuleStatsSnapshot>,
     /// What loading modules cost, and what was refused.
     pub load: LoadStats,
 }
-
-/// One rule since the process started.
-#[derive(Clone, Debug, Default)]
-pub struct RuleSnapshot {
-    /// Name.
-    pub rule: String,
-    /// Calls into it.
-    pub calls: u64,
-    /// Rows it was given.
-    pub rows: u64,
-    /// Rows it failed on, by kind.
-    pub failures: Vec<(String, u64)>,
-    /// Nanoseconds inside it.
-    pub nanos: u64,
 }
 
 /// Alerts that commands of one action named, by what became of them.

@@ -2,6 +2,7 @@ use super::histogram::{MILLISECONDS, ROWS};
 use super::log::parse_level;
 use super::*;
 use alertmill_core::ports::LedgerValue;
+use alertmill_engine::{RuleStatsSnapshot, Used};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -106,8 +107,9 @@ fn every_family_is_there_even_when_nothing_happened() {
 
 #[test]
 fn labels_are_bounded_and_escaped() {
-    let rules = || -> Vec<RuleSnapshot> {
-        let mut rules: Vec<_> = (0..300).map(|i| RuleSnapshot { rule: format!("r{i}"), calls: 1, ..Default::default() }).collect();
+    let rules = || -> Vec<RuleStatsSnapshot> {
+        let rule = |i| RuleStatsSnapshot { rule: format!("r{i}").into(), version: "1.0.0".into(), digest: "00".into(), calls: 1, ..Default::default() };
+        let mut rules: Vec<_> = (0..300).map(rule).collect();
         rules[0].rule = "a\"b\\c\nd".into();
         rules
     };
@@ -115,8 +117,53 @@ fn labels_are_bounded_and_escaped() {
     let text = Metrics::new(Sources { engine, ..Sources::default() }).text().expect("text");
     let calls: Vec<&str> = text.lines().filter(|l| l.starts_with("alertmill_rule_calls_total")).collect();
     assert_eq!(calls.len(), 257);
-    assert_eq!(calls[0], r#"alertmill_rule_calls_total{rule="a\"b\\c\nd"} 1"#);
-    assert_eq!(calls[256], "alertmill_rule_calls_total{rule=\"other\"} 44");
+    assert_eq!(calls[0], r#"alertmill_rule_calls_total{rule="a\"b\\c\nd",version="1.0.0@00"} 1"#);
+    assert_eq!(calls[256], "alertmill_rule_calls_total{rule=\"other\",version=\"other\"} 44");
+}
+
+#[test]
+fn metrics_tell_versions_apart() {
+    let rule = |version: &str, digest: &str, calls: u64| RuleStatsSnapshot {
+        rule: "owner".into(),
+        version: version.into(),
+        digest: format!("{digest}00112233").as_str().into(),
+        calls,
+        nanos: calls * 2_000_000_000,
+        call_nanos: vec![0, 0, 0, 0, calls, 0, 0, 0, 0],
+        failures: vec![("trap", calls), ("deadline", 1)],
+        limit_hits: vec![("time_ms", 1)],
+        instances_by_reason: vec![("start", 1), ("failed", calls)],
+        most: Used { memory_bytes: 1 << 20, nanos: 3_000_000, output_bytes: 5, lookups: 6, handles: 7 },
+        alarms: vec!["failure-ratio"],
+        ..RuleStatsSnapshot::default()
+    };
+    let running = Arc::new(AtomicU64::new(3));
+    let rules = running.clone();
+    let engine = handle(move || {
+        let mut all = vec![rule("1.2.0", "9f3c12ab", 3), rule("1.2.0", "aaaaaaaa", 4), rule("1.3.0", "bbbbbbbb", 5)];
+        all.truncate(rules.load(Relaxed) as usize);
+        EngineSnapshot { rules: all, ..Default::default() }
+    });
+    let metrics = Metrics::new(Sources { engine, ..Sources::default() });
+    let text = metrics.text().expect("text");
+    for line in [
+        r#"alertmill_rule_calls_total{rule="owner",version="1.2.0@9f3c12ab"} 3"#,
+        r#"alertmill_rule_calls_total{rule="owner",version="1.2.0@aaaaaaaa"} 4"#,
+        r#"alertmill_rule_calls_total{rule="owner",version="1.3.0@bbbbbbbb"} 5"#,
+        r#"alertmill_rule_failures_total{rule="owner",version="1.3.0@bbbbbbbb",kind="trap"} 5"#,
+        r#"alertmill_rule_limit_hits_total{rule="owner",version="1.2.0@9f3c12ab",limit="time_ms"} 1"#,
+        r#"alertmill_rule_instances_total{rule="owner",version="1.2.0@aaaaaaaa",reason="failed"} 4"#,
+        r#"alertmill_rule_memory_bytes_highest{rule="owner",version="1.2.0@aaaaaaaa"} 1048576.0"#,
+        r#"alertmill_rule_call_seconds_highest{rule="owner",version="1.2.0@aaaaaaaa"} 0.003"#,
+        r#"alertmill_rule_alarm{rule="owner",version="1.2.0@9f3c12ab",alarm="failure-ratio"} 1.0"#,
+        r#"alertmill_rule_call_seconds_sum{rule="owner",version="1.2.0@9f3c12ab"} 6.0"#,
+        r#"alertmill_rule_call_seconds_bucket{le="0.00025",rule="owner",version="1.2.0@9f3c12ab"} 0"#,
+        r#"alertmill_rule_call_seconds_bucket{le="0.001",rule="owner",version="1.2.0@9f3c12ab"} 3"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    running.store(2, Relaxed);
+    assert!(!metrics.text().expect("text").contains("1.3.0@"), "a version that is gone has no rows");
 }
 
 #[test]
