@@ -32,7 +32,7 @@ fn m34_a_long_log_line_is_cut_before_it_is_copied() {
     let mut bench = Bench::new();
     let bytes = rise(&mut bench, "floods", json!({ "memory_bytes": 128 << 20, "output_bytes": 64 << 20, "time_ms": 20_000 }), &mut rows);
     assert!(rows[0].failures.is_empty() && tag(&rows[0], "note").is_some(), "{:?}", rows[0].failures);
-    assert!(bytes >= 60 * MIB, "{bytes}: the line was written");
+    assert!(bytes >= 59 * MIB, "{bytes}: the line was written");
     assert!(bytes < 80 * MIB, "{bytes} bytes: the host had a copy of the line");
 }
 

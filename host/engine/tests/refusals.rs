@@ -3,6 +3,7 @@
 mod support;
 
 use alertmill_core::rules::RuleSets;
+use alertmill_core::verdict::Policy;
 use alertmill_engine::{Engine, LoadedRule, Refusal, RuleOptions, Table};
 use serde_json::json;
 use std::sync::Arc;
@@ -90,8 +91,12 @@ fn options_are_strict() {
     refused(parse("{\"limits\":{\"time_ms\":0}}"), "options", &["limits.time_ms = 0", "1 to 60000"]);
     refused(parse("{\"limits\":{\"batch_rows\":257}}"), "options", &["limits.batch_rows"]);
     refused(parse("{\"config\":[1]}"), "options", &["config"]);
-    for later in ["previous-version", "dead-letter", "stop"] {
-        refused(parse(&format!("{{\"on_failure\":\"{later}\"}}")), "options", &[later, "pass-through"]);
+    for policy in Policy::ALL {
+        let options = parse(&format!("{{\"on_failure\":\"{}\",\"strikes\":1,\"quarantine_retry_s\":0}}", policy.as_str()));
+        assert_eq!(options.map(|options| (options.on_failure, options.strikes)), Ok((policy, 1)));
+    }
+    for bad in ["strikes\":0", "strikes\":101", "strike_window_s\":0", "quarantine_retry_s\":86401"] {
+        refused(parse(&format!("{{\"{bad}}}")), "options", &[bad.split('"').next().unwrap(), "out of range"]);
     }
     refused(parse("{\"on_failure\":\"ignore\"}"), "options", &["ignore"]);
     assert_eq!(parse("").unwrap(), RuleOptions::default());

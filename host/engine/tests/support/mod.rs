@@ -4,6 +4,7 @@
 
 pub mod bytes;
 pub mod cases;
+pub mod neighbour;
 pub mod process;
 
 use alertmill_core::alert::{Alert, LifecycleConfig};
