@@ -87,6 +87,12 @@ enum Use {
     Spare,
 }
 
+impl Use {
+    fn of(entry: &RuleEntry) -> Use {
+        if entry.quarantine.is_none() { Use::Called } else { Use::Spare }
+    }
+}
+
 /// Whoever compiles a module, or waits until another has.
 struct Turn<'a> {
     compiling: &'a Mutex<HashMap<Text, Arc<Mutex<()>>>>,
@@ -193,7 +199,7 @@ impl Engine {
         for (name, digest) in &set.tables {
             tables.insert(name.clone(), self.table(name, digest)?);
         }
-        self.rule(set, entry, RuleOptions::from_entry(entry)?, &tables).map(LoadedRule)
+        self.rule(set, &entry.name, &entry.running(), RuleOptions::from_entry(entry)?, &tables, Use::of(entry)).map(LoadedRule)
     }
 
     /// Makes a generation known; [`Engine::prepare`] or the first `open` loads it.
@@ -309,10 +315,9 @@ impl Engine {
                 let why = format!("not called: it is in quarantine; the last time: {}: {}", quarantine.kind, quarantine.message);
                 CallFailure::new(FailureKind::Quarantined, why)
             });
-            let use_of_it = if quarantine.is_none() { Use::Called } else { Use::Spare };
-            let rule = self.rule(set, &entry.name, &entry.running(), options, &tables, use_of_it);
+            let rule = self.rule(set, &entry.name, &entry.running(), options, &tables, Use::of(entry));
             let rule = rule.inspect_err(|refusal| self.0.loader.refused(refusal)).map_err(why)?;
-            rule.standing.strikes.quarantined(quarantine.is_some());
+            rule.standing.strikes.quarantined(set.generation, quarantine.is_some());
             rules.push(Placed { rule, previous, quarantine });
         }
         Ok(rules.into())

@@ -4,6 +4,7 @@
 
 use crate::failure::CallFailure;
 use crate::options::RuleOptions;
+use alertmill_core::rules::Generation;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,7 +30,8 @@ struct State {
     /// How long they count.
     window: Duration,
     out: Option<Out>,
-    /// A generation holds it in quarantine.
+    /// The newest generation that was loaded, and whether it holds the rule in quarantine.
+    generation: Generation,
     is_quarantined: bool,
     ratio: Option<Ratio>,
 }
@@ -86,14 +88,18 @@ impl Strikes {
         state.put_out(now, why);
     }
 
-    /// A generation begins that holds it in quarantine, or does not: who comes out of it has no strikes.
-    pub fn quarantined(&self, is_quarantined: bool) {
+    /// A generation was loaded that holds it in quarantine, or does not: who comes out of it has no strikes. One that is older
+    /// than another that was loaded, as when records are read again, says nothing.
+    pub fn quarantined(&self, generation: Generation, is_quarantined: bool) {
         let mut state = self.state();
+        if generation < state.generation {
+            return;
+        }
         if state.is_quarantined && !is_quarantined {
             *state = State::default();
             self.any.store(false, Ordering::Relaxed);
         }
-        state.is_quarantined = is_quarantined;
+        (state.generation, state.is_quarantined) = (generation, is_quarantined);
     }
 
     /// Whether the last generation that began holds it in quarantine.
@@ -109,7 +115,7 @@ impl Strikes {
         let mut state = self.state();
         match &state.out {
             Some(out) if now.saturating_duration_since(out.since) < STRUCK_OUT_FOR => return Some(out.why.clone()),
-            Some(_) => *state = State { is_quarantined: state.is_quarantined, ..State::default() },
+            Some(_) => *state = State { generation: state.generation, is_quarantined: state.is_quarantined, ..State::default() },
             None => state.forget_old(now),
         }
         // Set under the same lock, so a strike that comes now is not lost.
@@ -203,11 +209,12 @@ mod tests {
         let strikes = Strikes::default();
         let (t, options) = (Instant::now(), RuleOptions::default());
         (0..options.strikes).for_each(|_| _ = strikes.add(t, &late(), &options));
-        strikes.quarantined(false);
+        strikes.quarantined(1, false);
         assert!(strikes.out(t).is_some(), "it never was in quarantine");
-        strikes.quarantined(true);
-        assert!(strikes.out(t).is_some());
-        strikes.quarantined(false);
+        strikes.quarantined(3, true);
+        strikes.quarantined(2, false);
+        assert!(strikes.out(t).is_some() && strikes.is_quarantined(), "an older generation says nothing");
+        strikes.quarantined(4, false);
         assert!(strikes.out(t).is_none() && !strikes.any(t));
         assert!(!strikes.add(t, &late(), &options), "they are counted anew");
     }

@@ -37,6 +37,7 @@ pub async fn list(context: &Context) -> Result<(), Failure> {
         Column { head: "CALLS", cell: |row| text(row, "stats.calls") },
         Column { head: "ROWS", cell: |row| text(row, "stats.rows") },
         Column { head: "FAILURES", cell: |row| text(row, "stats.failures") },
+        Column { head: "ALARMS", cell: |row| text(row, "alarms") },
         Column { head: "DIGEST", cell: |row| text(row, "digest").chars().take(19).collect() },
         Column { head: "DETAIL", cell: |row| text(row, "detail") },
     ];

@@ -159,7 +159,6 @@ pub struct EngineSnapshot {
     /// What loading modules cost, and what was refused.
     pub load: LoadStats,
 }
-}
 
 /// Alerts that commands of one action named, by what became of them.
 #[derive(Clone, Debug)]
