@@ -22,6 +22,13 @@ pub(crate) struct Placed {
     pub quarantine: Option<CallFailure>,
 }
 
+impl Placed {
+    /// With nothing behind it.
+    pub fn alone(rule: &Arc<Rule>) -> Placed {
+        Placed { rule: rule.clone(), previous: None, quarantine: None }
+    }
+}
+
 /// One worker's rules over payloads and events, in order.
 pub(crate) struct Chain(Vec<Member>);
 

@@ -1,7 +1,7 @@
 //! Whether a rule answers for a row the same whatever else it was asked: again, in another order, in two halves, one by one. Rules have to.
 //! What rests on addresses, or on rows before, shows here most times; that nothing shows proves nothing.
 
-use crate::chain::{Alerts, Chain};
+use crate::chain::{Alerts, Chain, Placed};
 use crate::engine::Engine;
 use crate::options::RuleOptions;
 use crate::refusal::Refusal;
@@ -108,7 +108,7 @@ fn difference<T: Clone>(rows: &[T], ask: impl Fn(&[&[T]]) -> Vec<Answer>) -> Opt
 fn normalized(rule: &Arc<Rule>, _: &[String]) -> Option<Found> {
     let payloads: Vec<Payload> = (0..).zip(BODIES).map(|(i, body)| payload(i, body)).collect();
     difference(&payloads, |batches| {
-        let mut chain = Chain::new(std::slice::from_ref(rule));
+        let mut chain = Chain::new(&[Placed::alone(rule)]);
         let answers = batches.iter().flat_map(|batch| chain.normalize(batch, &mut Vec::new()).unwrap_or_default());
         let answer = |answer: Normalized| match answer {
             Normalized::Events(events) => ("events", format!("{events:?}")),
@@ -121,14 +121,14 @@ fn normalized(rule: &Arc<Rule>, _: &[String]) -> Option<Found> {
 
 fn enriched(rule: &Arc<Rule>, reads: &[String]) -> Option<Found> {
     difference(&rows(reads), |batches| {
-        let mut chain = Chain::new(std::slice::from_ref(rule));
+        let mut chain = Chain::new(&[Placed::alone(rule)]);
         judged(batches, |rows| drop(chain.enrich_events(rows, &mut Vec::new())), of_row)
     })
 }
 
 fn keyed(rule: &Arc<Rule>, reads: &[String]) -> Option<Found> {
     difference(&rows(reads), |batches| {
-        let mut chain = Chain::new(std::slice::from_ref(rule));
+        let mut chain = Chain::new(&[Placed::alone(rule)]);
         judged(batches, |rows| drop(chain.dedupe(rows, &mut Vec::new())), of_row)
     })
 }
@@ -136,7 +136,7 @@ fn keyed(rule: &Arc<Rule>, reads: &[String]) -> Option<Found> {
 fn alerts_enriched(rule: &Arc<Rule>, reads: &[String]) -> Option<Found> {
     let alerts: Vec<AlertRow> = rows(reads).into_iter().map(opened).collect();
     difference(&alerts, |batches| {
-        let Some(mut chain) = Alerts::of(std::slice::from_ref(rule)) else { return Vec::new() };
+        let Some(mut chain) = Alerts::of(&[Placed::alone(rule)]) else { return Vec::new() };
         judged(batches, |rows| drop(chain.enrich_alerts(rows, &mut Vec::new())), of_alert)
     })
 }
@@ -217,8 +217,8 @@ fn row(index: u32, reads: &[String]) -> Row {
 }
 
 fn opened(row: Row) -> AlertRow {
-    let (source, received_at_ms, seed, seq) = (row.source.clone(), row.received_at_ms, row.seed, u64::from(row.index));
-    AlertRow::new(Box::new(Alert::open(row, seq, received_at_ms / 1_000, 1, &LifecycleConfig::default())), source, received_at_ms, seed)
+    let (at, source, received_at_ms, seed, seq) = (row.place(), row.source.clone(), row.received_at_ms, row.seed, u64::from(row.index));
+    AlertRow::new(Box::new(Alert::open(row, seq, received_at_ms / 1_000, 1, &LifecycleConfig::default())), at, source, received_at_ms, seed)
 }
 
 fn payload(ordinal: u64, body: &str) -> Payload {
