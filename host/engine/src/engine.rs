@@ -12,7 +12,7 @@ use crate::rule::{Compiled, Rule, digest_of};
 use crate::runtime::Runtime;
 use crate::standing::{Standing, Standings, Struck};
 use crate::stats::RuleStatsSnapshot;
-use crate::tables::Table;
+use crate::tables::{Granted, LookUps, Table, TableRefusal};
 use alertmill_core::rule_set::{RuleEntry, RuleSet, RuleVersion};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets};
 use alertmill_core::value::Text;
@@ -59,6 +59,8 @@ struct Inner {
     rules: Mutex<HashMap<RuleKey, Weak<Rule>>>,
     standings: Standings,
     tables: Mutex<HashMap<Text, Weak<Table>>>,
+    /// By name of the table: a content that takes another's place goes on counting.
+    look_ups: Mutex<BTreeMap<Text, Arc<LookUps>>>,
 }
 
 /// All that a loaded rule depends on.
@@ -148,6 +150,7 @@ impl Engine {
             rules: Mutex::default(),
             standings: Standings::default(),
             tables: Mutex::default(),
+            look_ups: Mutex::default(),
         })))
     }
 
@@ -186,7 +189,9 @@ impl Engine {
 
     fn bound(&self, bytes: &[u8], wanted_name: Option<&str>, options: &RuleOptions, tables: &[(Text, Arc<Table>)]) -> Result<LoadedRule, Refusal> {
         let compiled = self.compile(bytes, options.limits.memory_bytes)?;
-        let tables: HashMap<Text, Arc<Table>> = tables.iter().cloned().collect();
+        // What a check looks up is nobody's.
+        let granted = |(name, table): &(Text, Arc<Table>)| (name.clone(), Granted { table: table.clone(), look_ups: Arc::default() });
+        let tables: HashMap<Text, Granted> = tables.iter().map(granted).collect();
         // A look at a module that runs has no log share of its own, and a look at any other leaves nothing behind.
         let standing = |info: &RuleInfo| self.0.standings.known(info).unwrap_or_else(|| Arc::new(Standing::new(info)));
         Rule::bind(compiled, wanted_name, options.clone(), &tables, standing).map(|rule| LoadedRule(Arc::new(rule)))
@@ -195,10 +200,7 @@ impl Engine {
     /// Binds one rule of a set that is not begun yet, with the set's tables. As long as the answer lives, the generation that
     /// names it finds it bound.
     pub fn bind(&self, set: &RuleSet, entry: &RuleEntry) -> Result<LoadedRule, Refusal> {
-        let mut tables = HashMap::new();
-        for (name, digest) in &set.tables {
-            tables.insert(name.clone(), self.table(name, digest)?);
-        }
+        let tables = self.tables_of(set)?;
         self.rule(set, &entry.name, &entry.running(), RuleOptions::from_entry(entry)?, &tables, Use::of(entry)).map(LoadedRule)
     }
 
@@ -239,6 +241,16 @@ impl Engine {
         // Several bindings of one module are counted together.
         all.dedup_by(|a, b| (&a.rule, &a.digest) == (&b.rule, &b.digest));
         all
+    }
+
+    /// Hits and misses of every table that a generation had since the process started, by name: one for each key that a rule
+    /// looked up, also in a call that failed later.
+    pub fn look_ups(&self) -> Vec<(Text, u64, u64)> {
+        let count = |(name, look_ups): (&Text, &Arc<LookUps>)| {
+            let (hits, misses) = look_ups.counts();
+            (name.clone(), hits, misses)
+        };
+        lock(&self.0.look_ups).iter().map(count).collect()
     }
 
     /// What loading cost, and what was refused.
@@ -291,11 +303,18 @@ impl Engine {
         Ok(rules.insert(loaded).clone())
     }
 
+    /// The tables of a set, with the counters of their names.
+    fn tables_of(&self, set: &RuleSet) -> Result<HashMap<Text, Granted>, Refusal> {
+        let granted = |(name, digest): &(Text, Text)| {
+            let table = self.table_or(digest, |why| Refusal::TableInvalid { name: name.to_string(), why: why.to_string() })?;
+            let look_ups = lock(&self.0.look_ups).entry(name.clone()).or_default().clone();
+            Ok((name.clone(), Granted { table, look_ups }))
+        };
+        set.tables.iter().map(granted).collect()
+    }
+
     fn load_set(&self, set: &RuleSet) -> Result<Arc<[Placed]>, String> {
-        let mut tables = HashMap::new();
-        for (name, digest) in &set.tables {
-            tables.insert(name.clone(), self.table(name, digest).map_err(|e| e.to_string())?);
-        }
+        let tables = self.tables_of(set).map_err(|e| e.to_string())?;
         let mut rules = Vec::with_capacity(set.rules.len());
         for entry in &set.rules {
             let why = |e: Refusal| format!("rule `{}` {} (sha256:{}): {}: {e}", entry.name, entry.version, entry.digest, e.code());
@@ -324,7 +343,7 @@ impl Engine {
     }
 
     /// The version before. One that cannot be had any more, for reasons that are the same at every try, is as if there were none.
-    fn previous(&self, set: &RuleSet, entry: &RuleEntry, version: &RuleVersion, tables: &HashMap<Text, Arc<Table>>) -> Result<Option<Arc<Rule>>, Refusal> {
+    fn previous(&self, set: &RuleSet, entry: &RuleEntry, version: &RuleVersion, tables: &HashMap<Text, Granted>) -> Result<Option<Arc<Rule>>, Refusal> {
         let bound = RuleOptions::from_version(version).and_then(|options| self.rule(set, &entry.name, version, options, tables, Use::Spare));
         match bound {
             Ok(rule) => Ok(Some(rule)),
@@ -343,7 +362,7 @@ impl Engine {
         name: &Text,
         version: &RuleVersion,
         options: RuleOptions,
-        tables: &HashMap<Text, Arc<Table>>,
+        tables: &HashMap<Text, Granted>,
         use_of_it: Use,
     ) -> Result<Arc<Rule>, Refusal> {
         let known = lock(&self.0.compiled).get(&version.digest).cloned();
@@ -372,12 +391,22 @@ impl Engine {
         Ok(rule)
     }
 
-    fn table(&self, name: &Text, digest: &Text) -> Result<Arc<Table>, Refusal> {
+    /// The table of a digest, read at most once for as long as somebody holds it.
+    pub fn table(&self, digest: &Text) -> Result<Arc<Table>, Refusal> {
+        self.table_or(digest, |why| Refusal::TableInvalid { name: format!("sha256:{digest}"), why: why.to_string() })
+    }
+
+    /// Takes a table whose form ([`Table::to_csv`]) has this digest, so that a generation that names it need not read it again.
+    pub fn share_table(&self, digest: &Text, table: &Arc<Table>) {
+        lock(&self.0.tables).insert(digest.clone(), Arc::downgrade(table));
+    }
+
+    fn table_or(&self, digest: &Text, invalid: impl FnOnce(TableRefusal) -> Refusal) -> Result<Arc<Table>, Refusal> {
         if let Some(known) = lock(&self.0.tables).get(digest).and_then(Weak::upgrade) {
             return Ok(known);
         }
         let bytes = self.content(digest)?;
-        let table = Table::parse(&bytes, None).map_err(|why| Refusal::TableInvalid { name: name.to_string(), why })?;
+        let table = Table::parse(&bytes, None).map_err(invalid)?;
         let table = Arc::new(table);
         lock(&self.0.tables).insert(digest.clone(), Arc::downgrade(&table));
         Ok(table)

@@ -5,14 +5,14 @@ use crate::failure::{Budget, CallFailure, FailureKind};
 use crate::limits::{Growth, Limits, TABLE_ANSWER_BYTES_MAX};
 use crate::log::LogGate;
 use crate::stats::Used;
-use crate::tables::{KEY_BYTES_MAX, Table, View};
+use crate::tables::{Granted, KEY_BYTES_MAX, LookUps, View};
 use crate::wasi::{self, StandIns};
 use std::collections::HashMap;
 use std::sync::Arc;
 use wasmtime::component::Resource;
 
 /// Tables that one rule may open, by name.
-pub(crate) type GrantedTables = HashMap<String, Arc<Table>>;
+pub(crate) type GrantedTables = HashMap<String, Granted>;
 
 /// Of an error line, what a failure repeats.
 const LAST_ERROR_BYTES_MAX: usize = 256;
@@ -40,7 +40,7 @@ pub(crate) struct Host {
 
 /// A table that an instance has open.
 pub(crate) struct Handle {
-    table: Arc<Table>,
+    granted: Granted,
     view: View,
 }
 
@@ -114,10 +114,10 @@ impl Host {
     }
 
     pub fn open(&mut self, name: &str, columns: &[String]) -> wasmtime::Result<Result<Resource<TableResource>, String>> {
-        let Some(table) = self.tables.get(name).cloned() else {
+        let Some(granted) = self.tables.get(name).cloned() else {
             return Ok(Err(format!("table `{}` is not in this rule's manifest or not granted", name.escape_debug())));
         };
-        let view = match table.view(columns) {
+        let view = match granted.table.view(columns) {
             Ok(view) => view,
             Err(why) => return Ok(Err(why)),
         };
@@ -126,7 +126,7 @@ impl Host {
         }
         self.handles_open += 1;
         self.handles_peak = self.handles_peak.max(self.handles_open);
-        let handle = Some(Handle { table, view });
+        let handle = Some(Handle { granted, view });
         let at = match self.handles.iter().position(Option::is_none) {
             Some(free) => {
                 self.handles[free] = handle;
@@ -169,20 +169,20 @@ impl Handle {
     }
 
     /// The cells of a key's row, as texts.
-    pub fn get(&self, key: &str, room: &mut Room) -> wasmtime::Result<Option<Vec<String>>> {
+    pub fn get(&self, key: &str, room: &mut Room<'_>) -> wasmtime::Result<Option<Vec<String>>> {
         check_key(key)?;
         room.take(CELL_BYTES)?;
-        let Some(cells) = self.table.get(&self.view, key) else { return Ok(None) };
+        let Some(cells) = room.counted(self.granted.table.get(&self.view, key)) else { return Ok(None) };
         let cells = cells.map(|cell| room.take(CELL_BYTES + cell.len()).map(|()| cell.to_owned()));
         Ok(Some(cells.collect::<Result<_, _>>()?))
     }
 
     /// Adds one entry to each column.
-    pub fn add(&self, key: &str, columns: &mut [TableColumn], room: &mut Room) -> wasmtime::Result<()> {
+    pub fn add(&self, key: &str, columns: &mut [TableColumn], room: &mut Room<'_>) -> wasmtime::Result<()> {
         check_key(key)?;
         // An end, and for a key that is not there its place.
         room.take(columns.len() * 2 * size_of::<u32>())?;
-        let Some(cells) = self.table.get(&self.view, key) else {
+        let Some(cells) = room.counted(self.granted.table.get(&self.view, key)) else {
             columns.iter_mut().for_each(TableColumn::push_missing);
             return Ok(());
         };
@@ -195,17 +195,35 @@ impl Handle {
 }
 
 /// What one answer of a table may still take. It is counted while the answer is built, because it is the host's memory that
-/// it is built in.
-pub(crate) struct Room(usize);
+/// it is built in. Look-ups are counted here too, and go to the table's counters in one step when the answer is done or breaks off.
+pub(crate) struct Room<'a> {
+    left: usize,
+    look_ups: &'a LookUps,
+    hits: u64,
+    misses: u64,
+}
 
-impl Room {
-    pub fn new() -> Room {
-        Room(TABLE_ANSWER_BYTES_MAX)
+impl<'a> Room<'a> {
+    /// For one answer of this table.
+    pub fn of(handle: &'a Handle) -> Room<'a> {
+        Room { left: TABLE_ANSWER_BYTES_MAX, look_ups: &handle.granted.look_ups, hits: 0, misses: 0 }
     }
 
     fn take(&mut self, bytes: usize) -> Result<(), Budget> {
-        self.0 = self.0.checked_sub(bytes).ok_or(Budget::TableAnswer(TABLE_ANSWER_BYTES_MAX))?;
+        self.left = self.left.checked_sub(bytes).ok_or(Budget::TableAnswer(TABLE_ANSWER_BYTES_MAX))?;
         Ok(())
+    }
+
+    fn counted<T>(&mut self, found: Option<T>) -> Option<T> {
+        self.hits += u64::from(found.is_some());
+        self.misses += u64::from(found.is_none());
+        found
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.look_ups.add(self.hits, self.misses);
     }
 }
 

@@ -63,4 +63,4 @@ pub use refusal::Refusal;
 pub use standing::Struck;
 pub use stats::{BATCH_ROWS_BOUNDS, CALL_NANOS_BOUNDS, RuleStatsSnapshot, Used};
 pub use strikes::STRUCK_OUT_FOR;
-pub use tables::Table;
+pub use tables::{Table, TableFormat, TableLimits, TableRefusal};

@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::runtime::Runtime;
 use crate::standing::Standing;
 use crate::stats::Began;
-use crate::tables::Table;
+use crate::tables::Granted;
 use alertmill_core::value::Text;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -122,7 +122,7 @@ impl Rule {
         compiled: Arc<Compiled>,
         wanted_name: Option<&str>,
         options: RuleOptions,
-        tables: &HashMap<Text, Arc<Table>>,
+        tables: &HashMap<Text, Granted>,
         standing: impl FnOnce(&RuleInfo) -> Arc<Standing>,
     ) -> Result<Rule, Refusal> {
         let rule = Rule::bind_untried(compiled, wanted_name, options, tables, standing)?;
@@ -135,7 +135,7 @@ impl Rule {
         compiled: Arc<Compiled>,
         wanted_name: Option<&str>,
         options: RuleOptions,
-        tables: &HashMap<Text, Arc<Table>>,
+        tables: &HashMap<Text, Granted>,
         standing: impl FnOnce(&RuleInfo) -> Arc<Standing>,
     ) -> Result<Rule, Refusal> {
         // A module that is compiled already may be wanted with less memory than when it was.

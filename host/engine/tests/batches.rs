@@ -173,6 +173,13 @@ fn a_table_that_changes_is_a_new_generation() {
         enrich(&mut *chains[chain], &mut rows);
         assert_eq!(tag(&rows[0], "owner").as_deref(), Some(owner));
     }
+    // Counted by the table's name, over both contents; a check of a module counts nothing.
+    let mut rows = rows_with(500, |i| i % 5 == 0, "host", "web-1");
+    enrich(&mut *chains[1], &mut rows);
+    assert_eq!(bench.engine.look_ups(), [("hosts".into(), 3 + 100, 0)], "rows without a host look nothing up");
+    let mut rows = rows_with(300, |_| true, "host", "web-9");
+    enrich(&mut *chains[0], &mut rows);
+    assert_eq!(bench.engine.look_ups(), [("hosts".into(), 103, 300)]);
 }
 
 #[test]

@@ -15,4 +15,5 @@ pub mod rules;
 pub mod rules_folder;
 pub mod serve;
 pub mod signature;
+pub mod tables;
 pub mod telemetry;

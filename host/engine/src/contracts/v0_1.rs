@@ -377,19 +377,20 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     tables.func_wrap("[method]table.get", |mut cx: StoreContextMut<'_, Host>, (table, key): (Resource<TableResource>, WasmStr)| {
         cx.data_mut().spend(1)?;
         let key = key.to_str(&cx)?;
-        Ok((cx.data().handle(&table)?.get(&key, &mut Room::new())?,))
+        let handle = cx.data().handle(&table)?;
+        Ok((handle.get(&key, &mut Room::of(handle))?,))
     })?;
     tables.func_wrap("[method]table.get-many", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
         let keys = taken(&mut cx, &keys)?;
         let handle = cx.data().handle(&table)?;
-        let mut room = Room::new();
+        let mut room = Room::of(handle);
         let rows: wasmtime::Result<Vec<_>> = keys.iter().map(|key| handle.get(&key.to_str(&cx)?, &mut room)).collect();
         Ok((rows?,))
     })?;
     tables.func_wrap("[method]table.get-columns", |mut cx: StoreContextMut<'_, Host>, (table, keys): Keys| {
         let keys = taken(&mut cx, &keys)?;
         let handle = cx.data().handle(&table)?;
-        let mut room = Room::new();
+        let mut room = Room::of(handle);
         let mut columns: Vec<TableColumn> = (0..handle.columns()).map(|_| TableColumn::default()).collect();
         for key in &keys {
             handle.add(&key.to_str(&cx)?, &mut columns, &mut room)?;

@@ -14,6 +14,7 @@ pub mod reads;
 mod rules;
 pub mod storage;
 mod system;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 pub mod time;

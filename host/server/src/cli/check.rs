@@ -63,10 +63,13 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Looks at rules and tables as the server would, keeping what it reads in a folder that goes away.
+/// Looks at rules and tables as the server would, keeping what it reads in a folder that goes away. Tables with a URL are fetched.
 fn look(config: &Config) -> Result<crate::rules_folder::Look, Failure> {
     let failed = |why: String| Failure::new(Exit::Bug, format!("the rules cannot be checked: {why}"));
     let dir = tempfile::tempdir().map_err(|e| failed(e.to_string()))?;
     let modules = ModuleFiles::open(dir.path()).map_err(|e| failed(e.to_string()))?;
-    Ok(RulesFolder::new(config, rule::engine_within(&config.rules)?, modules).look(&RuleSet::default()))
+    let mut folder = RulesFolder::new(config, rule::engine_within(&config.rules)?, modules);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
+    runtime.block_on(folder.tables().fetch_once());
+    Ok(folder.look(&RuleSet::default()))
 }

@@ -34,7 +34,7 @@ exits! {
     /// Refused by policy.
     Policy = 7 "rejected by policy"
     /// No answer.
-    Unreachable = 69 "server or store unreachable"
+    Unreachable = 69 "server or store unreachable, or the source of a table"
     /// A fault of this program or of the server.
     Bug = 70 "a bug"
     /// 429 or 503 after all retries.
@@ -54,6 +54,7 @@ impl Exit {
             404 => Exit::NotFound,
             409 | 412 | 428 => Exit::Conflict,
             429 | 503 => Exit::Later,
+            502 => Exit::Unreachable,
             500..=599 => Exit::Bug,
             _ => Exit::No,
         }

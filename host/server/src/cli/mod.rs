@@ -14,6 +14,7 @@ mod pipeline;
 mod rule;
 mod serve;
 mod sign;
+mod table;
 
 pub use exit::{Exit, Failure};
 
@@ -90,6 +91,9 @@ enum Command {
     /// Look at rules
     #[command(subcommand, before_help = "Examples:\n  alertmill rule list\n  alertmill rule inspect rules.d/10-owner.wasm")]
     Rule(RuleCommand),
+    /// Look at look-up tables, and read their sources anew
+    #[command(subcommand, before_help = "Examples:\n  alertmill table list\n  alertmill table show hosts --key web-1\n  alertmill table refresh hosts")]
+    Table(TableCommand),
     /// Look at dead letters: what could not be understood, with the reason
     #[command(subcommand, before_help = "Examples:\n  alertmill dlq list --source events\n  alertmill dlq show 7")]
     Dlq(DlqCommand),
@@ -192,6 +196,19 @@ enum RuleCommand {
     #[command(before_help = "Examples:\n  alertmill rule fetch oci:dist:1.2.0 -f rules.d/10-owner.wasm\n  \
                              alertmill rule fetch oci://registry.example/team/owner:1.2.0 -f rules.d/10-owner.wasm")]
     Fetch(artifact::Fetch),
+}
+
+#[derive(Debug, Subcommand)]
+enum TableCommand {
+    /// List the look-up tables: what is in force, how old it is, what is wrong with the source
+    #[command(before_help = "Examples:\n  alertmill table list\n  alertmill table list -o json | jq '.items[] | select(.stale)'")]
+    List,
+    /// Show one table, or the row of a key
+    #[command(before_help = "Examples:\n  alertmill table show hosts\n  alertmill table show hosts --key web-1")]
+    Show(table::Show),
+    /// Read the table's source now, and wait until what it says is in force
+    #[command(before_help = "Examples:\n  alertmill table refresh hosts\n  alertmill table refresh --all")]
+    Refresh(table::Refresh),
 }
 
 #[derive(Debug, Subcommand)]
@@ -313,6 +330,9 @@ fn ask(command: Command, context: &Context, timeout: Option<Duration>) -> Result
             Command::Rule(RuleCommand::List) => rule::list(context).await,
             Command::Rule(RuleCommand::Export(args)) => artifact::export(args, context).await,
             Command::Rule(RuleCommand::Fetch(args)) => artifact::fetch_to_file(args, context).await,
+            Command::Table(TableCommand::List) => table::list(context).await,
+            Command::Table(TableCommand::Show(args)) => table::show(args, context).await,
+            Command::Table(TableCommand::Refresh(args)) => table::refresh(args, context).await,
             Command::Dlq(DlqCommand::List(args)) => dlq::list(args, context).await,
             Command::Dlq(DlqCommand::Show(args)) => dlq::show(args, context).await,
             Command::Pipeline(PipelineCommand::Storage) => pipeline::storage(context).await,

@@ -1,11 +1,11 @@
 //! What the types of the keys cannot say.
 
 use super::load::{NOT_BUILT_REMEDY, Places};
-use super::model::{Config, Source};
+use super::model::{Config, Source, Table};
 use super::problem::{Place, Problem};
-use super::types::{ByteSize, Decoder, Secret, TableFormat};
+use super::types::{ByteSize, Decoder, Secret};
+use crate::outgoing::parse_url;
 use axum::http::HeaderName;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -77,6 +77,7 @@ impl Checking<'_> {
         self.size("limits.body", limits.body, ByteSize::kib(1), most);
         self.size("limits.body_decoded", limits.body_decoded, limits.body, most);
         self.size("limits.queue", limits.queue, ByteSize::mib(1), ByteSize::mib(1 << 20));
+        self.size("limits.tables_size", limits.tables_size, ByteSize::mib(1), ByteSize::mib(1 << 20));
         for (key, value) in [
             ("limits.items", u64::from(limits.items)),
             ("limits.connections", u64::from(limits.connections)),
@@ -141,33 +142,47 @@ impl Checking<'_> {
                 self.wrong(key, format!("{source:?} is no name of a source"), "write 1 to 64 of a-z, 0-9, `.`, `_` and `-`");
             }
         }
-        for (name, table) in &config.tables {
-            let section = format!("tables.{name}");
-            // A point would be read as the section inside.
-            if !is_name(name) || name.contains('.') {
-                self.wrong(&section, format!("{name:?} is no name of a table"), NAME_REMEDY);
-            }
-            if table.file.as_os_str().is_empty() {
-                self.wrong(&format!("{section}.file"), "the table has no file", "write `file = \"path\"`");
-            } else {
-                match looks_like(&table.file) {
-                    Err(e) => self.wrong(
-                        &format!("{section}.file"),
-                        format!("{} cannot be read: {e}", table.file.display()),
-                        "give a readable file, relative to the working directory",
-                    ),
-                    Ok(found) if table.format != TableFormat::Auto && table.format != found => self.wrong(
-                        &format!("{section}.format"),
-                        format!("{} looks like {}, not {}", table.file.display(), found.as_str(), table.format.as_str()),
-                        format!("correct the file, or write \"{}\" or \"auto\"", found.as_str()),
-                    ),
-                    Ok(_) => {}
+        config.tables.iter().for_each(|(name, table)| self.table(name, table));
+    }
+
+    /// Whether the source can be read is not asked here: a start goes on with the content that was in force.
+    fn table(&mut self, name: &str, table: &Table) {
+        let section = format!("tables.{name}");
+        // A point would be read as the section inside.
+        if !is_name(name) || name.contains('.') {
+            self.wrong(&section, format!("{name:?} is no name of a table"), NAME_REMEDY);
+        }
+        let key = |key: &str| format!("{section}.{key}");
+        let is_file = !table.file.as_os_str().is_empty();
+        match (is_file, table.url.is_empty()) {
+            (false, true) => self.wrong(&key("file"), "the table has no source", "write `file = \"path\"` or `url = \"https://..\"`"),
+            (true, false) => self.wrong(&key("url"), "`file` is given too", "keep one of the two"),
+            (true, true) => {
+                for (name, is_set) in [
+                    ("header_file", !table.header_file.as_os_str().is_empty()),
+                    ("ca_file", !table.ca_file.as_os_str().is_empty()),
+                    ("allow_http", table.allow_http),
+                ] {
+                    if is_set {
+                        self.wrong(&key(name), "it is for tables with `url` only", "remove it");
+                    }
                 }
             }
-            if table.key.is_empty() {
-                self.wrong(&format!("{section}.key"), "no column is named", "write the column to look up by");
+            (false, false) => {
+                if let Err(why) = parse_url(&table.url) {
+                    // Without the URL itself: nobody knows which part of it is a secret.
+                    self.wrong(&key("url"), why.to_string(), "secrets go into a file that `header_file` names");
+                }
+                if (1..REFRESH_S_MIN).contains(&table.refresh_s) {
+                    self.wrong(&key("refresh_s"), format!("{} is too small", table.refresh_s), format!("write at least {REFRESH_S_MIN}, or 0"));
+                }
             }
         }
+        if table.key.is_empty() {
+            self.wrong(&key("key"), "no column is named", "write the column to look up by");
+        }
+        self.at_least(&key("rows_max"), table.rows_max.into(), 1);
+        self.size(&key("size_max"), table.size_max, ByteSize::kib(1), ByteSize::mib(2_047));
     }
 
     fn source(&mut self, name: &str, source: &Source) {
@@ -267,17 +282,8 @@ fn is_content_type(text: &str) -> bool {
     text.len() <= 127 && text.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
-/// What a table's file begins like, by the same signs as the engine's.
-fn looks_like(file: &Path) -> std::io::Result<TableFormat> {
-    let mut head = Vec::new();
-    std::fs::File::open(file)?.take(4_096).read_to_end(&mut head)?;
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
-    Ok(match head.trim_ascii_start().first() {
-        Some(b'[') => TableFormat::Json,
-        Some(b'{') => TableFormat::Ndjson,
-        _ => TableFormat::Csv,
-    })
-}
+/// Seconds between two fetches of a table at least.
+const REFRESH_S_MIN: u64 = 5;
 
 const NAME_REMEDY: &str = "write 1 to 64 letters, digits, `_` or `-`";
 

@@ -141,6 +141,9 @@ section! {
         keep_alive_s: u64 = 75,
         /// Seconds for a request's whole body.
         body_timeout_s: u64 = 60,
+        /// All look-up tables in memory, with the largest one counted twice: it is there twice while one content takes the place of
+        /// another. A change that needs more is refused, and the last good content goes on.
+        tables_size: ByteSize = ByteSize::mib(256),
         /// Connections at the same time.
         connections: u32 = 10_000,
         /// Connections of one address at the same time; loopback is exempt.
@@ -199,15 +202,32 @@ section! {
 }
 
 section! {
-    /// A lookup table that rules with the grant `tables` may read. NAME is its name.
+    /// A look-up table that rules with the grant `tables` may read, from a file or a URL. NAME is its name. See [tables](tables.md).
     Table {
-        /// The file.
+        /// The file. Either this or `url`.
         file: PathBuf = PathBuf::new(),
-        /// What the file must be: `auto` takes whatever it looks like, CSV with a header line, a JSON array of objects, or one
+        /// Where it is fetched from: `https://`, or `http://` of this machine. Redirects are not followed.
+        url: String = String::new(),
+        /// What the content must be: `auto` takes whatever it looks like, CSV with a header line, a JSON array of objects, or one
         /// object a line.
         format: TableFormat = TableFormat::Auto,
         /// The column or member that is looked up; `key` when it is not given.
         key: String = "key".into(),
+        /// Seconds between two fetches of `url`, give or take a tenth; at least 5. 0 fetches once at start and when it is asked for. A
+        /// file is looked at every `rules.poll_ms`.
+        refresh_s: u64 = 60,
+        /// Seconds after which a table that its source did not confirm is shown as stale; it goes on all the same. 0 is never.
+        stale_after_s: u64 = 3_600,
+        /// File with one line `Name: value`, such as `Authorization: Bearer ..`, that is sent with each fetch. It is read each time.
+        header_file: PathBuf = PathBuf::new(),
+        /// PEM file of certificate authorities that are trusted beside the system's.
+        ca_file: PathBuf = PathBuf::new(),
+        /// Fetch `http://` from other machines too.
+        allow_http: bool = false,
+        /// Rows. Content that has more is refused, and the last good one goes on.
+        rows_max: u32 = 1_000_000,
+        /// Size of the content, and of the table in memory. What is larger is refused in the same way.
+        size_max: ByteSize = ByteSize::mib(64),
     }
 }
 

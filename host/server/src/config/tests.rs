@@ -213,14 +213,31 @@ fn tables_are_named_sections() {
     assert_eq!((config.tables["owners"].file.clone(), config.tables["owners"].key.as_str()), (file.clone(), "host"));
     let by_environment = load("", &[("ALERTMILL__TABLES__OWNERS__FILE", &file.display().to_string())]).expect("good");
     assert_eq!(by_environment.tables["owners"].file, file);
-    let other = problems(&format!("[tables.owners]\nfile = \"{}\"\nformat = \"json\"\n", file.display()), &[]);
-    assert!(other[0].starts_with("alertmill.toml:3: tables.owners.format: ") && other[0].contains("looks like csv, not json"), "{other:?}");
-    assert_eq!(problems("\n[tables.owners]\n", &[]), ["alertmill.toml:2: tables.owners.file: the table has no file; write `file = \"path\"`"]);
-    let found = problems("[tables.owners]\nfile = \"x\"\nformt = \"csv\"\n", &[]);
-    assert!(
-        found[0].contains(":3: tables.owners.formt: unknown key; did you mean `format`?") && found[1].contains(":2: tables.owners.file: x cannot be read"),
-        "{found:?}"
+    assert_eq!(
+        problems("\n[tables.owners]\n", &[]),
+        ["alertmill.toml:2: tables.owners.file: the table has no source; write `file = \"path\"` or `url = \"https://..\"`"]
     );
+    let found = problems("[tables.owners]\nfile = \"x\"\nformt = \"csv\"\n", &[]);
+    assert_eq!(
+        found,
+        ["alertmill.toml:3: tables.owners.formt: unknown key; did you mean `format`?"],
+        "whether the file is there is no matter of the configuration"
+    );
+    load("[tables.owners]\nurl = \"https://cmdb.example.com/hosts\"\nrefresh_s = 0\nheader_file = \"/run/secrets/cmdb\"\n", &[]).expect("good");
+    for (keys, says) in [
+        ("file = \"x\"\nurl = \"https://a/b\"", "owners.url: `file` is given too; keep one of the two"),
+        ("file = \"x\"\nallow_http = true", "owners.allow_http: it is for tables with `url` only"),
+        ("file = \"x\"\nheader_file = \"y\"", "owners.header_file: it is for tables with `url` only"),
+        ("url = \"https://a/b\"\nrefresh_s = 4", "owners.refresh_s: 4 is too small; write at least 5, or 0"),
+        ("url = \"file:///etc/passwd\"", "owners.url: "),
+        ("url = \"https://user:hunter2@a/b\"", "owners.url: "),
+        ("file = \"x\"\nkey = \"\"", "owners.key: no column is named"),
+        ("file = \"x\"\nrows_max = 0", "owners.rows_max: 0 is too small"),
+        ("file = \"x\"\nsize_max = 1", "owners.size_max: 1 B is out of bounds"),
+    ] {
+        let found = problems(&format!("[tables.owners]\n{keys}\n"), &[]);
+        assert!(found.len() == 1 && found[0].contains(says) && !found[0].contains("hunter2"), "{keys} -> {found:?}");
+    }
 }
 
 #[test]

@@ -96,6 +96,14 @@ problems! {
     BodyTimeout "body-timeout" 408 1 "The body did not come in time"
     /// More is in flight than memory or the journal allows.
     Overloaded "overloaded" 429 1 "Too much is in flight"
+    /// A look-up table's source gives no content; the last good one goes on.
+    TableFetch "table-fetch" 502 0 "The table's source gives no content"
+    /// What a look-up table's source gives is no table; the last good one goes on.
+    TableInvalid "table-invalid" 422 0 "The content is no table"
+    /// What a look-up table's source gives is more than its limits allow; the last good one goes on.
+    TableTooLarge "table-too-large" 422 0 "The table is too large"
+    /// A rule cannot run with a look-up table's new content; the last good one goes on.
+    TableHeldBack "table-held-back" 409 0 "A rule cannot run with the table"
     /// Storage does not work now; nothing was taken.
     Unavailable "unavailable" 503 5 "Storage is not available"
     /// Whether it was stored is not known; repeat it, with the same `Idempotency-Key` or event ids.

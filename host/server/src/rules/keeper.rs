@@ -134,6 +134,7 @@ struct Deciding {
 impl RuleKeeper {
     /// Goes on from `latest`, the last generation in the state.
     pub fn new(folder: RulesFolder, engine: Engine, latest: RuleSet) -> RuleKeeper {
+        folder.tables().looked(&latest);
         let mut shown = Shown::default();
         shown.put(latest);
         RuleKeeper {
@@ -197,10 +198,13 @@ impl RuleKeeper {
         let rules = slots::with_offers(&before.rules, &offers);
         // The very first generation is begun even when it is empty: every event then has one.
         if rules == before.rules && tables == before.tables && before.generation > 0 {
+            folder.tables().looked(&before);
             return Ok(None);
         }
         let change = slots::change_by_look(&before, &rules);
-        self.begin(&mut deciding, journal, RuleSet { generation: 0, change, rules, tables }).await.map(|set| Some(set.generation))
+        let set = self.begin(&mut deciding, journal, RuleSet { generation: 0, change, rules, tables }).await?;
+        folder.tables().looked(&set);
+        Ok(Some(set.generation))
     }
 
     /// Changes a slot. Compiles, and runs the rule's `init`: call it where waiting is fine, and see it through.

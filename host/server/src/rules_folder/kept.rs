@@ -1,8 +1,8 @@
 //! The last good version of a rule whose file is not used. It goes on only together with tables that it can run with: the
 //! file of a table may have changed in the meantime, and a generation that cannot be loaded would hold up every other change.
 
-use super::tables::Tables;
 use super::{Problem, RulesFolder};
+use crate::tables::TableSet;
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
 use alertmill_engine::{Refusal, RuleInfo, RuleOptions};
@@ -30,7 +30,7 @@ pub(super) enum Kept {
 
 impl RulesFolder {
     /// Whether a version in force, whose file or folder is at `path`, goes on with these tables.
-    pub(super) fn last_good(&mut self, path: &Path, entry: &RuleEntry, in_force: &RuleSet, tables: &Tables) -> Kept {
+    pub(super) fn last_good(&mut self, path: &Path, entry: &RuleEntry, in_force: &RuleSet, tables: &TableSet) -> Kept {
         let name = entry.name.as_str();
         let why = match self.runs_with(entry, tables) {
             Ok(info) => return Kept::Runs(Some(info)),
@@ -53,10 +53,10 @@ impl RulesFolder {
         }
         let names = changed.iter().map(|(table, _)| format!("`{table}`")).collect::<Vec<_>>().join(", ");
         let message = format!("what changed in {names} is not used yet: rule `{name}` cannot run with it: {why}; repair the table or the rule");
-        Kept::Needs(changed, self.problem(path, name, "table-held-back", message))
+        Kept::Needs(changed, self.problem(path, name, super::TABLE_HELD_BACK, message))
     }
 
-    fn runs_with(&mut self, entry: &RuleEntry, tables: &Tables) -> Result<RuleInfo, Refusal> {
+    fn runs_with(&mut self, entry: &RuleEntry, tables: &TableSet) -> Result<RuleInfo, Refusal> {
         if let Some(known) = self.kept.iter().find(|known| known.entry == *entry && known.tables == tables.digests) {
             return known.outcome.clone();
         }
@@ -80,7 +80,7 @@ impl RulesFolder {
     }
 
     /// Names of the tables that a rule in force reads. Asked once: its module is compiled for it.
-    fn reads(&mut self, entry: &RuleEntry, tables: &Tables) -> Result<Vec<Text>, Refusal> {
+    fn reads(&mut self, entry: &RuleEntry, tables: &TableSet) -> Result<Vec<Text>, Refusal> {
         let at = self.kept.iter().position(|known| known.entry == *entry && known.tables == tables.digests);
         if let Some(reads) = at.and_then(|at| self.kept[at].reads.clone()) {
             return Ok(reads);

@@ -11,18 +11,17 @@
 
 mod kept;
 pub(crate) mod options;
-mod settling;
+pub(crate) mod settling;
 pub mod shipped;
 mod source_gone;
-mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use self::kept::Kept;
 use self::settling::{Settling, Stamp, stamp};
-use self::tables::Tables;
 use crate::config::Config;
 use crate::rules::slots::{self, Offer, Offers};
+use crate::tables::{TableSet, Tables};
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
 use alertmill_engine::{Engine, RuleInfo, RuleOptions};
@@ -49,19 +48,24 @@ pub struct Problem {
 
 impl Problem {
     /// Whether it may be gone at the next look although the file is the same: the system refused, not what the file holds.
-    fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         matches!(self.code.as_str(), UNREADABLE | NOT_KEPT | NOT_COMPILED)
     }
 }
 
 /// A file or the folder cannot be read.
-const UNREADABLE: &str = "unreadable";
+pub(crate) const UNREADABLE: &str = "unreadable";
 /// The data folder does not take the content.
-const NOT_KEPT: &str = "not-kept";
+pub(crate) const NOT_KEPT: &str = "not-kept";
 /// The compiler cannot be asked; a code of the engine's.
 const NOT_COMPILED: &str = "compile-unavailable";
 /// A file is never at rest.
-const CHANGING: &str = "changing";
+pub(crate) const CHANGING: &str = "changing";
+/// A rule cannot run with a table's new content.
+pub(crate) const TABLE_HELD_BACK: &str = "table-held-back";
+/// Of a file that never comes to rest.
+pub(crate) const NOT_AT_REST: &str = "each of the last looks found the file being written, so it is not taken; write it beside and rename it into place, \
+                                      and leave it as it is for two seconds at least";
 
 /// What a look found: the rules to run, in order, their tables, and what is wrong.
 #[derive(Clone, Debug, Default)]
@@ -91,14 +95,12 @@ impl Look {
 /// The folder and everything that a look needs.
 pub struct RulesFolder {
     dir: PathBuf,
-    tables: BTreeMap<String, crate::config::Table>,
+    tables: Tables,
     engine: Engine,
     modules: ModuleFiles,
     settling: Settling,
     seen: BTreeMap<PathBuf, Seen>,
     kept: Vec<kept::Checked>,
-    table_cache: BTreeMap<String, tables::Kept>,
-    in_force: tables::InForce,
     source: source_gone::Source,
     /// See [`Look::is_unsettled`].
     is_unsettled: bool,
@@ -150,14 +152,12 @@ impl RulesFolder {
     pub fn new(config: &Config, engine: Engine, modules: ModuleFiles) -> RulesFolder {
         RulesFolder {
             dir: config.rules.dir.clone(),
-            tables: config.tables.clone(),
+            tables: Tables::new(config, engine.clone(), modules.clone()),
             engine,
             modules,
             settling: Settling::default(),
             seen: BTreeMap::new(),
             kept: Vec::new(),
-            table_cache: BTreeMap::new(),
-            in_force: BTreeMap::new(),
             source: source_gone::Source::default(),
             is_unsettled: false,
         }
@@ -166,6 +166,18 @@ impl RulesFolder {
     /// Where modules and tables are kept.
     pub fn modules(&self) -> &ModuleFiles {
         &self.modules
+    }
+
+    /// With tables that are swapped as fast as looks come.
+    #[cfg(test)]
+    pub(crate) fn swapping_at_once(mut self) -> RulesFolder {
+        self.tables = self.tables.swapping_at_once();
+        self
+    }
+
+    /// Its tables.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     /// Looks once. `in_force` gives the last good version of a rule whose file has become bad.
@@ -177,15 +189,16 @@ impl RulesFolder {
     fn look_at(&mut self, in_force: &RuleSet, now: SystemTime) -> Look {
         self.settling.begin(now, in_force.generation == 0);
         self.is_unsettled = false;
-        let mut look = self.compose(in_force);
+        let mut look = self.compose(in_force, now);
         look.problems.extend(self.settling.restless().map(|path| self.changing(path)));
         look.is_unsettled = self.is_unsettled;
         look
     }
 
-    fn compose(&mut self, in_force: &RuleSet) -> Look {
-        let mut problems = Vec::new();
-        let mut tables = self.look_at_tables(in_force, &mut problems);
+    fn compose(&mut self, in_force: &RuleSet, at: SystemTime) -> Look {
+        let now = self.tables.now(in_force, at);
+        let (mut tables, mut problems) = (now.set, now.problems);
+        self.is_unsettled |= now.is_unsettled;
         let files = match self.files() {
             Ok(files) => files,
             Err(problem) => {
@@ -213,7 +226,7 @@ impl RulesFolder {
                 Err(HoldBack(needed, problem)) => {
                     problems.push(problem);
                     for (name, digest) in &needed {
-                        match self.table_in_force(digest) {
+                        match self.tables.in_force(digest) {
                             Some(table) => tables.put(name, digest, table),
                             None => return Look::keeping(in_force, problems),
                         }
@@ -227,7 +240,7 @@ impl RulesFolder {
     }
 
     /// What each file asks for with these tables.
-    fn judge(&mut self, files: &[PathBuf], tables: &Tables, look: &mut Look) {
+    fn judge(&mut self, files: &[PathBuf], tables: &TableSet, look: &mut Look) {
         let found: Vec<(&PathBuf, Outcome)> = files.iter().map(|path| (path, self.module(path, tables))).collect();
         // A name is a running rule's: neither a file that is not used nor a disabled one keeps a good one out, and of what
         // runs a disabled one takes nothing away.
@@ -269,7 +282,7 @@ impl RulesFolder {
 
     /// What goes on beside the offers: versions that came by the API or were pinned, and those whose files are not used. They
     /// need tables that they can run with.
-    fn hold(&mut self, files: &[PathBuf], tables: &Tables, in_force: &RuleSet, look: &mut Look) -> Result<(), HoldBack> {
+    fn hold(&mut self, files: &[PathBuf], tables: &TableSet, in_force: &RuleSet, look: &mut Look) -> Result<(), HoldBack> {
         let judged = |entry: &RuleEntry, offers: &Offers| {
             offers.files.iter().any(|offer| matches!(offer, Offer::Whole(file) if file.name == entry.name && file.running() == entry.running()))
         };
@@ -299,7 +312,6 @@ impl RulesFolder {
             seen.outcomes.retain(|judged| judged.asked == look);
         }
         self.forget_checks(in_force);
-        self.forget_tables();
     }
 
     /// Module files in the order in which their rules run; a folder that is not there holds none.
@@ -329,10 +341,10 @@ impl RulesFolder {
             Outcome::Good { entry, .. } => Some(&entry.digest),
             _ => None,
         });
-        of_files.chain(self.table_cache.values().filter_map(tables::Kept::digest)).chain(self.in_force.keys()).cloned().collect()
+        of_files.cloned().chain(self.tables.held()).collect()
     }
 
-    fn module(&mut self, path: &Path, tables: &Tables) -> Outcome {
+    fn module(&mut self, path: &Path, tables: &TableSet) -> Outcome {
         let options = path.with_extension("toml");
         let (module, module_is_whole) = self.settling.stamp(path);
         let (beside, options_are_whole) = self.settling.stamp(&options);
@@ -363,7 +375,7 @@ impl RulesFolder {
 
     /// What is said of a file while it is being written: what it said when it was whole, if that holds with these tables.
     /// Otherwise the generation in force is asked by name, where a disabled twin cannot be found.
-    fn unsettled(&mut self, path: &Path, is_there: bool, tables: &Tables) -> Outcome {
+    fn unsettled(&mut self, path: &Path, is_there: bool, tables: &TableSet) -> Outcome {
         self.is_unsettled = true;
         let look = self.settling.looks();
         let Some(seen) = self.seen.get_mut(path) else { return Outcome::Unsettled(None) };
@@ -381,14 +393,10 @@ impl RulesFolder {
     }
 
     fn changing(&self, path: &Path) -> Problem {
-        let table = self.tables.iter().find(|(_, table)| table.file == path).map(|(name, _)| name.clone());
-        let name = table.or_else(|| rule_name(path)).unwrap_or_default();
-        let message = "each of the last looks found the file being written, so it is not taken; write it beside and rename it into place, \
-                       and leave it as it is for two seconds at least";
-        self.problem(path, &name, CHANGING, message.to_owned())
+        self.problem(path, &rule_name(path).unwrap_or_default(), CHANGING, NOT_AT_REST.to_owned())
     }
 
-    fn read(&self, path: &Path, tables: &Tables) -> Result<Outcome, Problem> {
+    fn read(&self, path: &Path, tables: &TableSet) -> Result<Outcome, Problem> {
         let name = rule_name(path)
             .ok_or_else(|| self.problem(path, "", "file-name", "module files are named NN-name.wasm, such as 10-owner-from-table.wasm".to_owned()))?;
         let options =
@@ -402,7 +410,7 @@ impl RulesFolder {
         Ok(Outcome::Good { entry: RuleEntry { order, offered, ..entry }, info, is_enabled: options.enabled })
     }
 
-    fn check(&self, path: &Path, name: &str, bytes: &[u8], options: &RuleOptions, tables: &Tables) -> Result<RuleInfo, Problem> {
+    fn check(&self, path: &Path, name: &str, bytes: &[u8], options: &RuleOptions, tables: &TableSet) -> Result<RuleInfo, Problem> {
         let refused = |refusal: alertmill_engine::Refusal| self.problem(path, name, refusal.code(), refusal.to_string());
         if !options.enabled {
             return self.engine.inspect_named(bytes, name, options).map_err(refused);

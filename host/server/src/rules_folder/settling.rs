@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Size and time of a file; `None` when it is not there.
-pub(super) type Stamp = Option<(u64, SystemTime)>;
+pub(crate) type Stamp = Option<(u64, SystemTime)>;
 
 /// The stamp that a file has now.
-pub(super) fn stamp(path: &Path) -> Stamp {
+pub(crate) fn stamp(path: &Path) -> Stamp {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.len(), meta.modified().ok()?))
 }
 
 /// What nobody wrote to for so long is whole.
-pub(super) const OLD_ENOUGH: Duration = Duration::from_secs(2);
+pub(crate) const OLD_ENOUGH: Duration = Duration::from_secs(2);
 /// A file that is still being written after so many looks is said.
 const RESTLESS_LOOKS: u32 = 5;
 
 /// Stamps of this look and of the one before.
-pub(super) struct Settling {
+pub(crate) struct Settling {
     looks: u64,
     at: SystemTime,
     takes_all: bool,

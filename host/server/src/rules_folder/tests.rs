@@ -31,7 +31,7 @@ impl World {
         let modules = ModuleFiles::open(&dir.path().join("modules")).expect("modules");
         let contents = modules.clone();
         let engine = Engine::new(move |digest: &str| contents.get(digest).ok().flatten().ok_or_else(|| format!("no file of {digest}"))).expect("an engine");
-        let folder = RulesFolder::new(&config, engine.clone(), modules);
+        let folder = RulesFolder::new(&config, engine.clone(), modules).swapping_at_once();
         let world = World { dir, folder, engine, in_force: RuleSet::default(), config };
         files.iter().for_each(|(file, module)| world.module(file, module));
         world
@@ -48,7 +48,7 @@ impl World {
 
     /// A folder that has not looked yet.
     pub fn renewed(&self) -> RulesFolder {
-        RulesFolder::new(&self.config, self.engine.clone(), self.folder.modules.clone())
+        RulesFolder::new(&self.config, self.engine.clone(), self.folder.modules.clone()).swapping_at_once()
     }
 
     /// Copies a compiled rule: `says` of `dist/test`, or a shipped one.

@@ -28,6 +28,7 @@ use crate::doors::{self, DoorConfig, Doors, SourceConfig};
 use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits};
 use crate::rules::RuleKeeper;
 use crate::rules_folder::{RulesFolder, SETTLED_AFTER};
+use crate::tables::Tables;
 use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, ListenerSnapshot, Metrics, PipelineSnapshot, Sources, handle};
 use alertmill_core::alert::LifecycleConfig;
 use alertmill_core::identity::Algorithm;
@@ -226,6 +227,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let progress = Arc::new(Progress::new(&folder.restored, fold.open_alerts(), fold.next_due_ms(), backlog_end));
     let journal = InFlightJournal::new(folder.journal.clone(), config.limits.queue.as_usize(), progress.clone());
     let rules = RulesFolder::new(&config, engine.clone(), folder.modules.clone());
+    let tables = rules.tables().clone();
     let keeper = Arc::new(RuleKeeper::new(rules, engine.clone(), folder.restored.rule_set.clone()));
 
     let understand = UnderstandConfig {
@@ -263,19 +265,22 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     // A start is a record: time-outs of re-sending sources wait for a while after it.
     let started = RecordBody::Start { version: Text::new_static(env!("CARGO_PKG_VERSION")) };
     journal.append(started, None).await.map_err(|e| anyhow!("the journal does not take the first record: {e}"))?;
+    let fetching = tables.fetch(&stop);
     if folder.restored.rule_set.generation == 0 {
+        tables.tried(FIRST_TABLES_WITHIN).await;
         begin_first_generation(&keeper, &journal, &progress, backlog_end).await?;
     }
     let unused =
         maintenance::UnusedModules { modules: folder.modules.clone(), reader: reader.clone(), checkpointer: checkpointer.clone(), removals: removals.clone() };
-    let helpers = vec![
-        tokio::spawn(rules_loop(keeper.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
+    let mut helpers = vec![
+        tokio::spawn(rules_loop(keeper.clone(), tables.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
         tokio::spawn(maintenance::bound_modules(unused, keeper.clone(), progress.clone(), backlog_end, stop.clone())),
         tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
         tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.clone(), removals.clone(), stop.clone())),
         tokio::spawn(maintenance::bound_quarantine(folder.dir.clone(), config.retention.clone(), removals, stop.clone())),
         tokio::spawn(storage::keep_looking(measured.clone(), stop.clone())),
     ];
+    helpers.extend(fetching);
 
     let budget = Budget::new(config.limits.queue.as_usize());
     let doors = Doors::new(journal.clone(), budget.clone(), door_config(&config));
@@ -319,6 +324,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             let (engine, keeper) = (engine.clone(), keeper.clone());
             handle(move || EngineSnapshot::of(keeper.shown().set.generation, &engine.stats(), engine.load_stats()))
         },
+        tables: {
+            let tables = tables.clone();
+            handle(move || tables.rows())
+        },
         commands: {
             let counters = counters.clone();
             handle(move || counters.snapshot())
@@ -342,7 +351,13 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let api =
         Api::new(Arc::new(reader), Arc::new(WatchedRules::new(keeper.clone(), engine.clone())), health, metrics, Operating { commands, counters, budget });
     let backups = api::backups::Backups::new(folder.dir.clone(), folder.journal.clone());
-    let app = api::finish(api::router(api).merge(doors::router(&doors)).merge(api::backups::router(backups)).merge(api::storage::router(measured)));
+    let app = api::finish(
+        api::router(api)
+            .merge(doors::router(&doors))
+            .merge(api::backups::router(backups))
+            .merge(api::storage::router(measured))
+            .merge(api::tables::router(tables)),
+    );
 
     let socket = socket.listen(BACKLOG).map_err(|e| cannot_be_bound(&config.server.listen, &e))?;
     let mut until = stop;
@@ -355,6 +370,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let stop_grace = Duration::from_secs(config.server.stop_grace_s);
     Ok(Running { address, journal, progress, keeper, engine, checkpointer, stop_grace, leave, stopping, listener, helpers, threads })
 }
+
+/// Before the very first generation tables that are fetched get so long, so that the first events are judged with them.
+const FIRST_TABLES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 1_024;
@@ -414,9 +432,10 @@ async fn look_blocking(keeper: Arc<RuleKeeper>, journal: InFlightJournal) -> any
     looked.map_err(|e| anyhow!("{e}"))
 }
 
-/// Looks at the rules folder at intervals, once the generations that the last process journaled are known.
+/// Looks at the rules folder at intervals, and when a table has changed, once the generations that the last process journaled are known.
 async fn rules_loop(
     keeper: Arc<RuleKeeper>,
+    tables: Tables,
     journal: InFlightJournal,
     progress: Arc<Progress>,
     backlog_end: u64,
@@ -441,6 +460,7 @@ async fn rules_loop(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = keeper.look_is_due() => {}
+            () = tables.changed() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }

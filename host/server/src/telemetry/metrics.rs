@@ -3,6 +3,7 @@
 use super::process::{Process, build_info};
 use super::{DoorSnapshot, EngineSnapshot, HistogramSnapshot, JournalSnapshot, ListenerSnapshot, PipelineSnapshot, Sources};
 use crate::serve::{FamilyUse, StorageReport};
+use crate::tables::TableRow;
 use alertmill_core::ledger::Ledger;
 use alertmill_core::ports::LedgerValue;
 use alertmill_engine::{CALL_NANOS_BOUNDS, LoadStats, RuleStatsSnapshot};
@@ -54,6 +55,7 @@ impl Collector for Reading {
         out.journal(&(self.0.journal)())?;
         out.pipeline(&(self.0.pipeline)())?;
         out.engine(&(self.0.engine)())?;
+        out.tables(&(self.0.tables)())?;
         out.storage(&(self.0.storage)())?;
         let alerts = (self.0.alerts)();
         out.gauge("open_alerts", "Open alerts", alerts.open)?;
@@ -314,6 +316,26 @@ impl Writer<'_> {
         self.counters("code_cache", help, known(&LoadStats::CACHE, &load.cache))?;
         let refusals = load.refusals.iter().map(|(code, n)| ([("code", *code)], *n));
         self.counters("rule_refusals", "Modules that were not taken, by the code of the refusal", refusals)
+    }
+
+    fn tables(&mut self, tables: &[TableRow]) -> fmt::Result {
+        let in_force = |value: fn(&TableRow) -> Option<u64>| {
+            Rows::of(tables.iter().filter_map(move |table| Some(([("table", table.name.as_str())], value(table)? as f64))))
+        };
+        for (name, help, value) in [
+            ("table_rows", "Rows of a look-up table that is in force", (|t| t.rows.map(|n| n as u64)) as fn(&TableRow) -> Option<u64>),
+            ("table_bytes", "Bytes that it takes in memory", |t| t.bytes.map(|n| n as u64)),
+            ("table_age_seconds", "Seconds since its source said that what is in force is right", |t| t.age_s),
+            ("table_generation", "The rule-set generation since which its content is in force", |t| t.generation),
+            ("table_stale", "1 while it is older than stale_after_s", |t| Some(u64::from(t.stale))),
+        ] {
+            self.family((name, help, MetricType::Gauge), in_force(value), |mut m, n| m.encode_gauge(&n))?;
+        }
+        let of = |value: fn(&TableRow) -> u64| tables.iter().map(move |table| ([("table", table.name.as_str())], value(table)));
+        self.counters("table_hits", "Keys that rules looked up and found since the process started", of(|t| t.hits))?;
+        self.counters("table_misses", "Keys that rules looked up and did not find since the process started", of(|t| t.misses))?;
+        let outcomes = tables.iter().flat_map(|t| t.refreshes.iter().map(|(outcome, n)| ([("table", t.name.as_str()), ("outcome", *outcome)], *n)));
+        self.counters("table_refreshes", "How often its source was read since the process started, by what came of it", outcomes)
     }
 
     fn storage(&mut self, storage: &StorageReport) -> fmt::Result {

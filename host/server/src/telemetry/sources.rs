@@ -2,6 +2,7 @@
 
 use super::HistogramSnapshot;
 use crate::serve::StorageReport;
+use crate::tables::TableRow;
 use alertmill_core::ports::LedgerValue;
 use alertmill_engine::{LoadStats, RuleStatsSnapshot};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Sources {
     pub pipeline: Handle<PipelineSnapshot>,
     /// The rule engine.
     pub engine: Handle<EngineSnapshot>,
+    /// Look-up tables.
+    pub tables: Handle<Vec<TableRow>>,
     /// What data takes on disk.
     pub storage: Handle<StorageReport>,
     /// What the fold holds.
@@ -50,6 +53,7 @@ impl Default for Sources {
             journal: zero(),
             pipeline: zero(),
             engine: zero(),
+            tables: zero(),
             storage: zero(),
             alerts: zero(),
             commands: zero(),

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The folder of modules and tables.
 #[derive(Clone, Debug)]
@@ -69,6 +70,11 @@ impl ModuleFiles {
             return Err(StoreError::Damaged { path, what: format!("its content has digest {found}"), remedy: "upload the module or table again" });
         }
         Ok(Some(content))
+    }
+
+    /// When a content was stored; `None` when it is not here.
+    pub fn kept_at(&self, digest: &str) -> Option<SystemTime> {
+        std::fs::metadata(self.dir.join(digest)).and_then(|file| file.modified()).ok().filter(|_| is_digest(digest))
     }
 
     /// Digests of all files, sorted.
