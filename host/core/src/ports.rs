@@ -6,6 +6,7 @@ use crate::event::{Fingerprint, Status, Uid};
 use crate::item::Item;
 use crate::record::{Journaled, RecordBody, RuleSet};
 use crate::value::Text;
+use crate::verdict::{Halted, Policy, Verdict};
 use std::future::Future;
 
 /// A record is durable.
@@ -68,6 +69,28 @@ pub trait Records: Send {
     fn next_records(&mut self, rows_max: usize) -> impl Future<Output = Result<Vec<Journaled>, PortError>> + Send;
 }
 
+/// What is done about a row at which a rule halted the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// The rule is asked again.
+    Retry,
+    /// The rule is not asked about it, and the policy is applied; nor about any row behind it in this generation when
+    /// `to_the_end` says so.
+    As {
+        /// Any but `stop`.
+        policy: Policy,
+        /// Not for this row only.
+        to_the_end: bool,
+    },
+}
+
+/// Promise: `decide` comes back with an operator's word; where the failure [may pass](Halted::may_pass) it says `Retry` by
+/// itself after a while, which grows as long as it is the same row.
+pub trait Halts: Send {
+    /// Waits until something is done about the row.
+    fn decide(&mut self, halted: &Halted) -> impl Future<Output = Resume> + Send;
+}
+
 /// Promise: for a uid that a commit stored, its `known_until_s`, the latest if it was stored more than once; `None` for one
 /// that no commit stored. Only what the time of the state, as a power loss may leave it, has passed may be forgotten; until
 /// when it answers beyond that is the store's affair, since the caller compares with its records' times.
@@ -122,6 +145,8 @@ pub struct Commit {
     pub ledger: Vec<LedgerValue>,
     /// The generations that began in this batch, in their order; the last one is in force after it.
     pub rule_sets: Vec<RuleSet>,
+    /// The verdicts without an end of the generation in force after it, when they changed.
+    pub open_verdicts: Option<Vec<Verdict>>,
     /// When the next time-out of an alert may be due, milliseconds.
     pub next_due_ms: Option<i64>,
     /// How many alerts are open after it.
@@ -293,6 +318,8 @@ pub struct Restored {
     pub ledger: Vec<(Text, Text, Text, u64)>,
     /// The generation in force at the position.
     pub rule_set: RuleSet,
+    /// Its verdicts without an end.
+    pub open_verdicts: Vec<Verdict>,
 }
 
 /// One alert at start.

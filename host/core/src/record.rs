@@ -14,6 +14,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 const FORMAT: u8 = 1;
+/// The kind of records that a start looks for before it reads any.
+const VERDICTS: u8 = 8;
 
 /// Items of one record at most; a larger request becomes several records.
 pub const ITEMS_PER_RECORD_MAX: usize = 10_000;
@@ -232,7 +234,7 @@ impl RecordBody {
                 put(out, &payload.body);
             }
             RecordBody::Verdicts(verdicts) => {
-                out.push(8);
+                out.push(VERDICTS);
                 put_json(out, verdicts);
             }
         }
@@ -253,10 +255,24 @@ impl RecordBody {
             5 => RecordBody::Command(r.command()?),
             6 => RecordBody::Payload(r.payload()?),
             7 => RecordBody::RuleSet(r.json()?),
-            8 => RecordBody::Verdicts(r.json()?),
+            VERDICTS => RecordBody::Verdicts(r.json()?),
             other => return Err(RecordError::Kind(other)),
         };
         if r.at == payload.len() { Ok(body) } else { Err(RecordError::Damaged(r.at)) }
+    }
+}
+
+impl Verdicts {
+    /// The verdicts of an encoded record, if it is one of verdicts; no other one is decoded for it.
+    pub fn of_payload(payload: &[u8]) -> Option<Verdicts> {
+        if !payload.starts_with(&[FORMAT, VERDICTS]) {
+            return None;
+        }
+        match RecordBody::decode(payload) {
+            Ok(RecordBody::Verdicts(verdicts)) => Some(verdicts),
+            // Whoever comes to the record itself says what is wrong with it.
+            _ => None,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::alert::Alert;
 use crate::event::{Event, Fingerprint};
+use crate::ports::DeadLetter;
 use crate::value::{Text, text_bytes};
 use crate::verdict::{Hook, Place, Policy};
 
@@ -31,6 +32,8 @@ pub struct Row {
     /// A rule with the policy `dead-letter` could not judge it, the last of `failures` says which: no later rule is asked, and
     /// it becomes a dead letter unless its uid is known.
     pub rejected: bool,
+    /// The letter that it then becomes; made when the rules are through.
+    pub dead_letter: Option<Box<DeadLetter>>,
     /// Rules that could not judge this row, and what their policy made of it.
     pub failures: Vec<RuleFailure>,
     /// The episode that an abnormal event belongs to, if its sender re-sends while it lasts (Alertmanager).
@@ -49,7 +52,8 @@ impl Row {
     pub fn size_bytes(&self) -> usize {
         let of_dropped = self.dropped.as_ref().map_or(0, |dropped| text_bytes(&dropped.reason));
         let of_key = if let DedupeAnswer::Key(key) = &self.dedupe { text_bytes(key) } else { 0 };
-        size_of::<Row>() + self.event.heap_bytes() + of_dropped + of_key + self.failures.iter().map(RuleFailure::size_bytes).sum::<usize>()
+        let of_letter = self.dead_letter.as_deref().map_or(0, DeadLetter::size_bytes);
+        size_of::<Row>() + self.event.heap_bytes() + of_dropped + of_key + of_letter + self.failures.iter().map(RuleFailure::size_bytes).sum::<usize>()
     }
 }
 

@@ -29,6 +29,10 @@ pub trait RuleChain: Send {
 
 /// The rules over alerts of one generation, in order, bound to the fold. What holds for [`RuleChain`] holds here.
 pub trait AlertChain: Send {
+    /// Whether a rule may halt: only then does the fold keep the alerts as they were.
+    fn may_halt(&self) -> bool {
+        true
+    }
     /// Runs every alert rule in order over alerts that were just opened and are not stored yet.
     fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) -> Result<(), Halted>;
     /// As [`RuleChain::know`].

@@ -55,7 +55,7 @@ fn folded() -> Commit {
     let acknowledged = Record { ordinal: 2, received_at_ms: 1_700_000_030_000, body: RecordBody::Command(command) };
     let records = [record_of(1, &ITEMS[..2]), acknowledged, record_of(3, &ITEMS[2..])];
     let config = UnderstandConfig { uid_key: UidKey([1; 16]), algorithm: Algorithm::Keyed };
-    let prepared = prepare(records.map(|record| Journaled { record, parsed: None }).into(), 1, &mut NoRules, &config).expect("no rules");
+    let prepared = prepare(&mut records.map(|record| Journaled { record, parsed: None }), 1, &mut NoRules, &config).expect("no rules");
     assert_eq!(prepared.rows.len(), ITEMS.len());
     let known = vec![None; prepared.rows.len()];
     Fold::restore(&Restored::default(), FoldConfig::default()).expect("an empty store").apply(prepared, known)

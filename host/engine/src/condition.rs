@@ -174,6 +174,7 @@ mod tests {
             fingerprint: Default::default(),
             dropped: None,
             rejected: false,
+            dead_letter: None,
             failures: Vec::new(),
             lasting: None,
             uid_if_reopened: None,

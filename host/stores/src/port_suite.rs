@@ -5,6 +5,7 @@ use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Appended, Commit, EventRole, Journal, KnownUids, LedgerValue, LocalStore};
 use alertmill_core::ports::{PortError, Records, Restored, StoredEvent};
 use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled, RawPayload, RecordBody};
+use alertmill_core::verdict::{Hook, Place, Policy, Verdict, Verdicts};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -64,6 +65,22 @@ pub fn payload_body(n: u64) -> RecordBody {
     })
 }
 
+/// Verdicts, told apart by `n`: one that ends, and one that does not.
+pub fn verdicts_body(n: u64) -> RecordBody {
+    let at = Place { ordinal: n, index: 7 };
+    let verdict = |hook, until| Verdict {
+        rule: "owner".into(),
+        version: "1.2.0@sha256:00".into(),
+        hook,
+        kind: "deadline".into(),
+        message: format!("still running at its time limit in record {n}").into(),
+        policy: Policy::DeadLetter,
+        from: at,
+        until,
+    };
+    RecordBody::Verdicts(Verdicts { generation: n, verdicts: vec![verdict(Hook::EnrichEvent, Some(at)), verdict(Hook::EnrichAlert, None)] })
+}
+
 fn read_until<R: Records>(records: &mut R, last: u64, rows_max: usize) -> Vec<Journaled> {
     let mut all: Vec<Journaled> = Vec::new();
     while all.last().is_none_or(|journaled| journaled.record.ordinal < last) {
@@ -81,7 +98,13 @@ fn read_until<R: Records>(records: &mut R, last: u64, rows_max: usize) -> Vec<Jo
 /// state at the given position; what it gave before has been dropped.
 pub fn journal_keeps_its_promises<J: Journal, R: Records>(mut open: impl FnMut(u64) -> (J, R)) {
     let (journal, mut records) = open(0);
-    let bodies: Vec<RecordBody> = (1..=20).map(|n| if n % 4 == 3 { payload_body(n) } else { record_body(n, n as usize % 5 + 1) }).collect();
+    let bodies: Vec<RecordBody> = (1..=20)
+        .map(|n| match n % 4 {
+            3 => payload_body(n),
+            2 => verdicts_body(n),
+            _ => record_body(n, n as usize % 5 + 1),
+        })
+        .collect();
     let appended: Vec<Appended> = bodies.iter().map(|body| block_on(journal.append(body.clone(), None)).expect("append")).collect();
     for (i, one) in appended.iter().enumerate() {
         assert_eq!(one.ordinal, i as u64 + 1, "the record before it has the ordinal before it");

@@ -35,8 +35,8 @@ pub fn write(dir: &Path, count: u64, from_s: u64, to_s: u64) {
         now_ms.store(time_of(numbers.end, count, from_s, to_s) as i64 * 1_000, SeqCst);
         let items = numbers.map(|n| numbered(n, time_of(n, count, from_s, to_s)));
         runtime.block_on(folder.journal.append(body(items), None)).expect("durable");
-        let records = folder.records.next_blocking(usize::MAX).expect("what was appended");
-        let prepared = prepare(records, 0, &mut NoRules, &understand).unwrap();
+        let mut records = folder.records.next_blocking(usize::MAX).expect("what was appended");
+        let prepared = prepare(&mut records, 0, &mut NoRules, &understand).unwrap();
         let uids: Vec<_> = prepared.rows.iter().map(|row| row.event.uid).collect();
         let known_until_s = folder.store.known_until_s(&uids).expect("answers");
         let commit = fold.apply(prepared, known_until_s);

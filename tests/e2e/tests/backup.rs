@@ -150,12 +150,12 @@ fn folded_until(data_dir: &Path, last: u64) -> BTreeMap<String, String> {
     let (mut position, mut generation) = (0, 0);
     while position < last {
         // One by one, so that no batch spans two generations.
-        let records = folder.records.next_blocking(1).expect("a record");
+        let mut records = folder.records.next_blocking(1).expect("a record");
         let begun = records.iter().find_map(|journaled| match &journaled.record.body {
             RecordBody::RuleSet(set) => Some(set.generation),
             _ => None,
         });
-        let prepared = prepare(records, generation, &mut NoRules, &understand).unwrap();
+        let prepared = prepare(&mut records, generation, &mut NoRules, &understand).unwrap();
         generation = begun.unwrap_or(generation);
         let uids: Vec<_> = prepared.rows.iter().map(|row| row.event.uid).collect();
         let known_until_s = folder.store.known_until_s(&uids).expect("answers");

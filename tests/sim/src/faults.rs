@@ -36,6 +36,7 @@ kinds! {
     ReadPart "read-part" "A read gives a part of what is there."
     ReadFromDisk "read-from-disk" "A live record has no room in memory: it is read from its file and parsed again."
     RulesBefore "rules-before" "A generation cannot be opened."
+    RuleSlow "rule-slow" "A rule runs into its time limit on a row that it judges well at another time."
     KnownBefore "known-before" "The known uids cannot be read."
     CommitBefore "commit-before" "A commit is refused, nothing is written."
     CommitHalf "commit-half" "The documents of a commit are written, its rows are not."

@@ -2,22 +2,24 @@
 
 use crate::check;
 use crate::commands::{OPERATORS, operate};
+use crate::disk::verdicts_of;
 use crate::failure::{Failure, Promise};
 use crate::plant::Plant;
 use crate::ports::{
-    Channel, FakeElasticsearch, FakeJournal, FakeOutbox, FakePatience, FakeRecords, FakeRedis, FakeRest, FakeRules, FakeStore, News, Receiver, Sender, Watcher,
-    forgetting, writer,
+    Channel, FakeElasticsearch, FakeHalts, FakeJournal, FakeOutbox, FakePatience, FakeRecords, FakeRedis, FakeRest, FakeRules, FakeStore, News, Receiver,
+    Sender, Watcher, forgetting, writer,
 };
 use crate::restart::{draw_crash, goes_down_here};
 use crate::senders;
 use crate::services::{deliver_late, next_late_ms};
 use crate::tasks::{boot, checkpoint, clock, operator, release, start, stop, supervisor};
 use crate::world::{BEGIN_MS, FAULTS_END_MS, State, World};
-use alertmill_core::pipeline::conductor::{fold_half, prepare_half};
+use alertmill_core::pipeline::conductor::{Judging, fold_half, prepare_half};
 use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::pipeline::ship::{Surroundings, ship_alerts, ship_snapshots, ship_stream};
-use alertmill_core::ports::PortError;
+use alertmill_core::ports::{PortError, Restored};
 use alertmill_core::services::Stream;
+use alertmill_core::verdict::Verdicts;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -58,16 +60,18 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
     let (channel, journal, rules) = (Channel::default(), FakeJournal(world), FakeRules::new(world));
     let (mut records, mut out, mut incoming) = (FakeRecords::new(world), Sender(world, &channel), Receiver(world, &channel));
     let (mut store, mut watcher) = (FakeStore(world), Watcher(world));
-    let (mut patience_a, mut patience_b) = (FakePatience(world), FakePatience(world));
+    let known = known_verdicts(&mut world.state(), &restored);
+    let judging = || Judging { journal: &journal, known: &known, halts: FakeHalts(world), patience: FakePatience(world) };
+    let (mut prepares, mut folds) = (judging(), judging());
     let config = check::understand_config();
     let mut tasks: Vec<Task<'_>> = vec![
         Box::pin(async {
-            let error = prepare_half(&mut records, &rules, &in_force, &config, &mut out, &mut patience_a).await;
-            world.state().broken.get_or_insert(Failure::other(format!("prepare ended: {error}")));
+            let error = prepare_half(&mut records, &rules, &in_force, &config, &mut out, &mut prepares).await;
+            half_ended(world, format!("prepare ended: {error}"));
         }),
         Box::pin(async {
-            let ended = fold_half(&mut fold, &rules, &mut store, &mut incoming, &mut watcher, &mut patience_b).await;
-            world.state().broken.get_or_insert(Failure::other(format!("the fold ended: {ended:?}")));
+            let ended = fold_half(&mut fold, &rules, &mut store, &mut incoming, &mut watcher, &mut folds).await;
+            half_ended(world, format!("the fold ended: {ended:?}"));
         }),
         Box::pin(writer(world)),
         Box::pin(checkpoint(world)),
@@ -107,6 +111,26 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
         state.services.quiet_since_ms.get_or_insert(now_ms);
         check::is_even(state)
     })
+}
+
+/// What earlier lives came to: from the state what has no end, from the journal what lies behind its position.
+fn known_verdicts(state: &mut State, restored: &Restored) -> Vec<Verdicts> {
+    let mut known = Vec::new();
+    if state.setup.plant != Some(Plant::VerdictNotRestored) {
+        known.push(Verdicts { generation: restored.rule_set.generation, verdicts: restored.open_verdicts.clone() });
+    }
+    if state.setup.plant != Some(Plant::VerdictNotRead) {
+        known.extend(verdicts_of(state.disk.journal.records.iter().skip(restored.position as usize)));
+    }
+    known
+}
+
+/// A half ends when its verdicts are not taken because the journal has stopped, or is closed; else something is wrong.
+fn half_ended(world: &World, why: String) {
+    let mut state = world.state();
+    if !state.life.journal_stopped && state.life.stops_by_ms.is_none() {
+        state.broken.get_or_insert(Failure::other(why));
+    }
 }
 
 /// The four loops of shipping.
@@ -192,6 +216,10 @@ fn jump(state: &mut State) -> Result<(), Failure> {
     }
     if let Some(late_ms) = next_late_ms(state) {
         state.wake_at(late_ms);
+    }
+    if (state.next_wake_ms == i64::MAX || state.now_ms() > GIVE_UP_MS) && state.life.verdict_waits {
+        let why = "a verdict waits for room in the journal, which only the halves that wait for it can make";
+        return Err(Failure::broken(Promise::I9, why));
     }
     if state.next_wake_ms == i64::MAX || state.now_ms() > GIVE_UP_MS {
         let (tables, last) = (&state.disk.tables, state.disk.journal.records.len());

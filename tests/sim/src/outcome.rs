@@ -1,6 +1,6 @@
 //! What a run did, in figures.
 
-use crate::disk::RecordKind;
+use crate::disk::{RecordKind, verdicts_of};
 use crate::failure::Checked;
 use crate::faults::Injected;
 use crate::world::{BEGIN_MS, State};
@@ -42,6 +42,7 @@ figures! {
     calls steps commits crashes faults merged folded_ahead acknowledged records starts clocks generations commands commands_done
     payloads normalized_extra no_events unjudged_payloads invalid_events
     timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed enriched severity_by_rule simulated_ms
+    verdicts halted rejected struck_out
     shipped already_there conflicts bases_raised rebuilt
 }
 
@@ -71,6 +72,8 @@ impl Outcome {
             unjudged_payloads: letters(&["no-normalize-rule", "normalize-failed"]),
             invalid_events: letters(&["normalize-invalid"]),
             dead_letters: counted("dead_letters"),
+            halted: state.halted,
+            rejected: letters(&["rule-failed"]),
             refreshed: counted("refreshed"),
             duplicates: counted("duplicates"),
             refused: counted("refused"),
@@ -87,6 +90,8 @@ impl Outcome {
             simulated_ms: (state.now_ms() - BEGIN_MS) as u64,
             ..Outcome::default()
         };
+        let verdicts = verdicts_of(&state.disk.journal.records);
+        outcome.struck_out = verdicts.iter().flat_map(|verdicts| &verdicts.verdicts).filter(|verdict| verdict.kind == "struck-out").count() as u64;
         for record in &state.disk.journal.records {
             match record.kind {
                 RecordKind::Start => outcome.starts += 1,
@@ -94,7 +99,8 @@ impl Outcome {
                 RecordKind::RuleSet(_) => outcome.generations += 1,
                 RecordKind::Command => outcome.commands += 1,
                 RecordKind::Payload => outcome.payloads += 1,
-                RecordKind::Items | RecordKind::Verdicts => {}
+                RecordKind::Verdicts => outcome.verdicts += 1,
+                RecordKind::Items => {}
             }
         }
         outcome

@@ -56,6 +56,12 @@ plants! {
     LostTimer "lost-timer" I8 "The time of the next time-out is forgotten after a commit now and then."
     ClockSkipped "clock-skipped" I8 "Nobody writes clock records."
     StartGraceLost "start-grace-lost" I8 "The store does not give back when the process last started."
+    VerdictAfterHandOver "verdict-after-hand-over" I8 "A batch is handed over while the verdicts that it rests on are on their way."
+    VerdictNotRead "verdict-not-read" I8 "A start does not look for verdicts in the journal."
+    VerdictNotRestored "verdict-not-restored" I8 "The store does not give back the verdicts that hold to the end of the generation."
+    RejectedNotCounted "rejected-not-counted" I6 "Events that a rule rejects are taken out on their way to the fold."
+    RejectedRemembered "rejected-remembered" I2 "The uid of an event that a rule rejects is remembered, so that it never counts."
+    ReserveMissing "reserve-missing" I9 "A full journal takes no verdicts either."
     UnboundedIntake "unbounded-intake" I9 "Requests are taken however much waits."
 }
 

@@ -66,6 +66,10 @@ pub struct Life {
     pub started: bool,
     /// The newest generation that it has read.
     pub generation: u64,
+    /// The segment that is written to was begun beyond the journal's bound.
+    pub in_reserve: bool,
+    /// The last try to write a verdict found no room, not even there.
+    pub verdict_waits: bool,
 }
 
 impl Life {
@@ -93,6 +97,8 @@ impl Life {
             up_since_ms: now_ms,
             started: false,
             generation: 0,
+            in_reserve: false,
+            verdict_waits: false,
         }
     }
 }

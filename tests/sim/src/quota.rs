@@ -16,6 +16,9 @@ const CHECKS_EACH: u64 = 1_000;
 /// So often in 300 seeds a payload must have become several events, none, or a dead letter, and an event of one been refused.
 const PAYLOADS_EACH: u64 = 500;
 
+/// So often in 300 seeds a verdict must have been journaled, the pipeline halted, an event been rejected, a rule struck out.
+const JUDGED_EACH: u64 = 100;
+
 /// So often in 300 seeds a batch must have been folded while the disk worked on the commit before it.
 const FOLDED_AHEAD: u64 = 1_000;
 
@@ -44,7 +47,9 @@ pub fn missed(sum: &Outcome, seeds: u64) -> Vec<String> {
         ("unjudged payloads", sum.unjudged_payloads, PAYLOADS_EACH),
         ("invalid events", sum.invalid_events, PAYLOADS_EACH),
     ];
-    let all = faults.into_iter().chain(checks).chain([ahead]).chain(payloads).map(|(name, n, each)| (name, n, each * seeds / SEEDS_MIN));
+    let judged = [("verdicts", sum.verdicts), ("halted", sum.halted), ("rejected", sum.rejected), ("struck out", sum.struck_out)]
+        .map(|(name, n)| (name, n, JUDGED_EACH));
+    let all = faults.into_iter().chain(checks).chain([ahead]).chain(payloads).chain(judged).map(|(name, n, each)| (name, n, each * seeds / SEEDS_MIN));
     all.filter(|(_, n, least)| n < least).map(|(name, n, least)| format!("{name} {}, at least {}", count(n), count(least))).collect()
 }
 
@@ -59,6 +64,9 @@ pub fn record(sum: &Outcome, seeds: u64) {
         ("commits".to_owned(), sum.commits),
         ("acknowledged_items".to_owned(), sum.acknowledged),
         ("payloads".to_owned(), sum.payloads),
+        ("verdicts".to_owned(), sum.verdicts),
+        ("halted".to_owned(), sum.halted),
+        ("rejected".to_owned(), sum.rejected),
         ("crashes".to_owned(), sum.crashes),
         ("faults".to_owned(), sum.faults),
         ("fault_kinds".to_owned(), FaultKind::ALL.len() as u64),

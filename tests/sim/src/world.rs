@@ -17,7 +17,7 @@ use crate::weather::{Crashes, Part};
 use alertmill_core::ports::PortError;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
 /// When every run begins.
@@ -44,6 +44,8 @@ pub struct State {
     pub commits: u64,
     pub crashes: u64,
     pub merged: u64,
+    /// How often the pipeline halted at a row.
+    pub halted: u64,
     /// Batches folded while the commit before them was only begun.
     pub folded_ahead: u64,
     pub injected: Injected,
@@ -151,12 +153,13 @@ pub enum Call {
     Refused,
 }
 
-/// Shared by all fake ports.
-pub struct World(Mutex<State>);
+/// Shared by all fake ports, and by rules that are opened.
+#[derive(Clone)]
+pub struct World(Arc<Mutex<State>>);
 
 impl World {
     pub fn new(seed: u64, setup: &Setup) -> World {
-        World(Mutex::new(State {
+        World(Arc::new(Mutex::new(State {
             rng: Rng::new(seed),
             clocks: Clocks::new(BEGIN_MS),
             next_wake_ms: i64::MAX,
@@ -170,6 +173,7 @@ impl World {
             commits: 0,
             crashes: 0,
             merged: 0,
+            halted: 0,
             folded_ahead: 0,
             injected: Injected::default(),
             chances: Injected::default(),
@@ -184,7 +188,7 @@ impl World {
             acknowledged_to: 0,
             troubled_until_ms: BEGIN_MS,
             services: Services::new(seed, setup.plant == Some(Plant::StaleEsVersion)),
-        }))
+        })))
     }
 
     /// The state; a panic elsewhere leaves it usable.

@@ -15,7 +15,7 @@ pub(crate) fn row(item: &str) -> Row {
     let items = Items::of_texts(Door::Events, &[item]);
     let record = Record { ordinal: 1, received_at_ms: 1_700_000_000_000, body: RecordBody::Items(items) };
     let config = UnderstandConfig { uid_key: UidKey([1; 16]), algorithm: Algorithm::Keyed };
-    prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config).unwrap().rows.remove(0)
+    prepare(&mut [Journaled { record, parsed: None }], 1, &mut NoRules, &config).unwrap().rows.remove(0)
 }
 
 fn write(row: &mut Row, field: &str, text: &str) -> Result<(), WriteError> {

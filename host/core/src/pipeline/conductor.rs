@@ -5,9 +5,10 @@ use super::fold::{AlertBatch, Fold, Step, generations};
 use super::prepare::{Prepared, cut_at_generations, prepare};
 use super::understand::UnderstandConfig;
 use crate::event::Uid;
-use crate::ports::{Commit, EVENT_OVERHEAD_BYTES, KnownUids, LocalStore, PortError, Records};
+use crate::ports::{Commit, EVENT_OVERHEAD_BYTES, Halts, Journal, KnownUids, LocalStore, PortError, Records, Resume};
 use crate::record::{Journaled, RecordBody, RuleSet};
 use crate::rules::{AlertChain, Generation, RuleChain, RuleSets};
+use crate::verdict::{Halted, Verdict, Verdicts};
 use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::future::Future;
@@ -48,6 +49,55 @@ pub const FOLD_ROWS_MAX: usize = 65_536;
 /// Bytes of the batches of one commit, at most, unless one batch alone has more.
 pub const COMMIT_BYTES_MAX: usize = 64 << 20;
 
+/// What a half needs beside its way: to wait, and to come to verdicts.
+pub struct Judging<'j, J, H, P> {
+    /// Takes verdicts. Not through the bound of what is in flight: only the halves can make room there.
+    pub journal: &'j J,
+    /// Verdicts that earlier processes came to, of records that are still to come.
+    pub known: &'j [Verdicts],
+    /// Whoever says what is done when a rule halts the pipeline.
+    pub halts: H,
+    /// Waiting between tries.
+    pub patience: P,
+}
+
+impl<J: Journal, H: Halts, P: Patience> Judging<'_, J, H, P> {
+    /// What is known of a generation.
+    fn known(&self, generation: Generation) -> impl Iterator<Item = &[Verdict]> {
+        self.known.iter().filter(move |known| known.generation == generation).map(|known| known.verdicts.as_slice())
+    }
+
+    /// Comes back when the verdicts are durable: nothing that rests on them may be handed on before.
+    async fn journal(&mut self, generation: Generation, verdicts: Vec<Verdict>) -> Result<(), PortError> {
+        for part in verdicts.chunks(VERDICTS_MAX) {
+            let body = RecordBody::Verdicts(Verdicts { generation, verdicts: part.to_vec() });
+            let mut tries = 0;
+            // Whatever is not clear is written again: the same verdict twice says nothing else.
+            while let Err(error) = self.journal.append(body.clone(), None).await {
+                if matches!(error, PortError::Fatal(_)) {
+                    return Err(error);
+                }
+                tries += 1;
+                self.patience.pause(tries, &error).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be known before the rows are judged again: the verdicts that the rules had come to, and what was decided.
+    async fn decide(&mut self, generation: Generation, halted: Halted, mut verdicts: Vec<Verdict>) -> Result<Vec<Verdict>, PortError> {
+        if let Resume::As { policy, to_the_end } = self.halts.decide(&halted).await {
+            let Halted { rule, version, hook, at, kind, message, .. } = halted;
+            verdicts.push(Verdict { rule, version, hook, kind, message, policy, from: at, until: (!to_the_end).then_some(at) });
+        }
+        self.journal(generation, verdicts.clone()).await?;
+        Ok(verdicts)
+    }
+}
+
+/// Verdicts of one record at most; their messages are bounded.
+const VERDICTS_MAX: usize = 256;
+
 /// Runs the prepare half until a port is gone for good. `in_force` is the generation at the store's position.
 pub async fn prepare_half(
     records: &mut impl Records,
@@ -55,68 +105,78 @@ pub async fn prepare_half(
     in_force: &RuleSet,
     config: &UnderstandConfig,
     out: &mut impl HandOver,
-    patience: &mut impl Patience,
+    judging: &mut Judging<'_, impl Journal, impl Halts, impl Patience>,
 ) -> PortError {
     let mut generation = in_force.generation;
-    let mut chain = open_chain(rule_sets, generation, patience).await;
+    let mut chain = open_chain(rule_sets, generation, judging).await;
     loop {
         let next = match records.next_records(PREPARE_ROWS_MAX).await {
             Ok(next) => next,
             Err(error @ PortError::Fatal(_)) => return error,
             Err(error) => {
-                patience.pause(1, &error).await;
+                judging.patience.pause(1, &error).await;
                 continue;
             }
         };
-        for piece in cut_at_generations(next) {
+        for mut piece in cut_at_generations(next) {
             let begins = piece.last().and_then(|journaled| match &journaled.record.body {
                 RecordBody::RuleSet(set) => Some(set.clone()),
                 _ => None,
             });
-            let prepared = judge(piece, generation, chain.as_mut(), config, patience).await;
+            let prepared = match judge(&mut piece, generation, chain.as_mut(), config, judging).await {
+                Ok(prepared) => prepared,
+                Err(error) => return error,
+            };
             if !out.hand_over(prepared).await {
                 return PortError::Fatal("the fold half has stopped".to_owned());
             }
             if let Some(set) = begins {
                 generation = set.generation;
                 rule_sets.begins(&set);
-                chain = open_chain(rule_sets, generation, patience).await;
+                chain = open_chain(rule_sets, generation, judging).await;
             }
         }
     }
 }
 
-/// Prepares the records, however long it takes: what a rule with the policy `stop` could not judge may be judged well later, and
-/// nothing of it goes on before.
+/// Prepares the records, however long it takes: nothing goes past a row at which a rule halted before something is done about it.
 async fn judge(
-    mut piece: Vec<Journaled>,
+    piece: &mut [Journaled],
     generation: Generation,
     chain: &mut dyn RuleChain,
     config: &UnderstandConfig,
-    patience: &mut impl Patience,
-) -> Prepared {
-    let mut tries = 0;
+    judging: &mut Judging<'_, impl Journal, impl Halts, impl Patience>,
+) -> Result<Prepared, PortError> {
     loop {
-        let again = piece.iter().map(|journaled| Journaled { record: journaled.record.clone(), parsed: None }).collect();
-        match prepare(std::mem::replace(&mut piece, again), generation, chain, config) {
-            Ok(prepared) => return prepared,
+        match prepare(piece, generation, chain, config) {
+            Ok(prepared) => {
+                judging.journal(generation, chain.take_verdicts()).await?;
+                return Ok(prepared);
+            }
             Err(halted) => {
-                tries += 1;
-                patience.pause(tries, &PortError::Unavailable(halted.to_string())).await;
+                let verdicts = judging.decide(generation, halted, chain.take_verdicts()).await?;
+                chain.know(&verdicts);
             }
         }
     }
 }
 
 /// Opens a generation, however long it takes: going on with other rules would break the promise of one generation.
-async fn open_chain(rule_sets: &impl RuleSets, generation: u64, patience: &mut impl Patience) -> Box<dyn RuleChain> {
+async fn open_chain(
+    rule_sets: &impl RuleSets,
+    generation: Generation,
+    judging: &mut Judging<'_, impl Journal, impl Halts, impl Patience>,
+) -> Box<dyn RuleChain> {
     let mut tries = 0;
     loop {
         match rule_sets.open(generation) {
-            Ok(chain) => return chain,
+            Ok(mut chain) => {
+                judging.known(generation).for_each(|known| chain.know(known));
+                return chain;
+            }
             Err(error) => {
                 tries += 1;
-                patience.pause(tries, &PortError::Unavailable(error.to_string())).await;
+                judging.patience.pause(tries, &PortError::Unavailable(error.to_string())).await;
             }
         }
     }
@@ -130,7 +190,7 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
     store: &mut S,
     incoming: &mut impl Incoming,
     watcher: &mut impl Committed,
-    patience: &mut impl Patience,
+    judging: &mut Judging<'_, impl Journal, impl Halts, impl Patience>,
 ) -> Result<(), PortError> {
     let mut alert_rules = AlertRules::default();
     let mut begun: Option<Commit> = None;
@@ -141,7 +201,7 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         };
         let Some(prepared) = next else {
             match begun.take() {
-                Some(commit) => save(&commit, store, watcher, patience).await?,
+                Some(commit) => save(&commit, store, watcher, &mut judging.patience).await?,
                 None => return Ok(()),
             }
             continue;
@@ -151,18 +211,18 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         let mut tries = 0;
         let (mut known_until_s, enriched) = loop {
             let known = store.known_until_s(&uids);
-            match known.and_then(|known| Ok((known, alert_rules.open(&generations, rule_sets)?))) {
+            match known.and_then(|known| Ok((known, alert_rules.open(&generations, rule_sets, judging)?))) {
                 Ok(ready) => break ready,
                 Err(error) => {
                     // What is begun does not wait for it, nor end with it.
                     if let Some(commit) = begun.take() {
-                        save(&commit, store, watcher, patience).await?;
+                        save(&commit, store, watcher, &mut judging.patience).await?;
                     }
                     if matches!(error, PortError::Fatal(_)) {
                         return Err(error);
                     }
                     tries += 1;
-                    patience.pause(tries, &error).await;
+                    judging.patience.pause(tries, &error).await;
                 }
             }
         };
@@ -171,7 +231,7 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         }
         if let Err(error) = fold.check(&prepared, &known_until_s) {
             if let Some(before) = begun.take() {
-                save(&before, store, watcher, patience).await?;
+                save(&before, store, watcher, &mut judging.patience).await?;
             }
             return Err(error);
         }
@@ -179,7 +239,19 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
         loop {
             let (commit, is_last) = match folding.run() {
                 Step::Enrich(mut new) => {
-                    alert_rules.enrich(&mut new, patience).await;
+                    loop {
+                        let (halted, verdicts) = alert_rules.enrich(&mut new);
+                        // What is begun waits for no operator, and for no record.
+                        if let Some(before) = begun.take_if(|_| halted.is_some() || !verdicts.is_empty()) {
+                            save(&before, store, watcher, &mut judging.patience).await?;
+                        }
+                        let Some(halted) = halted else {
+                            judging.journal(new.generation, verdicts).await?;
+                            break;
+                        };
+                        let verdicts = judging.decide(new.generation, halted, verdicts).await?;
+                        alert_rules.know(new.generation, &verdicts);
+                    }
                     folding.enriched(new);
                     continue;
                 }
@@ -187,14 +259,14 @@ pub async fn fold_half<S: LocalStore + KnownUids>(
                 Step::Done(commit) => (commit, true),
             };
             if let Some(before) = begun.take() {
-                save(&before, store, watcher, patience).await?;
+                save(&before, store, watcher, &mut judging.patience).await?;
             }
             check_places(&commit)?;
             // Two commits in memory are what it costs; a large one is not doubled.
             if commit.size_bytes() <= COMMIT_BYTES_MAX && store.begin(&commit) {
                 begun = Some(commit);
             } else {
-                save(&commit, store, watcher, patience).await?;
+                save(&commit, store, watcher, &mut judging.patience).await?;
             }
             if is_last {
                 break;
@@ -210,12 +282,21 @@ struct AlertRules(BTreeMap<Generation, Option<Box<dyn AlertChain>>>);
 impl AlertRules {
     /// Opens what is not open of these, forgets what is before them, and gives those that have any rules. Going on with other
     /// rules, or none, would break the promise of one generation: what cannot be opened is asked for again.
-    fn open(&mut self, generations: &[Generation], rule_sets: &impl RuleSets) -> Result<Vec<Generation>, PortError> {
+    fn open(
+        &mut self,
+        generations: &[Generation],
+        rule_sets: &impl RuleSets,
+        judging: &Judging<'_, impl Journal, impl Halts, impl Patience>,
+    ) -> Result<Vec<Generation>, PortError> {
         let mut enriched = Vec::new();
         for generation in generations {
             let rules = match self.0.entry(*generation) {
                 Entry::Occupied(open) => open.into_mut(),
-                Entry::Vacant(entry) => entry.insert(rule_sets.open_alerts(*generation).map_err(|error| PortError::Unavailable(error.to_string()))?),
+                Entry::Vacant(entry) => {
+                    let mut rules = rule_sets.open_alerts(*generation).map_err(|error| PortError::Unavailable(error.to_string()))?;
+                    rules.iter_mut().for_each(|rules| judging.known(*generation).for_each(|known| rules.know(known)));
+                    entry.insert(rules)
+                }
             };
             enriched.extend(rules.is_some().then_some(*generation));
         }
@@ -226,17 +307,25 @@ impl AlertRules {
         Ok(enriched)
     }
 
-    /// As [`judge`], for the alerts of a batch.
-    async fn enrich(&mut self, new: &mut AlertBatch, patience: &mut impl Patience) {
-        let Some(Some(rules)) = self.0.get_mut(&new.generation) else { return };
-        let mut tries = 0;
-        let opened = new.rows.clone();
-        while let Err(halted) = rules.enrich_alerts(&mut new.rows, &mut new.tallies) {
-            new.rows.clone_from(&opened);
+    fn of(&mut self, generation: Generation) -> Option<&mut Box<dyn AlertChain>> {
+        self.0.get_mut(&generation)?.as_mut()
+    }
+
+    /// Asks the rules of its generation about a batch: the row at which one halted, and then the batch is as it was; and the
+    /// verdicts that they came to.
+    fn enrich(&mut self, new: &mut AlertBatch) -> (Option<Halted>, Vec<Verdict>) {
+        let Some(rules) = self.of(new.generation) else { return (None, Vec::new()) };
+        let opened = rules.may_halt().then(|| new.rows.clone());
+        let halted = rules.enrich_alerts(&mut new.rows, &mut new.tallies).err();
+        if let (Some(opened), true) = (opened, halted.is_some()) {
+            new.rows = opened;
             new.tallies.clear();
-            tries += 1;
-            patience.pause(tries, &PortError::Unavailable(halted.to_string())).await;
         }
+        (halted, rules.take_verdicts())
+    }
+
+    fn know(&mut self, generation: Generation, verdicts: &[Verdict]) {
+        self.of(generation).into_iter().for_each(|rules| rules.know(verdicts));
     }
 }
 
@@ -287,6 +376,9 @@ fn have_places(heap_bytes: usize, events: usize) -> bool {
 }
 
 #[cfg(test)]
+mod verdict_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::alert::LifecycleConfig;
@@ -297,7 +389,6 @@ mod tests {
     use crate::row::AlertRow;
     use crate::rules::{NoRules, RuleSetUnavailable, RuleTally};
     use crate::value::Value;
-    use crate::verdict::Halted;
     use std::collections::VecDeque;
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -340,6 +431,23 @@ mod tests {
         }
     }
 
+    /// Rules that come to no verdicts need nobody but the patient.
+    fn judging<P>(patience: P) -> Judging<'static, Nothing, Nothing, P> {
+        Judging { journal: &Nothing, known: &[], halts: Nothing, patience }
+    }
+
+    impl Journal for Nothing {
+        async fn append(&self, body: RecordBody, _: Option<Vec<crate::item::Item>>) -> Result<crate::ports::Appended, PortError> {
+            panic!("{body:?}");
+        }
+    }
+
+    impl Halts for Nothing {
+        async fn decide(&mut self, halted: &Halted) -> Resume {
+            panic!("{halted}");
+        }
+    }
+
     struct Batches(VecDeque<Prepared>);
 
     impl Incoming for Batches {
@@ -367,13 +475,14 @@ mod tests {
         let items = Items::of_texts(Door::Events, &[r#"{"event_id":"e","alert_name":"a","severity":2,"status":"ABNORMAL","time":1790000000}"#]);
         let record = Record { ordinal, received_at_ms: 1_790_000_000_000, body: RecordBody::Items(items) };
         let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
-        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config).unwrap()
+        prepare(&mut [Journaled { record, parsed: None }], 1, &mut NoRules, &config).unwrap()
     }
 
     fn fold(ordinals: [u64; 3], begins: bool) -> (Result<(), PortError>, Vec<String>) {
         let mut fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
         let (mut store, mut batches) = (Store { begins, ..Store::default() }, Batches(ordinals.map(batch).into()));
-        let half = pin!(fold_half(&mut fold, &NoRules, &mut store, &mut batches, &mut Nothing, &mut Nothing)).poll(&mut Context::from_waker(Waker::noop()));
+        let half =
+            pin!(fold_half(&mut fold, &NoRules, &mut store, &mut batches, &mut Nothing, &mut judging(Nothing))).poll(&mut Context::from_waker(Waker::noop()));
         let Poll::Ready(ended) = half else { panic!("nothing waits here") };
         (ended, store.asked)
     }
@@ -455,16 +564,16 @@ mod tests {
         let item = format!(r#"{{"event_id":"e{ordinal}","alert_name":"a{ordinal}","severity":2,"status":"ABNORMAL","time":1790000000}}"#);
         let record = Record { ordinal, received_at_ms: 1_790_000_000_000, body: RecordBody::Items(Items::of_texts(Door::Events, &[&item])) };
         let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
-        prepare(vec![Journaled { record, parsed: None }], generation, &mut NoRules, &config).unwrap()
+        prepare(&mut [Journaled { record, parsed: None }], generation, &mut NoRules, &config).unwrap()
     }
 
     fn stamps(refusals: u32, batches: Vec<Prepared>, begins: bool) -> (StampAlerts, Store, Notes) {
         let rules = StampAlerts { refusals: Mutex::new(refusals), opened: Mutex::default(), none_in: 3, open: Arc::default() };
         let mut fold = Fold::restore(&Restored::default(), FoldConfig::default()).unwrap();
-        let (mut store, mut batches, mut notes) = (Store { begins, ..Store::default() }, Batches(batches.into()), Notes(Vec::new()));
+        let (mut store, mut batches, mut notes) = (Store { begins, ..Store::default() }, Batches(batches.into()), judging(Notes(Vec::new())));
         let half = pin!(fold_half(&mut fold, &rules, &mut store, &mut batches, &mut Nothing, &mut notes)).poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(half, Poll::Ready(Ok(()))));
-        (rules, store, notes)
+        (rules, store, notes.patience)
     }
 
     #[test]
@@ -502,11 +611,11 @@ mod tests {
         let rules = Second(StampAlerts { refusals: Mutex::new(1), opened: Mutex::default(), none_in: 3, open: Arc::default() });
         let mut fold = Fold::restore(&Restored::default(), FoldConfig::default()).unwrap();
         let (mut store, mut batches) = (Store { begins: true, ..Store::default() }, Batches(vec![batch_of(1, 1), batch_of(2, 2)].into()));
-        let mut notes = Notes(Vec::new());
+        let mut notes = judging(Notes(Vec::new()));
         let half = pin!(fold_half(&mut fold, &rules, &mut store, &mut batches, &mut Nothing, &mut notes)).poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(half, Poll::Ready(Ok(()))));
         let asked = ["known", "begin 1", "known", "commit 1 with 1 events", "known", "begin 2", "commit 2 with 1 events"];
-        assert_eq!((store.asked, notes.0.len()), (asked.map(str::to_owned).to_vec(), 1));
+        assert_eq!((store.asked, notes.patience.0.len()), (asked.map(str::to_owned).to_vec(), 1));
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod folding;
 mod lasting_tests;
 mod new_alerts;
 #[cfg(test)]
+mod rejected_tests;
+#[cfg(test)]
 mod tests;
 mod time_outs;
 
@@ -34,6 +36,7 @@ use crate::record::RuleSet;
 use crate::row::{AlertRow, Row};
 use crate::rules::AlertChain;
 use crate::value::{Text, Value};
+use crate::verdict::{Verdict, Verdicts};
 use batch::{Batch, Touched, list_event, store_event, write_alert, write_failures, write_log};
 pub(crate) use folding::generations;
 pub use folding::{Folding, Step};
@@ -122,6 +125,8 @@ pub struct Fold {
     started_at_ms: i64,
     ledger: Ledger,
     rule_set: RuleSet,
+    /// Verdicts of its generation that have no end.
+    open_verdicts: Vec<Verdict>,
     open_alerts: usize,
 }
 
@@ -140,6 +145,7 @@ impl Fold {
             started_at_ms: restored.started_at_ms,
             ledger: Ledger::restore(&restored.ledger),
             rule_set: restored.rule_set.clone(),
+            open_verdicts: restored.open_verdicts.clone(),
             open_alerts: 0,
         };
         for stored in &restored.alerts {
@@ -249,6 +255,33 @@ impl Fold {
         }
     }
 
+    /// A generation begins: what was said of the rules of the one before is over with it.
+    fn begin_generation(&mut self, set: RuleSet, batch: &mut Batch) {
+        self.rule_set = set.clone();
+        batch.commit.rule_sets.push(set);
+        if !self.open_verdicts.is_empty() {
+            self.open_verdicts.clear();
+            batch.commit.open_verdicts = Some(Vec::new());
+        }
+    }
+
+    /// Verdicts without an end hold for records that come when their own record is long gone.
+    fn keep_open_verdicts(&mut self, found: Verdicts, batch: &mut Batch) {
+        if found.generation != self.rule_set.generation {
+            return;
+        }
+        let before = self.open_verdicts.len();
+        for verdict in found.verdicts.into_iter().filter(|verdict| verdict.until.is_none()) {
+            // One whose append was in doubt is there twice.
+            if !self.open_verdicts.contains(&verdict) {
+                self.open_verdicts.push(verdict);
+            }
+        }
+        if self.open_verdicts.len() > before {
+            batch.commit.open_verdicts = Some(self.open_verdicts.clone());
+        }
+    }
+
     fn end_record(&mut self, ordinal: u64) {
         self.position = ordinal;
         self.has_begun = true;
@@ -259,6 +292,14 @@ impl Fold {
         // An event of this batch is as known as one of an earlier commit, or the cut into batches would show.
         let known_until_s = known_until_s.max(batch.stored.get(&row.event.uid).copied());
         let known = known_until_s.is_some_and(|until_s| self.now_s() <= until_s);
+        // What no rule could judge refreshes nothing, and its uid stays unknown: when it is sent again it counts.
+        if let Some(letter) = row.dead_letter.take().filter(|_| !known) {
+            batch.commit.dead_letters.push(*letter);
+            return Outcome::DeadLetter;
+        }
+        if row.rejected {
+            return Outcome::Duplicate;
+        }
         if let Some(outcome) = self.refresh(&mut row, known, batch) {
             return outcome;
         }

@@ -59,7 +59,7 @@ fn no_answer() -> RuleFailure {
 pub(super) fn understand_payload(
     (ordinal, received_at_ms): (u64, i64),
     payload: &RawPayload,
-    normalized: Normalized,
+    normalized: &Normalized,
     config: &UnderstandConfig,
     rows: &mut Vec<Row>,
     dead_letters: &mut Vec<DeadLetter>,
@@ -78,7 +78,7 @@ pub(super) fn understand_payload(
     let events = match normalized {
         Normalized::Events(events) => events,
         Normalized::Failed(failure) => {
-            dead_letters.push(*whole.dead("normalize-failed", why(&failure)));
+            dead_letters.push(*whole.dead("normalize-failed", why(failure)));
             return 1;
         }
         Normalized::Unclaimed => {

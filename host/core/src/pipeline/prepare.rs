@@ -7,13 +7,14 @@ use super::enrich_events::enrich_events;
 use super::normalize::{normalize, understand_payload};
 use super::understand::{UnderstandConfig, understand};
 use crate::command::Command;
+use crate::decode::decode_event;
 use crate::payload::Normalized;
 use crate::ports::DeadLetter;
 use crate::record::{DoorCounts, Journaled, RecordBody, RuleSet};
-use crate::row::Row;
+use crate::row::{Row, RuleFailure};
 use crate::rules::{Generation, RuleChain, RuleTally};
 use crate::value::Text;
-use crate::verdict::Halted;
+use crate::verdict::{Halted, Verdicts};
 
 /// Records of one generation, ready to be folded.
 #[derive(Debug, Default)]
@@ -83,7 +84,7 @@ impl PreparedRecord {
         let changes = match &self.body {
             PreparedBody::Items { rows, dead_letters, .. } => rows + dead_letters.len(),
             PreparedBody::Command(command) => command.alerts.len(),
-            PreparedBody::RuleSet(_) | PreparedBody::Clock | PreparedBody::Start => 0,
+            PreparedBody::RuleSet(_) | PreparedBody::Clock | PreparedBody::Start | PreparedBody::Verdicts(_) => 0,
         };
         changes.max(1)
     }
@@ -94,6 +95,7 @@ impl PreparedRecord {
             PreparedBody::Items { dead_letters, .. } => dead_letters.iter().map(DeadLetter::size_bytes).sum(),
             PreparedBody::Command(command) => command.size_bytes() + command.alerts.len() * COMMANDED_ALERT_BYTES,
             PreparedBody::RuleSet(set) => set.size_bytes(),
+            PreparedBody::Verdicts(verdicts) => verdicts.size_bytes(),
             PreparedBody::Clock | PreparedBody::Start => 0,
         };
         size_of::<PreparedRecord>() + body
@@ -126,16 +128,19 @@ pub enum PreparedBody {
     Start,
     /// An operator commands.
     Command(Box<Command>),
+    /// What rules did not judge; whoever needs it had it before the records that it speaks of.
+    Verdicts(Verdicts),
 }
 
-/// Prepares records that all belong to one generation (a record that begins the next one may come last). A rule that halts
-/// the pipeline leaves nothing behind: the same records are prepared again.
-pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn RuleChain, config: &UnderstandConfig) -> Result<Prepared, Halted> {
+/// Prepares records that all belong to one generation (a record that begins the next one may come last). What doors have
+/// parsed of them is used up; when a rule halts the pipeline the same records are prepared again, from their bytes.
+pub fn prepare(records: &mut [Journaled], generation: Generation, chain: &mut dyn RuleChain, config: &UnderstandConfig) -> Result<Prepared, Halted> {
     let (mut prepared, mut rows, mut tallies) = (Vec::with_capacity(records.len()), Vec::new(), Vec::new());
-    let mut normalized = normalize(&records, chain, &mut tallies)?.into_iter();
-    for mut journaled in records {
+    let normalized = normalize(records, chain, &mut tallies)?;
+    let mut judged = normalized.iter();
+    for journaled in records.iter_mut() {
         let (ordinal, received_at_ms) = (journaled.record.ordinal, journaled.record.received_at_ms);
-        let body = match &mut journaled.record.body {
+        let body = match &journaled.record.body {
             RecordBody::Items(items) => {
                 let (source, counts, journaled_items) = (items.source.clone(), items.counts, items.spans.len() as u64);
                 let (mut dead_letters, before) = (Vec::new(), rows.len());
@@ -144,15 +149,15 @@ pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn 
             }
             RecordBody::Payload(payload) => {
                 // There is one for each payload.
-                let judged = normalized.next().unwrap_or(Normalized::Unclaimed);
+                let judged = judged.next().unwrap_or(&Normalized::Unclaimed);
                 let (mut dead_letters, before) = (Vec::new(), rows.len());
                 let became = understand_payload((ordinal, received_at_ms), payload, judged, config, &mut rows, &mut dead_letters);
                 let (source, counts) = (payload.source.clone(), payload.counts);
                 PreparedBody::Items { source, counts, journaled: 1, became: Some(became), rows: rows.len() - before, dead_letters }
             }
-            RecordBody::RuleSet(set) => PreparedBody::RuleSet(std::mem::take(set)),
-            // Those who need verdicts had them before their records; what is left of one is that time went by.
-            RecordBody::Clock | RecordBody::Verdicts(_) => PreparedBody::Clock,
+            RecordBody::RuleSet(set) => PreparedBody::RuleSet(set.clone()),
+            RecordBody::Clock => PreparedBody::Clock,
+            RecordBody::Verdicts(verdicts) => PreparedBody::Verdicts(verdicts.clone()),
             RecordBody::Start { .. } => PreparedBody::Start,
             RecordBody::Command(command) => PreparedBody::Command(Box::new(command.clone())),
         };
@@ -160,7 +165,42 @@ pub fn prepare(records: Vec<Journaled>, generation: Generation, chain: &mut dyn 
     }
     enrich_events(&mut rows, chain, &mut tallies)?;
     dedupe(&mut rows, chain, config.algorithm, &mut tallies)?;
+    write_letters(records, &normalized, &mut rows);
     Ok(Prepared::new(prepared, rows, tallies))
+}
+
+/// What a rule has rejected becomes a letter with the bytes that it came from. They are looked for only then.
+fn write_letters(records: &[Journaled], normalized: &[Normalized], rows: &mut [Row]) {
+    for row in rows.iter_mut().filter(|row| row.rejected) {
+        let why = row.failures.last().map(|failure| {
+            let RuleFailure { rule, version, hook, kind, message, .. } = failure;
+            format!("rule {rule} {version} ({}): {kind}: {message}", hook.name())
+        });
+        row.dead_letter = Some(Box::new(DeadLetter {
+            ordinal: row.ordinal,
+            index: row.index,
+            received_at_ms: row.received_at_ms,
+            tenant: row.event.tenant.clone(),
+            source: row.source.clone(),
+            code: Text::new_static("rule-failed"),
+            detail: why.unwrap_or_default(),
+            item: bytes_of(row, records, normalized).unwrap_or_default(),
+        }));
+    }
+}
+
+/// The item of a row, or the event that a normalize rule made as JSON.
+fn bytes_of(row: &Row, records: &[Journaled], normalized: &[Normalized]) -> Option<Vec<u8>> {
+    let at = records.partition_point(|journaled| journaled.record.ordinal < row.ordinal);
+    match &records.get(at)?.record.body {
+        RecordBody::Items(items) => Some(items.bytes(row.index as usize).to_vec()),
+        RecordBody::Payload(payload) => {
+            let payloads_before = records[..at].iter().filter(|journaled| matches!(journaled.record.body, RecordBody::Payload(_))).count();
+            let Normalized::Events(events) = normalized.get(payloads_before)? else { return None };
+            Some(decode_event(events.get(row.index as usize)?, &payload.tenant).0)
+        }
+        _ => None,
+    }
 }
 
 /// Cuts records where the next generation begins, so that no batch crosses it (I7). The record that begins it is the last
@@ -193,7 +233,7 @@ mod tests {
 
     fn one(body: RecordBody, chain: &mut dyn RuleChain) -> Prepared {
         let record = Record { ordinal: 1, received_at_ms: 1_763_800_000_000, body };
-        prepare(vec![Journaled { record, parsed: None }], 1, chain, &CONFIG).unwrap()
+        prepare(&mut [Journaled { record, parsed: None }], 1, chain, &CONFIG).unwrap()
     }
 
     /// A rule that writes a long description.

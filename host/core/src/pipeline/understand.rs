@@ -27,11 +27,11 @@ pub struct UnderstandConfig {
     pub algorithm: Algorithm,
 }
 
-/// Understands all items of a record, appending rows and dead letters in the items' order.
-pub fn understand(journaled: Journaled, config: &UnderstandConfig, rows: &mut Vec<Row>, dead_letters: &mut Vec<DeadLetter>) {
+/// Understands all items of a record, appending rows and dead letters in the items' order. What the door has parsed is used up.
+pub fn understand(journaled: &mut Journaled, config: &UnderstandConfig, rows: &mut Vec<Row>, dead_letters: &mut Vec<DeadLetter>) {
     let Journaled { record, parsed } = journaled;
     let RecordBody::Items(items) = &record.body else { return };
-    let mut parsed = parsed.map(Vec::into_iter);
+    let mut parsed = parsed.take().map(Vec::into_iter);
     for (i, span) in items.spans.iter().enumerate() {
         let place = Place {
             tenant: &items.tenant,
@@ -117,6 +117,7 @@ impl Place<'_> {
             fingerprint: Default::default(),
             dropped: None,
             rejected: false,
+            dead_letter: None,
             failures: Vec::new(),
             lasting: episode.map(|e| e.lasting),
             uid_if_reopened,

@@ -36,6 +36,7 @@ fn row(tags: usize) -> Row {
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,
+        dead_letter: None,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,

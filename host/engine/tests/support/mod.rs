@@ -135,6 +135,7 @@ pub fn empty_row(index: u32) -> Row {
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,
+        dead_letter: None,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,

@@ -92,6 +92,7 @@ fn row(sample: Sample) -> row::Row {
         fingerprint: Fingerprint::default(),
         dropped: None,
         rejected: false,
+        dead_letter: None,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,

@@ -236,7 +236,7 @@ mod tests {
     fn batch_with(ordinal: u64, body: RecordBody) -> Prepared {
         let record = Record { ordinal, received_at_ms: 1_763_800_000_000, body };
         let config = UnderstandConfig { uid_key: UidKey([0; 16]), algorithm: Algorithm::Keyed };
-        prepare(vec![Journaled { record, parsed: None }], 1, &mut NoRules, &config).unwrap()
+        prepare(&mut [Journaled { record, parsed: None }], 1, &mut NoRules, &config).unwrap()
     }
 
     #[test]

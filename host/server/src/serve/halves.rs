@@ -1,16 +1,18 @@
 //! The two threads that run core's loops on the real ports: prepare and fold, with a short queue between them.
 
 use super::between::{self, Receiver, Sender};
+use super::halted::{HaltedRows, Operators, VerdictJournal};
 use super::maintenance::Retaining;
 use super::progress::{Part, Progress};
 use crate::rules::RuleKeeper;
-use alertmill_core::pipeline::conductor::{Committed, HandOver, Incoming, Patience, fold_half, prepare_half};
+use alertmill_core::pipeline::conductor::{Committed, HandOver, Incoming, Judging, Patience, fold_half, prepare_half};
 use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::pipeline::prepare::Prepared;
 use alertmill_core::pipeline::understand::UnderstandConfig;
 use alertmill_core::ports::{Commit, PortError, Records};
 use alertmill_core::record::{Journaled, RuleSet};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets};
+use alertmill_core::verdict::Verdicts;
 use alertmill_engine::Engine;
 use alertmill_stores::durable::FolderLock;
 use alertmill_stores::{JournalHandle, JournalReader};
@@ -42,13 +44,17 @@ pub struct Parts {
     pub stop: watch::Receiver<bool>,
     /// Turns true when what the journal holds is left to the next start.
     pub leave: Arc<AtomicBool>,
+    /// Verdicts that earlier processes came to.
+    pub known: Arc<[Verdicts]>,
+    /// Where rows wait at which a rule halted.
+    pub halted: HaltedRows,
     /// Held until both have ended.
     pub lock: FolderLock,
 }
 
 /// Starts both.
 pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, leave, lock } = parts;
+    let Parts { records, journal, generations, in_force, understand, mut fold, mut store, progress, stop, leave, known, halted, lock } = parts;
     let (sender, receiver) = between::queue();
     store.pace_with(receiver.pacer());
     let runtime = tokio::runtime::Handle::current();
@@ -57,13 +63,16 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
     let mut records = Watched { records, progress: progress.clone(), last: Instant::now() };
     let mut out = Out { sender, progress: progress.clone(), leave: leave.clone() };
     let (prepare_runtime, prepare_progress, prepare_stop) = (runtime.clone(), progress.clone(), stop.clone());
+    let around =
+        |half| Around { half, progress: progress.clone(), stop: stop.clone(), journal: journal.clone(), halted: halted.clone(), gave_up: Arc::default() };
+    let (prepare_around, fold_around, fold_known) = (around(Part::Prepare), around(Part::Fold), known.clone());
     let prepare = std::thread::Builder::new().name("prepare".into()).spawn(move || {
         let _panics = Panics("prepare", prepare_progress.clone());
-        let gave_up = Arc::new(Notify::new());
-        let mut patience = Backoff { half: Part::Prepare, progress: prepare_progress.clone(), stop: prepare_stop.clone(), gave_up: gave_up.clone() };
+        let (gave_up, verdicts) = (prepare_around.gave_up.clone(), prepare_around.verdicts());
+        let mut judging = prepare_around.judging(&verdicts, &known);
         let ended = prepare_runtime.block_on(async {
             tokio::select! {
-                ended = prepare_half(&mut records, &*generations, &in_force, &understand, &mut out, &mut patience) => ended,
+                ended = prepare_half(&mut records, &*generations, &in_force, &understand, &mut out, &mut judging) => ended,
                 () = gave_up.notified() => PortError::Fatal("it was refused what it needs while the process stops".to_owned()),
             }
         });
@@ -80,11 +89,11 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
         let _panics = Panics("fold", progress.clone());
         let mut incoming = In { receiver, leave };
         let mut watcher = Watcher(progress.clone());
-        let gave_up = Arc::new(Notify::new());
-        let mut patience = Backoff { half: Part::Fold, progress: progress.clone(), stop, gave_up: gave_up.clone() };
+        let (gave_up, verdicts) = (fold_around.gave_up.clone(), fold_around.verdicts());
+        let mut judging = fold_around.judging(&verdicts, &fold_known);
         let ended = runtime.block_on(async {
             tokio::select! {
-                ended = fold_half(&mut fold, &*fold_generations, &mut store, &mut incoming, &mut watcher, &mut patience) => ended,
+                ended = fold_half(&mut fold, &*fold_generations, &mut store, &mut incoming, &mut watcher, &mut judging) => ended,
                 () = gave_up.notified() => Ok(()),
             }
         });
@@ -96,6 +105,29 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
         drop(store);
     })?;
     Ok(vec![prepare, fold])
+}
+
+/// What a half waits with.
+struct Around {
+    half: Part,
+    progress: Arc<Progress>,
+    stop: watch::Receiver<bool>,
+    journal: JournalHandle,
+    halted: HaltedRows,
+    /// Told when the half comes no further because the process stops.
+    gave_up: Arc<Notify>,
+}
+
+impl Around {
+    fn verdicts(&self) -> VerdictJournal {
+        VerdictJournal { journal: self.journal.clone(), stop: self.stop.clone(), gave_up: self.gave_up.clone() }
+    }
+
+    fn judging<'j>(self, journal: &'j VerdictJournal, known: &'j [Verdicts]) -> Judging<'j, VerdictJournal, Operators, Backoff> {
+        let Around { half, progress, stop, halted, gave_up, .. } = self;
+        let halts = Operators { half, rows: halted, progress: progress.clone(), stop: stop.clone(), gave_up: gave_up.clone(), last: None };
+        Judging { journal, known, halts, patience: Backoff { half, progress, stop, gave_up } }
+    }
 }
 
 /// A half that panics has stopped for good, and the process must not look well without it.

@@ -7,6 +7,7 @@ mod between;
 mod clock;
 mod commands;
 mod decisions;
+mod halted;
 mod halves;
 mod health;
 mod in_flight;
@@ -15,6 +16,7 @@ mod progress;
 mod stop_signals;
 mod storage;
 
+pub use halted::{HaltedRow, HaltedRows};
 pub use halves::Generations;
 pub use in_flight::InFlightJournal;
 pub use progress::Progress;
@@ -34,9 +36,10 @@ use alertmill_core::alert::LifecycleConfig;
 use alertmill_core::identity::Algorithm;
 use alertmill_core::pipeline::fold::{Fold, FoldConfig};
 use alertmill_core::pipeline::understand::UnderstandConfig;
-use alertmill_core::ports::Journal;
+use alertmill_core::ports::{Journal, Restored};
 use alertmill_core::record::RecordBody;
 use alertmill_core::value::Text;
+use alertmill_core::verdict::Verdicts;
 use alertmill_engine::Engine;
 use alertmill_stores::embedded::{Checkpointer, EmbeddedReport, FenceReport};
 use alertmill_stores::folder::{DataFolder, FolderOptions};
@@ -243,6 +246,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let measured = Arc::new(Storage::new(config.clone(), reader.clone(), folder.journal.clone(), uids.clone(), removals.clone()));
     let checkpointer = folder.store.checkpointer();
     let generations = Generations::new(engine.clone(), keeper.clone());
+    let halted = HaltedRows::default();
     let (stopping, stop) = watch::channel(false);
     let leave = Arc::new(AtomicBool::new(false));
     let threads = halves::spawn(halves::Parts {
@@ -259,6 +263,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             move || journal.oldest_ordinal()
         }),
         progress: progress.clone(),
+        known: known_verdicts(&folder.restored, &folder.journal_report),
+        halted: halted.clone(),
         lock: folder.lock,
     })?;
 
@@ -373,6 +379,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 
 /// Before the very first generation tables that are fetched get so long, so that the first events are judged with them.
 const FIRST_TABLES_WITHIN: Duration = Duration::from_secs(10);
+
+/// What earlier processes came to: the state has what holds to the end of the generation, the journal the rest.
+fn known_verdicts(restored: &Restored, journal: &JournalReport) -> Arc<[Verdicts]> {
+    let open = Verdicts { generation: restored.rule_set.generation, verdicts: restored.open_verdicts.clone() };
+    [open].into_iter().chain(journal.verdicts.iter().cloned()).collect()
+}
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 1_024;

@@ -48,8 +48,8 @@ fn fold_all_with(dir: &Path, options: FolderOptions) {
     let last = folder.journal.counts().last_ordinal;
     let mut position = folder.restored.position;
     while position < last {
-        let records = folder.records.next_blocking(1).unwrap();
-        let commit = fold.apply(prepare(records, folder.restored.rule_set.generation, &mut NoRules, &understand).unwrap(), Vec::new());
+        let mut records = folder.records.next_blocking(1).unwrap();
+        let commit = fold.apply(prepare(&mut records, folder.restored.rule_set.generation, &mut NoRules, &understand).unwrap(), Vec::new());
         position = commit.to;
         folder.store.commit_blocking(&commit).unwrap();
     }

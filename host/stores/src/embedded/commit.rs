@@ -168,9 +168,12 @@ impl EmbeddedStore {
         for set in &commit.rule_sets {
             let mut insert = transaction
                 .prepare_cached("INSERT OR REPLACE INTO rule_sets (generation, ordinal, received_at_ms, content, sum) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-            let content = rule_sets::to_json(set);
+            let content = rule_sets::to_text(set);
             let sum = checksum::of_rule_set(set.generation, commit.to, commit.received_at_ms, &content);
             insert.execute(params![set.generation, commit.to, commit.received_at_ms, content, sum])?;
+        }
+        if let Some(verdicts) = &commit.open_verdicts {
+            rule_sets::write_open_verdicts(&transaction, verdicts)?;
         }
         if let Some((number, received_at_s)) = ended {
             transaction.prepare_cached("INSERT OR REPLACE INTO event_files VALUES (?1, ?2)")?.execute(params![number, received_at_s])?;

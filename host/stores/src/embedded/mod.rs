@@ -451,7 +451,7 @@ fn restore(connection: &Connection) -> rusqlite::Result<(Restored, EventPlace, O
     if let Some(row) = rows.next()? {
         check::check_rule_set(row)?;
         let content: String = row.get(3)?;
-        restored.rule_set = rule_sets::from_json(row.get(0)?, &content)
+        (restored.rule_set, restored.open_verdicts) = rule_sets::from_text(row.get(0)?, &content)
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(error)))?;
     }
     Ok((restored, end, open))

@@ -3,6 +3,7 @@
 
 use super::checksum::{self, ALERT_COLUMNS, checked};
 use super::event_list;
+use super::rule_sets;
 use super::{STATUSES, noted_error, sqlite_error, status_number};
 use crate::durable::StoreError;
 use crate::event_segments::{EventRead, EventReader};
@@ -308,8 +309,10 @@ impl EmbeddedReader {
             let mut all =
                 connection.prepare_cached("SELECT generation, ordinal, received_at_ms, content, sum FROM rule_sets ORDER BY generation DESC LIMIT ?1")?;
             let line = |row: &Row<'_>| {
-                let set = RuleSetRow { generation: row.get(0)?, ordinal: row.get(1)?, received_at_ms: row.get(2)?, content: row.get(3)? };
-                let is_whole = checksum::of_rule_set(set.generation, set.ordinal, set.received_at_ms, &set.content) == row.get::<_, i64>(4)?;
+                let text = row.get_ref(3)?.as_str()?;
+                let set =
+                    RuleSetRow { generation: row.get(0)?, ordinal: row.get(1)?, received_at_ms: row.get(2)?, content: rule_sets::set_of(text).to_owned() };
+                let is_whole = checksum::of_rule_set(set.generation, set.ordinal, set.received_at_ms, text) == row.get::<_, i64>(4)?;
                 let words = format!("rule-set generation {}", set.generation);
                 checked(set, is_whole, || words)
             };

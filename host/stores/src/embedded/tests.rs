@@ -5,6 +5,7 @@ use alertmill_core::event::Fingerprint;
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, LedgerValue, LocalStore, LogWrite, StoredEvent};
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::services::{AlertOutbox, SettledAlerts};
+use alertmill_core::verdict::{Hook, Place, Policy, Verdict};
 
 pub(super) const T: i64 = 1_790_000_000;
 /// Until when its events are known: the end of an hour.
@@ -86,6 +87,41 @@ fn a_commit_is_restored_and_applies_once() {
     assert_eq!([restored.rule_set], first.rule_sets[..]);
     assert_eq!(store.known_until_s(&[Uid([1; 16]), Uid([2; 16])]).unwrap(), [Some(UNTIL_S), None]);
     store.commit_blocking(&commit(3, 4)).unwrap();
+}
+
+#[test]
+fn verdicts_without_an_end_are_restored_with_their_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
+    let verdict = |kind: &str| Verdict {
+        rule: "r".into(),
+        version: "1@sha256:d".into(),
+        hook: Hook::Dedupe,
+        kind: kind.into(),
+        message: "on\ntwo lines".into(),
+        policy: Policy::PassThrough,
+        from: Place { ordinal: 1, index: 0 },
+        until: None,
+    };
+    let set = |generation| RuleSet { generation, tables: vec![("hosts".into(), "t".into())], ..RuleSet::default() };
+    let steps: [(&[u64], Option<Vec<Verdict>>, u64, Vec<Verdict>); 6] = [
+        (&[], Some(vec![verdict("nobody's")]), 0, Vec::new()),
+        (&[1, 2], None, 2, Vec::new()),
+        (&[], Some(vec![verdict("deadline")]), 2, vec![verdict("deadline")]),
+        (&[], None, 2, vec![verdict("deadline")]),
+        (&[], Some(vec![verdict("deadline"), verdict("init")]), 2, vec![verdict("deadline"), verdict("init")]),
+        (&[3], Some(Vec::new()), 3, Vec::new()),
+    ];
+    for (n, (generations, open_verdicts, generation, expected)) in (1..).zip(steps) {
+        let rule_sets = generations.iter().copied().map(set).collect();
+        store.commit_blocking(&Commit { rule_sets, open_verdicts, ..commit(n - 1, n) }).unwrap();
+        let shown = store.reader().rule_sets(1).unwrap();
+        assert!(shown.iter().all(|row| serde_json::from_str::<RuleSet>(&row.content).is_ok()), "what is shown is the set: {shown:?}");
+        drop(store);
+        let (opened, restored) = EmbeddedStore::open(dir.path()).unwrap();
+        assert_eq!((restored.rule_set.generation, restored.open_verdicts), (generation, expected), "commit {n}");
+        store = opened;
+    }
 }
 
 #[test]

@@ -62,7 +62,8 @@ pub struct JournalOptions {
     pub queue_bytes_max: usize,
     /// Bytes of durable records kept in memory for the reader; it reads the rest from the files.
     pub live_bytes_max: usize,
-    /// Bytes of all segment files; when they are reached, appends are refused until some are released.
+    /// Bytes of all segment files; when they are reached, appends are refused until some are released, but for verdicts, which
+    /// have one segment beyond them.
     pub disk_bytes_max: u64,
     /// Bytes of released segments that stay nevertheless, the newest ones, for golden re-runs.
     pub keep_bytes: u64,
@@ -298,7 +299,9 @@ impl JournalHandle {
             let why = shared.failed.get().cloned();
             return Err(PortError::Fatal(why.unwrap_or_else(|| "the journal is closed".into())));
         }
-        if queue.bytes + bytes > shared.queue_bytes_max && !queue.requests.is_empty() {
+        // Who waits for a verdict to be taken cannot wait for senders.
+        let is_of_verdicts = matches!(body, RecordBody::Verdicts(_));
+        if queue.bytes + bytes > shared.queue_bytes_max && !queue.requests.is_empty() && !is_of_verdicts {
             shared.counters.refused.fetch_add(1, Relaxed);
             let waiting = queue.bytes;
             return Err(PortError::Unavailable(format!("journal queue full: {waiting} bytes wait for the disk; try again in a second")));

@@ -9,6 +9,7 @@ use super::watermark;
 use super::writer::Again;
 use crate::disk::UNFINISHED;
 use crate::durable::{self, StoreError};
+use alertmill_core::verdict::Verdicts;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -36,6 +37,8 @@ pub struct JournalReport {
     /// The watermark was missing or damaged, so that nobody can tell whether the last group, or whole files behind the last
     /// one, were lost. So after a version that did not write it.
     pub watermark_missing: bool,
+    /// Verdicts in the records behind the given position: of those records, and of what else their generations hold.
+    pub verdicts: Vec<Verdicts>,
     /// The key of the uids was missing or damaged and a new one was made: retries of earlier events count again.
     pub identity_replaced: bool,
 }
@@ -97,7 +100,7 @@ pub(super) fn recover(dir: &Path, position: u64, position_ms: i64) -> Result<Rec
             recovered.segments.push(segment.clone());
             continue;
         }
-        recovered.read_segment(dir, segment, limit, &mut covered)?;
+        recovered.read_segment(dir, segment, limit, position, &mut covered)?;
     }
     recovered.finish(position, &covered);
     Ok(recovered)
@@ -245,7 +248,7 @@ pub(super) fn judge(bytes: &[u8], segment: &Segment, limit: Option<u64>, acked: 
 }
 
 impl Recovered {
-    fn read_segment(&mut self, dir: &Path, segment: &Segment, limit: Option<u64>, covered: &mut Vec<Gap>) -> Result<(), StoreError> {
+    fn read_segment(&mut self, dir: &Path, segment: &Segment, limit: Option<u64>, position: u64, covered: &mut Vec<Gap>) -> Result<(), StoreError> {
         let path = dir.join(segment.name());
         let bytes = read_what_is_readable(&path)?;
         let (is_damaged, scan) = match judge(&bytes, segment, limit, self.acked) {
@@ -254,6 +257,9 @@ impl Recovered {
         };
         for frame in &scan.frames {
             self.last_ms = self.last_ms.max(frame.head.received_at_ms);
+            if frame.head.ordinal > position {
+                self.report.verdicts.extend(Verdicts::of_payload(&bytes[frame.payload.clone()]));
+            }
             match covered.last_mut() {
                 Some(run) if run.last + 1 == frame.head.ordinal => run.last += 1,
                 _ => covered.push(Gap { first: frame.head.ordinal, last: frame.head.ordinal }),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::disk::SegmentFile;
 use crate::disk::faulty::{Failing, FaultyDisk, yield_until};
-use crate::port_suite::{block_on as wait, payload_body};
+use crate::port_suite::{block_on as wait, payload_body, verdicts_body};
 use alertmill_core::ports::Records;
 use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -792,6 +792,117 @@ fn a_journal_over_its_limit_refuses_until_segments_are_released() {
     assert!(matches!(&refused, PortError::Full(why) if why.contains("is full")), "{refused:?}");
     assert!(journal.release(SyncedPosition::vouched(last)).unwrap() > 0);
     append(&journal, [last + 1]);
+}
+
+#[test]
+fn a_full_journal_takes_verdicts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { disk_bytes_max: 12_288, ..small(0) }).unwrap();
+    let is_full = |answer: &Result<Appended, PortError>| matches!(answer, Err(PortError::Full(why)) if why.contains("is full"));
+    let mut last = 0;
+    while let Ok(appended) = wait(journal.append(body(last + 1), None)) {
+        last = appended.ordinal;
+    }
+    let before = last;
+    // As many as one segment holds, and nothing else gets into it.
+    let refused = loop {
+        match wait(journal.append(verdicts_body(last), None)) {
+            Ok(appended) => last = appended.ordinal,
+            refused => break refused,
+        }
+        assert!(is_full(&wait(journal.append(body(0), None))));
+    };
+    assert!(is_full(&refused) && last >= before + 5, "{refused:?} after {} of them", last - before);
+    assert_eq!(segment_files(dir.path()).len(), 4, "three, and one in the reserve");
+    // When the first can go, there is room for everyone again.
+    let records = drain(&mut reader, last);
+    check(&records[..before as usize]);
+    assert!(journal.release(SyncedPosition::vouched(last)).unwrap() > 0);
+    append(&journal, last + 1..=last + 40);
+}
+
+#[test]
+fn verdicts_go_on_alone_from_a_group_that_does_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let hold = Arc::new(AtomicBool::new(false));
+    let disk = Arc::new(FaultyDisk { hold: hold.clone(), ..FaultyDisk::default() });
+    let options = JournalOptions { disk_bytes_max: 12_288, queue_bytes_max: 500, ..small(0) };
+    let (journal, _reader, _) = open_on(dir.path(), options, disk).unwrap();
+    // Room for two more of them in the last segment.
+    let mut last = 0;
+    while journal.counts().segment_bytes <= 8_192 || last % 2 == 0 {
+        last = wait(journal.append(body(last + 1), None)).unwrap().ordinal;
+    }
+    hold.store(true, Ordering::SeqCst);
+    let mut first = Box::pin(journal.append(body(last + 1), None));
+    assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    yield_until("the writer to take it", || journal.counts().append_queue_bytes == 0);
+    let large = body_of_bytes(4_000);
+    let mut waiting = Vec::new();
+    for body in [large.clone(), verdicts_body(1), large, verdicts_body(2)] {
+        let mut append = Box::pin(journal.append(body, None));
+        // A queue that is full for everyone else takes verdicts.
+        let answer = append.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        waiting.push((append, answer));
+    }
+    hold.store(false, Ordering::SeqCst);
+    assert_eq!(wait(first).unwrap().ordinal, last + 1);
+    let answers: Vec<Result<u64, bool>> = waiting
+        .into_iter()
+        .map(|(append, answer)| {
+            let answer = match answer {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => wait(append),
+            };
+            answer.map(|appended| appended.ordinal).map_err(|error| matches!(error, PortError::Full(_)))
+        })
+        .collect();
+    assert_eq!(answers, [Err(true), Ok(last + 2), Err(false), Ok(last + 3)]);
+}
+
+/// An item of so many bytes.
+fn body_of_bytes(bytes: usize) -> RecordBody {
+    let RecordBody::Items(items) = body(0) else { unreachable!() };
+    RecordBody::Items(Items { heap: vec![b' '; bytes].into(), spans: vec![ItemSpan { bytes: 0..bytes as u32, request_index: 0 }], ..items })
+}
+
+#[test]
+fn verdicts_behind_the_position_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), small(0)).unwrap();
+    // Every tenth record, over several segments.
+    for n in 1..=200 {
+        wait(journal.append(if n % 10 == 0 { verdicts_body(n) } else { body(n) }, None)).unwrap();
+    }
+    assert!(segment_files(dir.path()).len() > 4);
+    drop((journal, reader));
+    let found = |dir: &Path, position| {
+        let (_journal, _reader, report) = JournalDir::open(dir, small(position)).unwrap();
+        report.verdicts.iter().map(|verdicts| verdicts.generation).collect::<Vec<_>>()
+    };
+    let tens = |from: u64| (from..=20).map(|n| n * 10).collect::<Vec<_>>();
+    for (position, from) in [(0, 1), (9, 1), (10, 2), (105, 11), (199, 20), (200, 21), (300, 21)] {
+        assert_eq!(found(copy(dir.path()).path(), position), tens(from), "behind {position}");
+    }
+    // A torn tail: what is whole before it counts.
+    let torn = copy(dir.path());
+    let last = segment_files(torn.path()).pop().unwrap();
+    let bytes = std::fs::read(&last).unwrap();
+    let (first, id) = Segment::parse_name(last.file_name().unwrap().to_str().unwrap()).unwrap();
+    let frames = segment::scan(&bytes, id, first, None, 0).frames;
+    std::fs::write(&last, &bytes[..frames.last().unwrap().payload.start + 5]).unwrap();
+    assert_eq!(found(torn.path(), 0), tens(1)[..19]);
+    // A fenced middle: the one that cannot be read is missing, in this start and the next.
+    let fenced = copy(dir.path());
+    let file = segment_files(fenced.path())[0].clone();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let (first, id) = Segment::parse_name(file.file_name().unwrap().to_str().unwrap()).unwrap();
+    let frames = segment::scan(&bytes, id, first, None, 0).frames;
+    bytes[frames[19].payload.start + 9] ^= 0x10;
+    std::fs::write(&file, &bytes).unwrap();
+    for _ in 0..2 {
+        assert_eq!(found(fenced.path(), 0), tens(1).into_iter().filter(|n| *n != 20).collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -28,6 +28,12 @@ pub(super) struct Request {
     pub promise: Promise,
 }
 
+impl Request {
+    fn is_of_verdicts(&self) -> bool {
+        matches!(self.body, RecordBody::Verdicts(_))
+    }
+}
+
 /// The appends that wait.
 #[derive(Default)]
 pub(super) struct AppendQueue {
@@ -74,12 +80,28 @@ pub(super) struct Writer {
     last_ms: i64,
     buffer: Vec<u8>,
     gathering: Gathering,
+    /// The active segment was begun beyond the journal's limit.
+    in_reserve: bool,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, aside: Aside, clock: Ticking, next_ordinal: u64, next_id: u64, last_ms: i64) -> Writer {
         let (watermark, gathering) = (Watermark::new(), Gathering::default());
-        Writer { shared, disk, aside, clock, active: None, spare: None, watermark, next_ordinal, next_id, last_ms, buffer: Vec::new(), gathering }
+        Writer {
+            shared,
+            disk,
+            aside,
+            clock,
+            active: None,
+            spare: None,
+            watermark,
+            next_ordinal,
+            next_id,
+            last_ms,
+            buffer: Vec::new(),
+            gathering,
+            in_reserve: false,
+        }
     }
 
     /// Makes the first segment, with what the last process may not have synced.
@@ -99,6 +121,7 @@ impl Writer {
         while let Some(group) = self.next_group() {
             match self.make_durable(&group) {
                 Ok((first, received_at_ms)) => self.hand_over(group, first, received_at_ms),
+                Err(error @ PortError::Full(_)) => self.take_verdicts(group, &error),
                 Err(error) => self.refuse(group, &error),
             }
         }
@@ -173,15 +196,20 @@ impl Writer {
             .collect();
         let began = Instant::now();
         let need: usize = heads.iter().map(|(_, payload)| segment::frame_bytes(payload.len())).sum();
-        match self.active.as_mut().filter(|active| active.has_room(need)) {
+        let is_of_verdicts = group.iter().all(Request::is_of_verdicts);
+        // What stands in the reserve is full for everyone else until it is none any more.
+        self.in_reserve &= self.free() < 0;
+        let is_open = is_of_verdicts || !self.in_reserve;
+        match self.active.as_mut().filter(|active| is_open && active.has_room(need)) {
             Some(active) => {
                 if let Err(error) = active.write_group(&heads, &mut self.buffer) {
                     self.rescue(&heads, &error)?;
                 }
             }
             None => {
-                self.room_for(need)?;
+                let in_reserve = self.room_for(need, is_of_verdicts)?;
                 let begun = self.new_segment(first, &heads);
+                self.in_reserve = in_reserve;
                 self.seal(first - 1);
                 self.active = Some(begun.map_err(|error| PortError::DiskRefused(format!("{}; nothing was taken", not_created(&error))))?);
             }
@@ -195,6 +223,22 @@ impl Writer {
             tracing::warn!("{}: the journal takes records again", self.shared.dir.display());
         }
         Ok((first, received_at_ms))
+    }
+
+    /// A journal that is full empties only when the halves go on, and they may wait for their verdicts to be taken: those have a
+    /// reserve.
+    fn take_verdicts(&mut self, group: Vec<Request>, error: &PortError) {
+        let (verdicts, others): (Vec<Request>, Vec<Request>) = group.into_iter().partition(Request::is_of_verdicts);
+        let are_alone = others.is_empty();
+        self.refuse(others, error);
+        if verdicts.is_empty() {
+            return;
+        }
+        // By themselves they have used up the reserve.
+        match if are_alone { Err(error.clone()) } else { self.make_durable(&verdicts) } {
+            Ok((first, received_at_ms)) => self.hand_over(verdicts, first, received_at_ms),
+            Err(error) => self.refuse(verdicts, &error),
+        }
     }
 
     /// Said once in the log, not for each group: whoever refuses is asked again and again.
@@ -238,12 +282,19 @@ impl Writer {
         Ok(())
     }
 
-    fn room_for(&self, need: usize) -> Result<(), PortError> {
-        let taken = self.shared.counters.segment_bytes.load(Relaxed);
-        if taken + self.shared.segment_bytes.max(need as u64) <= self.shared.disk_bytes_max {
-            return Ok(());
+    /// Bytes to the limit; less than none in the reserve.
+    fn free(&self) -> i64 {
+        self.shared.disk_bytes_max as i64 - self.shared.counters.segment_bytes.load(Relaxed) as i64
+    }
+
+    /// Whether another segment would stand in the reserve, which is one segment for verdicts alone; or that there is no room.
+    fn room_for(&self, need: usize, is_of_verdicts: bool) -> Result<bool, PortError> {
+        let (free, segment) = (self.free(), self.shared.segment_bytes.max(need as u64) as i64);
+        let in_reserve = free < segment;
+        if !in_reserve || is_of_verdicts && free >= 0 {
+            return Ok(in_reserve);
         }
-        let limit = self.shared.disk_bytes_max;
+        let (limit, taken) = (self.shared.disk_bytes_max, self.shared.counters.segment_bytes.load(Relaxed));
         Err(PortError::Full(format!("the journal is full: {taken} bytes wait to be folded and its limit is {limit}; send it again a little later")))
     }
 

@@ -2,7 +2,7 @@
 
 use super::witness::Witness;
 use super::{fold_config, understand_config};
-use crate::disk::{EventRow, Tables};
+use crate::disk::{EventRow, Tables, verdicts_of};
 use crate::failure::{Failure, Promise};
 use crate::ports::{FakeAlertChain, FakeChain};
 use crate::world::State;
@@ -10,7 +10,8 @@ use alertmill_core::event::Uid;
 use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::pipeline::prepare::prepare;
 use alertmill_core::ports::{AlertWrite, EventRole, LogWrite, Restored};
-use alertmill_core::rules::AlertChain;
+use alertmill_core::rules::{AlertChain, RuleChain};
+use alertmill_core::verdict::Halted;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -25,9 +26,15 @@ pub struct Golden {
 pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
     let (mut tables, mut places) = (Tables::default(), BTreeMap::new());
     let mut fold = Fold::restore(&Restored::default(), fold_config(seed)).map_err(|e| Failure::other(e.to_string()))?;
+    let known = verdicts_of(&state.disk.journal.records);
     for record in &state.disk.journal.records {
         let generation = tables.rule_sets.last().map_or(0, |set| set.generation);
-        let prepared = prepare(vec![record.replayed()], generation, &mut FakeChain(generation), &understand_config()).expect("no fake rule halts");
+        let (mut chain, mut alert_rules) = (FakeChain::new(generation, None), FakeAlertChain::of(generation, None));
+        for known in known.iter().filter(|known| known.generation == generation) {
+            chain.know(&known.verdicts);
+            alert_rules.iter_mut().for_each(|rules| rules.know(&known.verdicts));
+        }
+        let prepared = prepare(&mut [record.replayed()], generation, &mut chain, &understand_config()).map_err(halts)?;
         for row in &prepared.rows {
             for uid in row.uid_if_reopened.into_iter().chain([row.event.uid]) {
                 places.entry((uid, record.received_at_ms.div_euclid(1000))).or_insert((row.ordinal, row.index));
@@ -35,10 +42,14 @@ pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
         }
         // It never forgets.
         let known_until_s = prepared.rows.iter().map(|row| tables.stored.get(&row.event.uid).copied()).collect();
-        let mut alert_rules = FakeAlertChain::of(generation);
         tables.apply(&fold.apply_with(prepared, known_until_s, alert_rules.as_mut().map(|rules| rules as &mut dyn AlertChain)));
     }
     Ok(Golden { tables, places })
+}
+
+/// Every row at which the pipeline halted has its verdict in the journal, or nothing behind it could be folded.
+fn halts(halted: Halted) -> Failure {
+    Failure::broken(Promise::I8, format!("what was decided is not in the journal: {halted}"))
 }
 
 /// I4: events are stored, and listed with each alert, in the order of the journal.
@@ -117,6 +128,7 @@ pub fn same(ours: &Tables, golden: &Tables) -> Result<(), Failure> {
     each("dead letters", ours.dead_letters.iter(), golden.dead_letters.iter())?;
     each("ledger", ours.ledger.iter(), golden.ledger.iter())?;
     each("rule sets", ours.rule_sets.iter(), golden.rule_sets.iter())?;
+    each("open verdicts", ours.open_verdicts.iter(), golden.open_verdicts.iter())?;
     let places = |t: &Tables| std::iter::once((t.position, t.received_at_ms, t.started_at_ms));
     each("position", places(ours), places(golden))
 }

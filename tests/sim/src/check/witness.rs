@@ -1,11 +1,13 @@
 //! What the journal's records say by themselves: which items there are, how often, from whom, under which rules.
 
-use crate::disk::{DiskRecord, Tables};
+use crate::disk::{DiskRecord, Tables, verdicts_of};
 use crate::failure::{Failure, Promise};
+use crate::ports::{JUDGED, known_of, policy};
 use crate::senders::hooks::{self, Fate};
-use crate::senders::{mark_of, since_ms, time_s};
+use crate::senders::{has_key, mark_of, since_ms, time_s};
 use alertmill_core::record::{Door, DoorCounts, RecordBody};
 use alertmill_core::value::Text;
+use alertmill_core::verdict::{Hook, Place, Policy, Verdicts};
 use std::collections::{BTreeMap, BTreeSet};
 
 const DAY_MS: i64 = 86_400_000;
@@ -18,6 +20,8 @@ struct Copies {
     /// How many of them came when the ones before were no longer known: 24 h after time as sent and receipt, to the end of the hour
     /// (docs/semantics.md, Identity).
     new: u64,
+    /// How many were rejected by a rule: of those no uid is remembered.
+    rejected: u64,
     known_until_s: i64,
 }
 
@@ -30,6 +34,11 @@ impl Copies {
         self.new += 1;
         let newest_s = time_s.unwrap_or(received_s).clamp(received_s, received_s + 24 * HOUR_S);
         self.known_until_s = (newest_s + 24 * HOUR_S + HOUR_S - 1) / HOUR_S * HOUR_S;
+    }
+
+    fn add_rejected(&mut self) {
+        self.all += 1;
+        self.rejected += 1;
     }
 }
 
@@ -66,15 +75,20 @@ pub struct Witness {
 impl Witness {
     pub fn of(journal: &[DiskRecord]) -> Witness {
         let mut witness = Witness::default();
+        let known = verdicts_of(journal);
         for record in journal {
             match record.replayed().record.body {
                 RecordBody::Items(items) => {
+                    let generation = witness.generation_at(record.ordinal);
                     witness.sources.entry(items.source.clone()).or_default().door(items.counts, items.spans.len() as u64);
                     for i in 0..items.spans.len() {
                         let mark = mark_of(items.door, items.bytes(i));
                         let is_late = since_ms(items.bytes(i)).is_some_and(|since_ms| record.received_at_ms - since_ms >= DAY_MS);
                         let copies = witness.copies.entry(mark.to_owned()).or_default();
-                        copies.add(record.received_at_ms.div_euclid(1000), time_s(items.bytes(i)));
+                        match is_rejected(&known, generation, (record.ordinal, i), items.bytes(i)) {
+                            true => copies.add_rejected(),
+                            false => copies.add(record.received_at_ms.div_euclid(1000), time_s(items.bytes(i))),
+                        }
                         match is_late {
                             true if copies.all == 1 => witness.late.insert(mark.to_owned()),
                             true => false,
@@ -83,7 +97,8 @@ impl Witness {
                     }
                 }
                 RecordBody::Payload(payload) => {
-                    let fate = hooks::fate(witness.generation_at(record.ordinal), &payload.source, &payload.body);
+                    let generation = witness.generation_at(record.ordinal);
+                    let fate = hooks::fate(generation, &payload.source, &payload.body);
                     let source = witness.sources.entry(payload.source.clone()).or_default();
                     source.door(payload.counts, 1);
                     if fate == Fate::Events {
@@ -91,10 +106,15 @@ impl Witness {
                         source.normalized_extra += events.saturating_sub(1);
                         source.no_events += u64::from(events == 0);
                     }
-                    for line in hooks::lines(&payload.body) {
+                    for (i, line) in hooks::lines(&payload.body).enumerate() {
                         // What became a dead letter is not known, and may count when it comes again.
                         let copies = witness.copies.entry(mark_of(Door::Events, line).to_owned()).or_default();
-                        if fate == Fate::Events && !hooks::is_bad(line) {
+                        if fate != Fate::Events || hooks::is_bad(line) {
+                            continue;
+                        }
+                        if is_rejected(&known, generation, (record.ordinal, i), line) {
+                            copies.add_rejected();
+                        } else {
                             copies.add(record.received_at_ms.div_euclid(1000), time_s(line));
                         }
                     }
@@ -128,7 +148,8 @@ impl Witness {
     /// I1: what was acknowledged is in the journal, and in the store as an event or a dead letter.
     pub fn durable(&self, tables: &Tables, acknowledged: &BTreeSet<String>) -> Result<(), Failure> {
         // A payload that no rule could judge holds the marks of all its events.
-        let dead = tables.dead_letters.iter().flat_map(|letter| letter.item.split(|b| *b == b'\n')).map(|item| mark_of(Door::Events, item));
+        let lines = tables.dead_letters.iter().flat_map(|letter| letter.item.split(|b| *b == b'\n'));
+        let dead = lines.flat_map(|item| [Door::Events, Door::Alertmanager].map(|door| mark_of(door, item)));
         let stored: BTreeSet<&str> = tables.events.iter().map(|row| mark_of_document(row.document())).chain(dead).collect();
         for mark in acknowledged {
             if !self.copies.contains_key(mark) {
@@ -152,8 +173,8 @@ impl Witness {
             *stored.entry(mark_of_document(row.document())).or_insert(0) += 1;
         }
         for (mark, n) in stored.iter().filter(|(mark, _)| !mark.starts_with("am")) {
-            let (copies, new) = self.copies.get(*mark).map_or((0, 0), |copies| (copies.all, copies.new));
-            let allowed = if mark.ends_with("-once") { copies } else { new };
+            let (copies, new, judged) = self.copies.get(*mark).map_or((0, 0, 0), |copies| (copies.all, copies.new, copies.all - copies.rejected));
+            let allowed = if mark.ends_with("-once") { judged } else { new };
             if *n != allowed {
                 return Err(Failure::broken(
                     Promise::I2,
@@ -203,6 +224,16 @@ impl Witness {
             false => Err(Failure::broken(Promise::I6, format!("{} events are stored, the ledger says {least} to {most}", tables.events.len()))),
         }
     }
+}
+
+/// Whether the rule `judge` rejects an item, by its generation and by what was decided.
+fn is_rejected(known: &[Verdicts], generation: u64, (ordinal, index): (u64, usize), item: &[u8]) -> bool {
+    let has = |tag: &str| has_key(item, tag);
+    let at = Place { ordinal, index: index as u32 };
+    let of_generation = known.iter().filter(|known| known.generation == generation).flat_map(|known| &known.verdicts);
+    let decided = known_of(of_generation, Hook::EnrichEvent, at).map(|verdict| verdict.policy);
+    let policy = decided.or_else(|| has("poison").then(|| policy(Hook::EnrichEvent, generation)));
+    JUDGED.into_iter().any(has) && policy == Some(Policy::DeadLetter)
 }
 
 fn mark_of_document(document: &str) -> &str {

@@ -3,6 +3,7 @@
 
 use crate::rng::Rng;
 use alertmill_core::record::{Journaled, Record, RecordBody};
+use alertmill_core::verdict::Verdicts;
 use std::collections::VecDeque;
 
 /// What a record is, for whoever only counts them.
@@ -32,6 +33,11 @@ impl DiskRecord {
         let body = RecordBody::decode(&self.payload).expect("our own payload");
         Journaled { record: Record { ordinal: self.ordinal, received_at_ms: self.received_at_ms, body }, parsed: None }
     }
+}
+
+/// The verdicts that records hold, with their generations.
+pub fn verdicts_of<'r>(records: impl IntoIterator<Item = &'r DiskRecord>) -> Vec<Verdicts> {
+    records.into_iter().filter_map(|record| Verdicts::of_payload(&record.payload)).collect()
 }
 
 /// What the last crash left of the group that was written and not synced.

@@ -4,7 +4,7 @@ mod journal;
 mod outbox;
 mod tables;
 
-pub use journal::{DiskRecord, JournalDisk, RecordKind, Tail};
+pub use journal::{DiskRecord, JournalDisk, RecordKind, Tail, verdicts_of};
 pub use outbox::{History, Outbox};
 pub use tables::{EventRow, Tables};
 

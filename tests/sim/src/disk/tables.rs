@@ -6,6 +6,7 @@ use alertmill_core::pipeline::fold::REMEMBER_END_S;
 use alertmill_core::ports::{AlertWrite, Commit, DeadLetter, EventRole, LogWrite, Restored, RestoredAlert};
 use alertmill_core::record::RuleSet;
 use alertmill_core::value::Text;
+use alertmill_core::verdict::Verdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -74,6 +75,8 @@ pub struct Tables {
     pub ledger: BTreeMap<LedgerKey, u64>,
     /// Every generation that began, the last one in force.
     pub rule_sets: Vec<RuleSet>,
+    /// Verdicts of the last one that have no end.
+    pub open_verdicts: Vec<Verdict>,
 }
 
 /// What takes a commit back.
@@ -92,6 +95,7 @@ pub struct Undo {
     dead_letters: usize,
     ledger: Vec<(LedgerKey, Option<u64>)>,
     rule_sets: usize,
+    open_verdicts: Vec<Verdict>,
 }
 
 impl Undo {
@@ -122,6 +126,7 @@ impl Tables {
             dead_letters: self.dead_letters.len(),
             ledger: Vec::with_capacity(commit.ledger.len()),
             rule_sets: self.rule_sets.len(),
+            open_verdicts: self.open_verdicts.clone(),
         };
         // What ends gives its fingerprint free before what opens takes it: a commit is one moment.
         let (open, ended): (Vec<_>, Vec<_>) = commit.alerts.iter().partition(|alert| alert.end_time.is_none());
@@ -158,6 +163,7 @@ impl Tables {
             undo.ledger.push((key, before));
         }
         self.rule_sets.extend(commit.rule_sets.iter().cloned());
+        commit.open_verdicts.iter().for_each(|open| self.open_verdicts.clone_from(open));
         self.before = (self.position, self.received_at_ms);
         self.position = commit.to;
         self.received_at_ms = commit.received_at_ms;
@@ -208,6 +214,7 @@ impl Tables {
             };
         }
         self.rule_sets.truncate(undo.rule_sets);
+        self.open_verdicts = undo.open_verdicts;
         (self.position, self.received_at_ms, self.started_at_ms, self.before) = (undo.position, undo.received_at_ms, undo.started_at_ms, undo.before);
     }
 
@@ -258,6 +265,7 @@ impl Tables {
             alerts: wanted.map(|a| RestoredAlert { seq: a.seq, document: a.document.clone(), state: a.state.clone(), revision: a.revision }).collect(),
             ledger: self.ledger.iter().map(|((s, n, c), v)| (Text::new_static(s), n.clone(), c.clone(), *v)).collect(),
             rule_set: self.rule_sets.last().cloned().unwrap_or_default(),
+            open_verdicts: self.open_verdicts.clone(),
         }
     }
 }

@@ -13,6 +13,8 @@ use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::{Journaled, Record, RecordBody};
 
+/// Verdicts that are taken when the journal is full, at least.
+const RESERVE_RECORDS: u64 = 32;
 /// Records of one group at most.
 const GROUP_RECORDS_MAX: usize = 8;
 
@@ -24,6 +26,11 @@ impl Journal for FakeJournal<'_> {
         let world = self.0;
         let mut payload = Vec::new();
         body.encode(&mut payload);
+        if matches!(body, RecordBody::Verdicts(_)) && world.has(Plant::VerdictAfterHandOver) {
+            // The planted bug: it is on its way, and nobody waits for it.
+            enqueue(&mut world.state(), body, parsed, payload);
+            return Ok(Appended { ordinal: 0, received_at_ms: 0 });
+        }
         let refused = world.call(Part::Journal, 1).await == Call::Refused || world.draws(FaultKind::AppendBefore);
         let answer = if refused { Err(world.refusal("nothing written")) } else { wait_for_writer(world, body, parsed, payload).await };
         let mut state = world.state();
@@ -47,14 +54,26 @@ async fn wait_for_writer(world: &World, body: RecordBody, parsed: Option<Vec<Ite
         if state.life.journal_stopped || state.life.stops_by_ms.is_some() {
             return Err(stopped());
         }
-        state.trace.bytes(&payload);
-        state.life.next_append += 1;
-        let id = state.life.next_append;
-        state.life.appends.push_back(Waiting { id, body, parsed, payload });
-        state.progress = true;
-        id
+        enqueue(state, body, parsed, payload)
     };
     world.until(|state| state.life.answers.remove(&id)).await
+}
+
+fn enqueue(state: &mut State, body: RecordBody, parsed: Option<Vec<Item>>, payload: Vec<u8>) -> u64 {
+    state.trace.bytes(&payload);
+    state.life.next_append += 1;
+    let id = state.life.next_append;
+    state.life.appends.push_back(Waiting { id, body, parsed, payload });
+    state.progress = true;
+    id
+}
+
+fn is_of_verdicts(waiting: &Waiting) -> bool {
+    matches!(waiting.body, RecordBody::Verdicts(_))
+}
+
+fn full(_: usize) -> Result<Appended, PortError> {
+    Err(PortError::Full("simulated: all segments are in use".to_owned()))
 }
 
 fn stopped() -> PortError {
@@ -74,9 +93,19 @@ pub async fn writer(world: &World) {
             answer(world, &group, |_| Err(PortError::DiskRefused("simulated: away".to_owned())));
             continue;
         }
-        if world.state().is_full(group.len()) {
-            answer(world, &group, |_| Err(PortError::Full("simulated: all segments are in use".to_owned())));
-            continue;
+        if world.state().is_full(&group) {
+            let (verdicts, others): (Vec<Waiting>, Vec<Waiting>) = group.into_iter().partition(is_of_verdicts);
+            answer(world, &others, full);
+            if verdicts.is_empty() {
+                continue;
+            }
+            // The halves wait for them, and only the halves make room: they have a reserve.
+            if others.is_empty() || world.state().is_full(&verdicts) {
+                world.state().life.verdict_waits = true;
+                answer(world, &verdicts, full);
+                continue;
+            }
+            group = verdicts;
         }
         let (first, received_at_ms, fits) = write(world, &group);
         let appended = move |at: usize| Ok(Appended { ordinal: first + at as u64, received_at_ms });
@@ -102,11 +131,18 @@ pub async fn writer(world: &World) {
 }
 
 impl State {
-    /// Whether there is no room for another segment, and the group needs one.
-    fn is_full(&mut self, records: usize) -> bool {
+    /// Whether there is no room for another segment, and the group needs one. Verdicts may have a few more of them, in which
+    /// nothing else gets.
+    fn is_full(&mut self, group: &[Waiting]) -> bool {
         let (journal, bounds) = (&self.disk.journal, self.setup.bounds);
-        let needs_one = journal.active_records() + records as u64 > bounds.segment_records;
-        let full = needs_one && journal.segments() >= bounds.segments;
+        let is_of_verdicts = group.iter().all(is_of_verdicts);
+        let has_reserve = is_of_verdicts && self.setup.plant != Some(Plant::ReserveMissing);
+        let reserve = if has_reserve { RESERVE_RECORDS.div_ceil(bounds.segment_records) as usize } else { 0 };
+        self.life.in_reserve &= journal.segments() > bounds.segments;
+        let needs_one = journal.active_records() + group.len() as u64 > bounds.segment_records || (self.life.in_reserve && !is_of_verdicts);
+        let full = needs_one && journal.segments() >= bounds.segments + reserve;
+        self.life.in_reserve |= needs_one && !full && journal.segments() >= bounds.segments;
+        self.life.verdict_waits &= !(is_of_verdicts && !full);
         if full {
             self.saw(FaultKind::JournalFull);
             // Until a sync of the state goes well and segments are released behind it, which may take a few tries of half a

@@ -1,9 +1,10 @@
 //! The queue between the halves, and the pauses between tries.
 
+use crate::plant::Plant;
 use crate::weather::Part;
 use crate::world::World;
 use alertmill_core::pipeline::conductor::{HandOver, Incoming, Patience};
-use alertmill_core::pipeline::prepare::Prepared;
+use alertmill_core::pipeline::prepare::{Prepared, PreparedBody};
 use alertmill_core::ports::PortError;
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -24,13 +25,35 @@ pub struct Sender<'w>(pub &'w World, pub &'w Channel);
 pub struct Receiver<'w>(pub &'w World, pub &'w Channel);
 
 impl HandOver for Sender<'_> {
-    async fn hand_over(&mut self, prepared: Prepared) -> bool {
+    async fn hand_over(&mut self, mut prepared: Prepared) -> bool {
+        plant(self.0, &mut prepared);
         self.0.call(Part::Pipe, 8).await;
         let channel = self.1;
         self.0.until(|_| (channel.queue().len() < BATCHES_MAX).then_some(())).await;
         channel.queue().push_back(prepared);
         self.0.moved();
         true
+    }
+}
+
+/// What the planted bugs make of rows that a rule has rejected.
+fn plant(world: &World, prepared: &mut Prepared) {
+    let mut state = world.state();
+    match state.setup.plant {
+        Some(Plant::RejectedRemembered) => {
+            let rejected = prepared.rows.iter().filter(|row| row.rejected);
+            state.disk.tables.uids.extend(rejected.map(|row| (row.event.uid, i64::MAX)));
+        }
+        Some(Plant::RejectedNotCounted) => {
+            let rejected: Vec<u64> = prepared.rows.iter().filter(|row| row.rejected).map(|row| row.ordinal).collect();
+            for record in &mut prepared.records {
+                if let PreparedBody::Items { rows, .. } = &mut record.body {
+                    *rows -= rejected.iter().filter(|ordinal| **ordinal == record.ordinal).count();
+                }
+            }
+            prepared.rows.retain(|row| !row.rejected);
+        }
+        _ => {}
     }
 }
 

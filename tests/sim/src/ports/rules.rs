@@ -1,8 +1,9 @@
 //! Rules whose answers show which generation ran; they change, drop and fail rows, key them apart or together, and grade alerts.
 
+use super::judge::Judge;
 use crate::faults::FaultKind;
 use crate::plant::Plant;
-use crate::senders::{hooks, mark_of, number_behind, text_behind};
+use crate::senders::{has_key, hooks, mark_of, number_behind, text_behind};
 use crate::weather::Part;
 use crate::world::World;
 use alertmill_core::alert_fields::AlertField;
@@ -12,7 +13,7 @@ use alertmill_core::record::{Door, RuleSet};
 use alertmill_core::row::{AlertRow, DedupeAnswer, Dropped, Row, RuleFailure};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
 use alertmill_core::value::Value;
-use alertmill_core::verdict::{Halted, Hook, Policy};
+use alertmill_core::verdict::{Halted, Hook, Place, Policy, Verdict};
 use std::sync::Mutex;
 
 pub struct FakeRules<'w> {
@@ -46,7 +47,7 @@ impl RuleSets for FakeRules<'_> {
         self.refuses(generation)?;
         let state = self.world.state();
         let now = (state.setup.plant == Some(Plant::AlertRulesOfNow)).then(|| state.disk.journal.newest_generation());
-        Ok(FakeAlertChain::of(now.unwrap_or(generation)).map(|chain| Box::new(chain) as Box<dyn AlertChain>))
+        Ok(FakeAlertChain::of(now.unwrap_or(generation), Some(self.world.clone())).map(|chain| Box::new(chain) as Box<dyn AlertChain>))
     }
 
     fn begins(&self, set: &RuleSet) {
@@ -57,31 +58,35 @@ impl RuleSets for FakeRules<'_> {
     fn open(&self, generation: Generation) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
         self.refuses(generation)?;
         let instead = self.instead.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        Ok(Box::new(FakeChain(instead.unwrap_or(generation))))
+        Ok(Box::new(FakeChain::new(instead.unwrap_or(generation), Some(self.world.clone()))))
     }
 }
 
 /// The rules of a generation.
-pub struct FakeChain(pub Generation);
+pub struct FakeChain {
+    generation: Generation,
+    judge: Judge,
+}
+
+impl FakeChain {
+    /// Without a world they are never slow.
+    pub fn new(generation: Generation, world: Option<World>) -> FakeChain {
+        FakeChain { generation, judge: Judge::new("judge", Hook::EnrichEvent, generation, world) }
+    }
+}
 
 fn normalize(generation: Generation, payload: &Payload) -> Normalized {
     match hooks::fate(generation, &payload.source, &payload.body) {
         hooks::Fate::Unclaimed => Normalized::Unclaimed,
-        hooks::Fate::Failed => Normalized::Failed(failure("hooks", Hook::Normalize)),
+        hooks::Fate::Failed => Normalized::Failed(unjudged()),
         hooks::Fate::Events => Normalized::Events(hooks::lines(&payload.body).map(event).collect()),
     }
 }
 
-fn failure(rule: &str, hook: Hook) -> RuleFailure {
-    RuleFailure {
-        rule: rule.into(),
-        version: "1.0.0".into(),
-        kind: "trap".into(),
-        message: "simulated".into(),
-        hook,
-        policy: Policy::PassThrough,
-        judged_by: None,
-    }
+/// The failure of a rule over payloads.
+fn unjudged() -> RuleFailure {
+    let (version, kind, message) = ("1.0.0".into(), "trap".into(), "simulated".into());
+    RuleFailure { rule: "hooks".into(), version, kind, message, hook: Hook::Normalize, policy: Policy::PassThrough, judged_by: None }
 }
 
 /// The event that a line tells of.
@@ -93,7 +98,10 @@ fn event(line: &[u8]) -> NewEvent {
         time: number_behind(line, r#""time":"#).and_then(|time| time.try_into().ok()),
         severity: number_behind(line, r#""severity":"#).and_then(|severity| severity.try_into().ok()),
         bk_biz_id: Some(2),
-        tags: vec![("host".into(), text_behind(line, r#""key":"host","value":""#).into())],
+        tags: [Some(("host".into(), text_behind(line, r#""key":"host","value":""#).into())), has_key(line, "poison").then(|| ("poison".into(), "yes".into()))]
+            .into_iter()
+            .flatten()
+            .collect(),
         dedupe_keys: vec!["tags.host".into()],
         ..NewEvent::default()
     }
@@ -105,7 +113,7 @@ fn has_tag(event: &Event, key: &str) -> bool {
 
 impl RuleChain for FakeChain {
     fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
-        let normalized: Vec<Normalized> = payloads.iter().map(|payload| normalize(self.0, payload)).collect();
+        let normalized: Vec<Normalized> = payloads.iter().map(|payload| normalize(self.generation, payload)).collect();
         let failed = normalized.iter().filter(|judged| matches!(judged, Normalized::Failed(_))).count() as u64;
         tally.push(RuleTally { rule: "hooks".into(), rows: payloads.len() as u64, failed, ..RuleTally::default() });
         Ok(normalized)
@@ -118,16 +126,24 @@ impl RuleChain for FakeChain {
             RuleTally { rule: "stamp".into(), rows: n, changed: n, ..RuleTally::default() },
         );
         for row in rows {
-            row.event.tags.push(Tag::new("generation", self.0 as i64));
-            if has_tag(&row.event, "poison") {
+            row.event.tags.push(Tag::new("generation", self.generation as i64));
+            let has = |tag| has_tag(&row.event, tag);
+            // The words of its condition.
+            if !JUDGED.into_iter().any(has) {
+                continue;
+            }
+            let answer = self.judge.ask(row.place(), has("poison"), has("slow"))?;
+            if let Some(failure) = answer {
                 judge.failed += 1;
-                row.failures.push(failure("judge", Hook::EnrichEvent));
-            } else if has_tag(&row.event, "noise") && self.0.is_multiple_of(2) {
+                row.rejected = failure.policy == Policy::DeadLetter;
+                row.event.tags.extend(failure.judged_by.as_ref().map(|version| Tag::new("judged_by", version.as_str())));
+                row.failures.push(failure);
+            } else if has("noise") && self.generation.is_multiple_of(2) {
                 judge.dropped += 1;
                 row.dropped = Some(Dropped { rule: "judge".into(), reason: "noise".into() });
-            } else if has_tag(&row.event, "grade") {
+            } else if has("grade") {
                 judge.changed += 1;
-                row.event.severity = Value::Int(1 + self.0 as i64 % 3);
+                row.event.severity = Value::Int(1 + self.generation as i64 % 3);
             }
         }
         tally.extend([stamp, judge]);
@@ -135,26 +151,41 @@ impl RuleChain for FakeChain {
     }
 
     fn dedupe(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
-        for row in rows {
+        for row in rows.iter_mut().filter(|row| !row.rejected) {
             if has_tag(&row.event, "unique") {
                 row.dedupe = DedupeAnswer::Unique;
                 row.dedupe_rule = "alone".into();
-            } else if let Some(host) = row.event.tag("host").and_then(|v| v.as_text()).filter(|_| self.0 % 2 == 1) {
+            } else if let Some(host) = row.event.tag("host").and_then(|v| v.as_text()).filter(|_| self.generation % 2 == 1) {
                 row.dedupe = DedupeAnswer::Key(host.trim_end_matches(char::is_numeric).into());
                 row.dedupe_rule = "by-host".into();
             }
         }
         Ok(())
     }
+
+    fn know(&mut self, verdicts: &[Verdict]) {
+        self.judge.know(verdicts);
+    }
+
+    fn take_verdicts(&mut self) -> Vec<Verdict> {
+        self.judge.take_verdicts()
+    }
 }
 
+/// Tags of the rows that the rule `judge` is for.
+pub const JUDGED: [&str; 4] = ["poison", "slow", "noise", "grade"];
+
 /// The rules over alerts of a generation.
-pub struct FakeAlertChain(Generation);
+pub struct FakeAlertChain {
+    generation: Generation,
+    judge: Judge,
+}
 
 impl FakeAlertChain {
     /// Some generations have none.
-    pub fn of(generation: Generation) -> Option<FakeAlertChain> {
-        FakeAlertChain::are_in(generation).then_some(FakeAlertChain(generation))
+    pub fn of(generation: Generation, world: Option<World>) -> Option<FakeAlertChain> {
+        let judge = Judge::new("grade-alerts", Hook::EnrichAlert, generation, world);
+        FakeAlertChain::are_in(generation).then_some(FakeAlertChain { generation, judge })
     }
 
     /// Whether a generation has any.
@@ -164,19 +195,33 @@ impl FakeAlertChain {
 }
 
 impl AlertChain for FakeAlertChain {
+    fn may_halt(&self) -> bool {
+        self.judge.may_halt()
+    }
+
+    fn know(&mut self, verdicts: &[Verdict]) {
+        self.judge.know(verdicts);
+    }
+
+    fn take_verdicts(&mut self) -> Vec<Verdict> {
+        self.judge.take_verdicts()
+    }
+
     fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
         let n = rows.len() as u64;
         let mut grade = RuleTally { rule: "grade-alerts".into(), rows: n, ..RuleTally::default() };
         for row in rows {
             let stamp = AlertField::Extra(vec!["alert_rules".into()]);
-            stamp.write_text(row, &self.0.to_string()).expect("a short text");
-            if has_tag(&row.alert.event, "poison") {
+            stamp.write_text(row, &self.generation.to_string()).expect("a short text");
+            let at = Place { ordinal: row.alert.seq >> 14, index: (row.alert.seq & 0x3fff) as u32 };
+            let failure = self.judge.ask(at, has_tag(&row.alert.event, "poison"), has_tag(&row.alert.event, "slow"))?;
+            if failure.is_some() {
                 grade.failed += 1;
-                row.failures.push(failure("grade-alerts", Hook::EnrichAlert));
+                row.failures.extend(failure);
             } else if has_tag(&row.alert.event, "grade-alert") {
                 grade.changed += 1;
                 let severity = AlertField::parse_write("severity").expect("a field of alerts");
-                severity.write_integer(row, 1 + self.0 as i64 % 3).expect("a severity");
+                severity.write_integer(row, 1 + self.generation as i64 % 3).expect("a severity");
             }
         }
         tally.extend([RuleTally { rule: "stamp-alerts".into(), rows: n, changed: n, ..RuleTally::default() }, grade]);

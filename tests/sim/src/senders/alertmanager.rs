@@ -109,8 +109,12 @@ fn posted(episode: &Episode, ends_ms: i64) -> String {
     format!(
         r#"{{"labels":{{"alertname":"{}","severity":"warning"{}}},"annotations":{{"since_ms":"{}"}},"startsAt":"{}","endsAt":"{}"}}"#,
         episode.name,
-        // Some generations drop it.
-        if episode.name.ends_with('2') { r#","noise":"yes""# } else { "" },
+        // Some generations drop it, or cannot judge it.
+        match episode.name.as_bytes() {
+            [.., b'2'] => r#","noise":"yes""#,
+            [.., b'1'] if episode.to_ms % 3 == 0 => r#","poison":"yes""#,
+            _ => "",
+        },
         episode.from_ms,
         rfc3339(episode.from_ms),
         rfc3339(ends_ms)

@@ -161,6 +161,12 @@ pub fn time_s(bytes: &[u8]) -> Option<i64> {
     number_behind(bytes, r#""time":"#)
 }
 
+/// Whether an item has a tag.
+pub fn has_key(bytes: &[u8], tag: &str) -> bool {
+    let tag = format!(r#""key":"{tag}""#);
+    bytes.windows(tag.len()).any(|part| part == tag.as_bytes())
+}
+
 /// The digits behind a key.
 pub fn number_behind(bytes: &[u8], key: &str) -> Option<i64> {
     let text = std::str::from_utf8(bytes).ok()?;

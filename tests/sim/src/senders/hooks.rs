@@ -78,6 +78,7 @@ fn payload(seed: u64, sender: u64, k: u64) -> (RawPayload, u64) {
     let mut body = word.to_owned();
     for line in 0..rng.below(4) {
         let item = kind.item(&mut rng, sender, k * 4 + line, key.is_some());
+        let item = if rng.chance(12) { item.replace(r#"],"dedupe_keys""#, r#",{"key":"poison","value":"yes"}],"dedupe_keys""#) } else { item };
         let severity = item.find(r#""severity":"#).map(|at| &item[at..at + BAD.len()]).unwrap_or(BAD);
         let item = if rng.chance(15) { item.replace(severity, BAD) } else { item };
         body += "\n";

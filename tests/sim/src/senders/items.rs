@@ -54,7 +54,7 @@ impl Kind {
 fn mixed(rng: &mut Rng, good: Item, time: i64) -> String {
     let tagged = |tag| Item { tag, ..good.clone() }.json();
     let timed = |time: i64| Item { time: time.to_string(), ..good.clone() }.json();
-    match rng.below(14) {
+    match rng.below(18) {
         0 => Item { time: r#""yesterday""#.to_owned(), ..good }.json(),
         1 => Item { extra: r#","extra_info":{"origin_alarm":{"data":{"access_time":"soon"}}}"#, ..good }.json(),
         2 => tagged("noise"),
@@ -65,6 +65,8 @@ fn mixed(rng: &mut Rng, good: Item, time: i64) -> String {
         7 => timed(time - 200_000),
         8 => timed(time + 5_000),
         9 | 10 => tagged("grade-alert"),
+        11 => tagged("poison"),
+        12..=14 => tagged("slow"),
         _ => good.json(),
     }
 }

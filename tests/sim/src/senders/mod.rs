@@ -5,7 +5,7 @@ mod door;
 pub mod hooks;
 mod items;
 
-pub use door::{mark_of, number_behind, since_ms, text_behind, time_s};
+pub use door::{has_key, mark_of, number_behind, since_ms, text_behind, time_s};
 
 use crate::faults::FaultKind;
 use crate::ports::FakeJournal;

@@ -9,12 +9,12 @@ use crate::payload::{Normalized, Payload};
 use crate::pipeline::conductor::COMMIT_BYTES_MAX;
 use crate::pipeline::prepare::{Prepared, cut_at_generations, prepare};
 use crate::pipeline::understand::UnderstandConfig;
-use crate::ports::{AlertWrite, Commit, EventRole, Restored, RestoredAlert};
-use crate::record::{Door, Items, Journaled, Record, RecordBody};
+use crate::ports::{AlertWrite, Commit, DeadLetter, EventRole, Restored, RestoredAlert};
+use crate::record::{Door, Items, Journaled, Record, RecordBody, RuleSet};
 use crate::row::{AlertRow, Row};
 use crate::rules::{Generation, RuleChain, RuleTally};
 use crate::value::Text;
-use crate::verdict::Halted;
+use crate::verdict::{self, Halted};
 use std::collections::BTreeMap;
 
 /// The second at which the tests begin, 2023-11-14T22:13:20Z.
@@ -33,7 +33,9 @@ pub struct Tables {
     pub lists: BTreeMap<u64, Vec<(Uid, EventRole)>>,
     pub logs: Vec<(u64, &'static str, Vec<u8>)>,
     pub ledger: BTreeMap<(Text, Text, Text), u64>,
-    pub dead_letters: Vec<Text>,
+    pub dead_letters: Vec<DeadLetter>,
+    pub rule_set: RuleSet,
+    pub open_verdicts: Vec<verdict::Verdict>,
 }
 
 impl Tables {
@@ -51,7 +53,9 @@ impl Tables {
         self.alerts.extend(commit.alerts.into_iter().map(|alert| (alert.seq, alert)));
         self.logs.extend(commit.logs.into_iter().map(|log| (log.seq, log.op_type, log.document)));
         self.ledger.extend(commit.ledger.into_iter().map(|line| ((Text::new_static(line.scope), line.name, line.counter), line.value)));
-        self.dead_letters.extend(commit.dead_letters.into_iter().map(|letter| letter.code));
+        self.dead_letters.extend(commit.dead_letters);
+        commit.rule_sets.into_iter().for_each(|set| self.rule_set = set);
+        commit.open_verdicts.into_iter().for_each(|open| self.open_verdicts = open);
         self.position = commit.to;
         self.received_at_ms = commit.received_at_ms;
         self.started_at_ms = commit.started_at_ms;
@@ -82,7 +86,8 @@ impl Tables {
             started_at_ms: self.started_at_ms,
             alerts: self.alerts.values().map(alert).collect(),
             ledger: self.ledger.iter().map(|((scope, name, counter), value)| (scope.clone(), name.clone(), counter.clone(), *value)).collect(),
-            ..Restored::default()
+            rule_set: self.rule_set.clone(),
+            open_verdicts: self.open_verdicts.clone(),
         }
     }
 }
@@ -211,12 +216,12 @@ impl Life {
         let config = UnderstandConfig { uid_key: UidKey([7; 16]), algorithm: Algorithm::Keyed };
         let journaled = records.into_iter().map(|record| Journaled { record, parsed: None }).collect();
         let mut prepared = Prepared::default();
-        for piece in cut_at_generations(journaled) {
+        for mut piece in cut_at_generations(journaled) {
             let begins = match piece.last().map(|journaled| &journaled.record.body) {
                 Some(RecordBody::RuleSet(set)) => set.generation,
                 _ => self.generation,
             };
-            prepared.append(prepare(piece, self.generation, &mut self.rules, &config).unwrap());
+            prepared.append(prepare(&mut piece, self.generation, &mut self.rules, &config).unwrap());
             self.generation = begins;
         }
         let forgotten_s = if self.forgets { self.tables.received_at_ms.div_euclid(1000) } else { i64::MIN };

@@ -127,10 +127,8 @@ impl Folding<'_> {
                 self.items = Some(ItemsInHand { ordinal, generation, source, rows, run: None });
                 return;
             }
-            PreparedBody::RuleSet(set) => {
-                fold.rule_set = set.clone();
-                batch.commit.rule_sets.push(set);
-            }
+            PreparedBody::RuleSet(set) => fold.begin_generation(set, batch),
+            PreparedBody::Verdicts(found) => fold.keep_open_verdicts(found, batch),
             PreparedBody::Command(command) => fold.command(ordinal, &command, batch),
             PreparedBody::Start | PreparedBody::Clock => {}
         }

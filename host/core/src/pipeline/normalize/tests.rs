@@ -77,7 +77,7 @@ fn journaled(ordinal: u64, body: RecordBody) -> Journaled {
 }
 
 fn prepared(ordinal: u64, payload: RawPayload) -> Prepared {
-    prepare(vec![journaled(ordinal, RecordBody::Payload(payload))], 1, &mut Words::default(), &CONFIG).unwrap()
+    prepare(&mut [journaled(ordinal, RecordBody::Payload(payload))], 1, &mut Words::default(), &CONFIG).unwrap()
 }
 
 fn letters(prepared: &Prepared) -> Vec<(u32, String, String)> {
@@ -153,7 +153,7 @@ fn a_retry_of_a_payload_is_the_same_events_by_time_or_key() {
 #[test]
 fn events_of_payloads_default_as_those_of_senders() {
     let sent = Items { source: "hooks".into(), ..Items::of_texts(Door::Events, &[r#"{"alert_name":"a","time":1789999999}"#]) };
-    let sent = prepare(vec![journaled(1, RecordBody::Items(sent))], 1, &mut Words::default(), &CONFIG).unwrap();
+    let sent = prepare(&mut [journaled(1, RecordBody::Items(sent))], 1, &mut Words::default(), &CONFIG).unwrap();
     let made = prepared(1, raw("hooks", &format!("a@{}", T - 1), None));
     let of = |prepared: &Prepared| {
         let mut event = prepared.rows[0].event.clone();
@@ -186,7 +186,7 @@ fn where_batches_are_cut_shows_nowhere() {
         let (mut rows, mut dead, mut chain) = (Vec::new(), Vec::new(), Words::default());
         let mut records = mixed().into_iter().peekable();
         while records.peek().is_some() {
-            let prepared = prepare(records.by_ref().take(cut).collect(), 1, &mut chain, &CONFIG).unwrap();
+            let prepared = prepare(&mut records.by_ref().take(cut).collect::<Vec<_>>(), 1, &mut chain, &CONFIG).unwrap();
             dead.extend(letters(&prepared));
             rows.extend(prepared.rows.iter().map(|row| (row.ordinal, row.index, row.event.uid, row.event.clone())));
         }
@@ -203,8 +203,8 @@ fn where_batches_are_cut_shows_nowhere() {
 
 #[test]
 fn an_answer_that_is_missing_shifts_no_other() {
-    let records = ["a", "b", "c"].iter().zip(1..).map(|(body, n)| journaled(n, RecordBody::Payload(raw("hooks", body, None)))).collect();
-    let prepared = prepare(records, 1, &mut Words { is_silent: true, ..Words::default() }, &CONFIG).unwrap();
+    let mut records = [("a", 1), ("b", 2), ("c", 3)].map(|(body, n)| journaled(n, RecordBody::Payload(raw("hooks", body, None))));
+    let prepared = prepare(&mut records, 1, &mut Words { is_silent: true, ..Words::default() }, &CONFIG).unwrap();
     assert_eq!(prepared.rows.len(), 1);
     let codes: Vec<_> = letters(&prepared).into_iter().map(|(_, code, item)| (code, item)).collect();
     assert_eq!(codes, [("normalize-failed".to_owned(), "b".to_owned()), ("normalize-failed".to_owned(), "c".to_owned())]);

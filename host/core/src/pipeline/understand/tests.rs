@@ -12,7 +12,7 @@ fn items(of: &[&str]) -> Journaled {
 fn understood(of: &[&str]) -> (Vec<Row>, Vec<DeadLetter>) {
     let config = UnderstandConfig { uid_key: UidKey([1; 16]), algorithm: Algorithm::Keyed };
     let (mut rows, mut dead_letters) = (Vec::new(), Vec::new());
-    understand(items(of), &config, &mut rows, &mut dead_letters);
+    understand(&mut items(of), &config, &mut rows, &mut dead_letters);
     (rows, dead_letters)
 }
 

@@ -71,6 +71,7 @@ fn row(world: &World, mut event: Event, at_s: i64) -> Row {
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,
+        dead_letter: None,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,

@@ -12,9 +12,10 @@ use super::recovery::{self, Recovered};
 use super::segment::{self, FrameHead, Gap};
 use super::{JournalDir, JournalOptions, JournalReport, Segment, watermark};
 use crate::disk::{Disk, RealDisk};
-use crate::port_suite::{block_on, payload_body, record_body};
+use crate::port_suite::{block_on, payload_body, record_body, verdicts_body};
 use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
+use alertmill_core::verdict::Verdicts;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -49,9 +50,13 @@ impl Random {
     }
 }
 
-/// Items and raw payloads in turns.
+/// Items, raw payloads and verdicts in turns.
 fn body_of(ordinal: u64) -> RecordBody {
-    if ordinal.is_multiple_of(3) { payload_body(ordinal) } else { record_body(ordinal, ordinal as usize % 5 + 1) }
+    match ordinal % 5 {
+        3 => payload_body(ordinal),
+        0 => verdicts_body(ordinal),
+        _ => record_body(ordinal, ordinal as usize % 5 + 1),
+    }
 }
 
 /// The content of a record in all of these worlds.
@@ -158,6 +163,8 @@ fn recover_and_check(dir: &Path, acked: u64, what: &str) -> (Recovered, Vec<Gap>
     for (ordinal, bytes) in &found {
         assert!(bytes == payload(*ordinal), "{what}: another record {ordinal}");
     }
+    let verdicts: Vec<Verdicts> = found.values().filter_map(|bytes| Verdicts::of_payload(bytes)).collect();
+    assert!(recovered.report.verdicts == verdicts, "{what}: verdicts {:?}", recovered.report.verdicts);
     assert_eq!(recovered.next_ordinal, acked + 1, "{what}");
     (recovered, gaps)
 }
