@@ -11,6 +11,7 @@ mod embedded;
 mod pipeline;
 pub mod query;
 pub mod reads;
+pub mod resume;
 mod rules;
 pub mod storage;
 mod system;

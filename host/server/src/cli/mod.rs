@@ -196,6 +196,9 @@ enum RuleCommand {
     #[command(before_help = "Examples:\n  alertmill rule fetch oci:dist:1.2.0 -f rules.d/10-owner.wasm\n  \
                              alertmill rule fetch oci://registry.example/team/owner:1.2.0 -f rules.d/10-owner.wasm")]
     Fetch(artifact::Fetch),
+    /// Say what is done with the event at which a rule with the policy `stop` halted the pipeline
+    #[command(before_help = "Examples:\n  alertmill rule resume owner --as retry\n  alertmill rule resume owner --as dead-letter --to-the-end")]
+    Resume(rule::Resume),
 }
 
 #[derive(Debug, Subcommand)]
@@ -330,6 +333,7 @@ fn ask(command: Command, context: &Context, timeout: Option<Duration>) -> Result
             Command::Rule(RuleCommand::List) => rule::list(context).await,
             Command::Rule(RuleCommand::Export(args)) => artifact::export(args, context).await,
             Command::Rule(RuleCommand::Fetch(args)) => artifact::fetch_to_file(args, context).await,
+            Command::Rule(RuleCommand::Resume(args)) => rule::resume(args, context).await,
             Command::Table(TableCommand::List) => table::list(context).await,
             Command::Table(TableCommand::Show(args)) => table::show(args, context).await,
             Command::Table(TableCommand::Refresh(args)) => table::refresh(args, context).await,

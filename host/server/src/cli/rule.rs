@@ -1,4 +1,4 @@
-//! `rule list` asks the server, `rule inspect` reads files and needs none.
+//! `rule list` and `rule resume` ask the server, `rule inspect` reads files and needs none.
 
 use super::Context;
 use super::alert::{document, items_of};
@@ -8,8 +8,9 @@ use crate::compile;
 use crate::config::Rules;
 use crate::rules_folder::{options, unneeded_in_words};
 use alertmill_engine::{Engine, Grant, RuleInfo, RuleOptions};
+use bytes::Bytes;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// A module.
@@ -50,6 +51,43 @@ pub async fn list(context: &Context) -> Result<(), Failure> {
         let rules = items_of(&mut answer, path)?;
         out.rows(&answer, &rules, &columns, |row| text(row, "name"))?;
     }
+    out.finish()
+}
+
+/// What is done with a row that waits.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The rule that has halted it
+    name: String,
+    /// Ask the rule again, or do this instead
+    #[arg(long = "as", value_name = "WHAT", value_parser = ["retry", "pass-through", "previous-version", "dead-letter"])]
+    what: String,
+    /// Do the same with all that comes, without asking the rule, until the rules change
+    #[arg(long)]
+    to_the_end: bool,
+}
+
+/// `rule resume`
+pub async fn resume(args: &Resume, context: &Context) -> Result<(), Failure> {
+    let path = format!("/api/v1/rules/{}:resume", args.name);
+    let body = json!({ "as": args.what, "to_the_end": args.to_the_end });
+    let answer = context.client.post(&path, &[("content-type", "application/json")], Bytes::from(body.to_string())).await?;
+    if answer.status != 200 {
+        return Err(answer.failure(&path));
+    }
+    let unreadable = |e: serde_json::Error| Failure::new(Exit::Bug, format!("{path} answered something unexpected: {e}; is it an Alertmill server?"));
+    let mut answer: Value = serde_json::from_slice(&answer.body).map_err(unreadable)?;
+    let columns = [
+        Column { head: "RULE", cell: |row| text(row, "rule") },
+        Column { head: "HOOK", cell: |row| text(row, "hook") },
+        Column { head: "RECORD", cell: |row| text(row, "ordinal") },
+        Column { head: "INDEX", cell: |row| text(row, "index") },
+        Column { head: "KIND", cell: |row| text(row, "kind") },
+        Column { head: "MESSAGE", cell: |row| text(row, "message") },
+    ];
+    let rows = items_of(&mut answer, &path)?;
+    let mut out = context.output();
+    out.rows(&answer, &rows, &columns, |row| text(row, "rule"))?;
     out.finish()
 }
 

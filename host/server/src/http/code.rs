@@ -82,7 +82,9 @@ problems! {
     CursorMismatch "cursor-mismatch" 400 0 "The cursor belongs to another filter"
     /// A header of ours that cannot be read: `X-Alertmill-Source`, `Idempotency-Key`.
     Header "header" 400 0 "A header is not usable"
-    /// The body of a command to alerts cannot be read, or asks for too much.
+    /// No row waits because of that rule.
+    NotHalted "not-halted" 409 0 "The rule has halted nothing"
+    /// The body of a command cannot be read, or asks for too much.
     Command "bad-command" 400 0 "The command cannot be read"
     /// Neither `application/json` nor `application/x-ndjson`.
     ContentType "content-type" 415 0 "The content type is not taken"

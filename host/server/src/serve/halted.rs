@@ -89,10 +89,9 @@ impl Halts for Operators {
             tracing::error!(%rule, "the pipeline is halted: {halted}");
         }
         self.progress.trouble(self.half, format!("{halted}; say what is done with it: alertmill rule resume {rule} --as retry|pass-through|dead-letter"));
-        let pause = PAUSE_MAX.min(Duration::from_millis(500 << tries.min(7)));
         let by_itself = async {
             match halted.may_pass {
-                true => tokio::time::sleep(pause).await,
+                true => tokio::time::sleep(pause(tries)).await,
                 false => std::future::pending().await,
             }
         };
@@ -137,6 +136,11 @@ impl Journal for VerdictJournal {
     }
 }
 
+/// Before a rule is asked about the same row again.
+fn pause(tries: u32) -> Duration {
+    PAUSE_MAX.min(Duration::from_millis(50 << tries.min(16)))
+}
+
 /// Comes back when the process is asked to stop.
 async fn stopping(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
@@ -144,4 +148,70 @@ async fn stopping(stop: &mut watch::Receiver<bool>) {
 
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alertmill_core::ports::Restored;
+    use alertmill_core::verdict::{Hook, Policy};
+
+    fn halted(rule: &str, may_pass: bool) -> Halted {
+        let (at, kind) = (Place { ordinal: 7, index: 2 }, if may_pass { "deadline" } else { "trap" });
+        Halted { rule: rule.into(), version: "1.2.0@sha256:00".into(), hook: Hook::EnrichEvent, at, kind: kind.into(), message: "says why".into(), may_pass }
+    }
+
+    fn operators() -> (Operators, HaltedRows, watch::Sender<bool>) {
+        let (stopping, stop) = watch::channel(false);
+        let progress = Arc::new(Progress::new(&Restored::default(), 0, None, 0));
+        let rows = HaltedRows::default();
+        (Operators { half: Part::Prepare, rows: rows.clone(), progress, stop, gave_up: Arc::default(), last: None }, rows, stopping)
+    }
+
+    #[tokio::test]
+    async fn a_row_waits_for_an_operator_and_everyone_can_see_it() {
+        let (mut half, rows, _stopping) = operators();
+        let progress = half.progress.clone();
+        let letter = Resume::As { policy: Policy::DeadLetter, to_the_end: false };
+        let halted = halted("owner", false);
+        let waits = half.decide(&halted);
+        let operator = async {
+            while rows.all().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(rows.all()[0].halted, halted);
+            let words = progress.troubled(Part::Prepare).unwrap();
+            assert!(words.contains("rule owner 1.2.0@sha256:00 (enrich-event) could not judge event 7.2: trap: says why"), "{words}");
+            assert!(words.contains("alertmill rule resume owner --as"), "{words}");
+            assert_eq!(rows.resume("another", letter), []);
+            rows.resume("owner", letter)
+        };
+        let (resume, resumed) = tokio::join!(waits, operator);
+        assert_eq!((resume, resumed), (letter, vec![halted]));
+        assert_eq!((rows.all(), rows.resume("owner", letter)), (Vec::new(), Vec::new()), "once");
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_asked_again_by_itself_after_growing_pauses() {
+        let (mut half, rows, _stopping) = operators();
+        for expected in [(7, 0), (7, 1), (8, 0)] {
+            let at = Place { ordinal: expected.0, index: 0 };
+            assert_eq!(half.decide(&Halted { at, ..halted("owner", true) }).await, Resume::Retry);
+            assert_eq!((half.last.unwrap().0, half.last.unwrap().2), (at, expected.1), "another row begins anew");
+        }
+        assert!(rows.all().is_empty());
+        let pauses: Vec<u128> = [0, 1, 5, 20, u32::MAX].map(|tries| pause(tries).as_millis()).to_vec();
+        assert_eq!(pauses, [50, 100, 1_600, 60_000, 60_000]);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_stops_does_not_wait() {
+        let (mut half, _rows, stopping) = operators();
+        let gave_up = half.gave_up.clone();
+        stopping.send_replace(true);
+        tokio::select! {
+            resume = half.decide(&halted("owner", false)) => panic!("{resume:?}"),
+            () = gave_up.notified() => {}
+        }
+    }
 }

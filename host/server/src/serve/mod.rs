@@ -289,6 +289,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     helpers.extend(fetching);
 
     let budget = Budget::new(config.limits.queue.as_usize());
+    let resuming = api::resume::Resuming { rows: halted, budget: budget.clone() };
     let doors = Doors::new(journal.clone(), budget.clone(), door_config(&config));
     let commands = Arc::new(JournaledCommands::new(journal.clone(), progress.clone()));
     let counters = Arc::new(CommandCounters::default());
@@ -362,7 +363,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             .merge(doors::router(&doors))
             .merge(api::backups::router(backups))
             .merge(api::storage::router(measured))
-            .merge(api::tables::router(tables)),
+            .merge(api::tables::router(tables))
+            .merge(api::resume::router(resuming)),
     );
 
     let socket = socket.listen(BACKLOG).map_err(|e| cannot_be_bound(&config.server.listen, &e))?;
