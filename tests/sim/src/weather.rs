@@ -104,7 +104,8 @@ impl Weather {
         weather.rates[FaultKind::ClockJump as usize] /= 4;
         weather.rates[FaultKind::AppendHalf as usize] /= 4;
         // Few rows can be slow, and only several of them strike a rule out.
-        weather.rates[FaultKind::RuleSlow as usize] *= 6;
+        let slow = &mut weather.rates[FaultKind::RuleSlow as usize];
+        *slow = (*slow * 25).min(900);
         weather.crashes = Crashes::Every(rng.pick(&[0, 20_000, 5_000, 2_000, 600, 200]));
         weather.power_loss_percent = rng.pick(&[0, 30, 70, 100]);
         weather.checkpoint_after_ms = rng.pick(&[5, 50, 50, 2_000, 30_000]);

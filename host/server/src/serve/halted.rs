@@ -209,8 +209,9 @@ mod tests {
         let (mut half, _rows, stopping) = operators();
         let gave_up = half.gave_up.clone();
         stopping.send_replace(true);
+        let halted = halted("owner", false);
         tokio::select! {
-            resume = half.decide(&halted("owner", false)) => panic!("{resume:?}"),
+            resume = half.decide(&halted) => panic!("{resume:?}"),
             () = gave_up.notified() => {}
         }
     }

@@ -35,7 +35,8 @@ pub fn refold(state: &State, seed: u64) -> Result<Golden, Failure> {
             alert_rules.iter_mut().for_each(|rules| rules.know(&known.verdicts));
         }
         let prepared = prepare(&mut [record.replayed()], generation, &mut chain, &understand_config()).map_err(halts)?;
-        for row in &prepared.rows {
+        // What is rejected is stored nowhere.
+        for row in prepared.rows.iter().filter(|row| !row.rejected) {
             for uid in row.uid_if_reopened.into_iter().chain([row.event.uid]) {
                 places.entry((uid, record.received_at_ms.div_euclid(1000))).or_insert((row.ordinal, row.index));
             }

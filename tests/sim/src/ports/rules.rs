@@ -98,9 +98,11 @@ fn event(line: &[u8]) -> NewEvent {
         time: number_behind(line, r#""time":"#).and_then(|time| time.try_into().ok()),
         severity: number_behind(line, r#""severity":"#).and_then(|severity| severity.try_into().ok()),
         bk_biz_id: Some(2),
-        tags: [Some(("host".into(), text_behind(line, r#""key":"host","value":""#).into())), has_key(line, "poison").then(|| ("poison".into(), "yes".into()))]
+        tags: ["poison", "slow"]
             .into_iter()
-            .flatten()
+            .filter(|tag| has_key(line, tag))
+            .map(|tag| (tag.into(), "yes".into()))
+            .chain([("host".into(), text_behind(line, r#""key":"host","value":""#).into())])
             .collect(),
         dedupe_keys: vec!["tags.host".into()],
         ..NewEvent::default()
