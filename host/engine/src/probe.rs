@@ -199,6 +199,7 @@ fn row(index: u32, reads: &[String]) -> Row {
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,
+        dead_letter: None,
         failures: Vec::new(),
         lasting: None,
         uid_if_reopened: None,
