@@ -182,6 +182,15 @@ impl Witness {
                 ));
             }
         }
+        // What a rule has rejected counts as soon as one can judge it, unless it is dead for another reason.
+        let others = tables.dead_letters.iter().filter(|letter| letter.code != "rule-failed");
+        let dead: BTreeSet<&str> = others.flat_map(|letter| letter.item.split(|b| *b == b'\n')).map(|item| mark_of(Door::Events, item)).collect();
+        for (mark, copies) in self.copies.iter().filter(|(mark, copies)| copies.rejected > 0 && !mark.starts_with("am") && !dead.contains(mark.as_str())) {
+            if copies.new > 0 && !stored.contains_key(mark.as_str()) {
+                let why = format!("item {mark} was rejected {} times and journaled {} times, and never counts", copies.rejected, copies.all);
+                return Err(Failure::broken(Promise::I2, why));
+            }
+        }
         for (source, Source { journaled, .. }) in &self.sources {
             let counted = tables.counter(source, "journaled");
             if counted > *journaled {
