@@ -79,7 +79,7 @@ impl<'a> Repository<'a> {
             }
         };
         let bytes = self.blob(&module.layer).await?;
-        let tag = tag.map(str::to_owned).or_else(|| digest.is_none().then(|| named));
+        let tag = tag.map(str::to_owned).or_else(|| digest.is_none().then_some(named));
         let source = Reference::Registry { host: self.host.to_owned(), repository: self.name.to_owned(), tag, digest: Some(manifest) };
         Ok(Fetched { module: bytes, signature: module.signature, source: source.to_string() })
     }
@@ -254,7 +254,7 @@ fn is_of_one_owner(registry: &str, realm: &str) -> bool {
     let is_name = |host: &str| host.parse::<std::net::Ipv4Addr>().is_err() && !host.starts_with('[');
     let domain = |host: &str| host.split_once('.').map(|(_, domain)| domain.to_owned()).filter(|domain| domain.contains('.'));
     let (own, other) = (domain(&registry), domain(&realm));
-    // The domain itself counts as well: `gitlab.example` gives tokens for `registry.gitlab.example`.
+    // The domain itself counts as well: `forge.example` gives tokens for `registry.forge.example`.
     is_name(&registry) && is_name(&realm) && own.is_some() && (own == other || own.as_deref() == Some(realm.as_str()))
 }
 
@@ -338,16 +338,16 @@ mod tests {
     #[test]
     fn realms_of_the_same_owner_are_told_credentials() {
         for (registry, realm, expected) in [
-            ("registry-1.docker.io", "auth.docker.io", true),
-            ("registry.gitlab.com", "gitlab.com", true),
-            ("ghcr.io", "ghcr.io", true),
-            ("GHCR.io", "ghcr.IO", true),
+            ("registry-1.hub.example", "auth.hub.example", true),
+            ("registry.forge.example", "forge.example", true),
+            ("hub.example", "hub.example", true),
+            ("HUB.example", "hub.EXAMPLE", true),
             ("localhost", "localhost", true),
-            ("ghcr.io", "evil.io", false),
+            ("hub.example", "evil.example", false),
             ("registry.example.com", "example.org", false),
             ("registry.example.com", "auth.example.com.evil.org", false),
             ("a.io", "b.io", false),
-            ("gitlab.com", "registry.gitlab.com", false),
+            ("forge.example", "registry.forge.example", false),
             ("10.0.0.1", "11.0.0.1", false),
             ("[::1]", "[::2]", false),
             ("localhost", "other", false),

@@ -27,6 +27,9 @@ enum Auth {
     AnonymousToken,
 }
 
+/// What becomes of bytes on their way.
+type Spoil = fn(&Bytes) -> Bytes;
+
 /// What the registry holds and does.
 #[derive(Default)]
 struct State {
@@ -42,7 +45,7 @@ struct State {
     /// What it says that a manifest's digest is.
     lies_about: Option<String>,
     /// What is done to blobs before they go out.
-    spoil: Option<fn(&Bytes) -> Bytes>,
+    spoil: Option<Spoil>,
     requests: Vec<String>,
 }
 
@@ -281,7 +284,7 @@ async fn credentials_never_reach_another_host() {
 #[tokio::test]
 async fn bytes_that_are_not_what_was_named_are_refused() {
     let registry = Registry::filled().await;
-    let spoils: [(&str, fn(&Bytes) -> Bytes, &str); 5] = [
+    let spoils: [(&str, Spoil, &str); 5] = [
         ("one bit", |bytes| bytes.iter().enumerate().map(|(i, byte)| if i == 5 { byte ^ 1 } else { *byte }).collect(), "digest-differs"),
         ("cut", |bytes| bytes.slice(..bytes.len() - 1), "digest-differs"),
         ("nothing", |_| Bytes::new(), "digest-differs"),

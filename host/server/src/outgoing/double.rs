@@ -30,6 +30,9 @@ pub struct Asked {
     pub body: Bytes,
 }
 
+/// What is answered to what.
+type Answers = Arc<dyn Fn(&Asked) -> Response<Bytes> + Send + Sync>;
+
 /// A server; it ends with the runtime that it was started on.
 #[derive(Clone)]
 pub struct Double {
@@ -114,7 +117,7 @@ impl Double {
         (listener, Double { base, port, asked: Arc::default(), connections: Arc::default() })
     }
 
-    async fn start(tls: Option<TlsAcceptor>, answer: Arc<dyn Fn(&Asked) -> Response<Bytes> + Send + Sync>) -> Double {
+    async fn start(tls: Option<TlsAcceptor>, answer: Answers) -> Double {
         let (scheme, host) = if tls.is_some() { ("https", "localhost") } else { ("http", "127.0.0.1") };
         let (listener, double) = Double::listen(scheme, host).await;
         let started = double.clone();
@@ -127,7 +130,7 @@ impl Double {
         double
     }
 
-    async fn connection(self, tls: Option<TlsAcceptor>, stream: TcpStream, answer: Arc<dyn Fn(&Asked) -> Response<Bytes> + Send + Sync>) {
+    async fn connection(self, tls: Option<TlsAcceptor>, stream: TcpStream, answer: Answers) {
         match tls {
             None => self.serve(stream, answer).await,
             Some(tls) => {
@@ -138,7 +141,7 @@ impl Double {
         }
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin, answer: Arc<dyn Fn(&Asked) -> Response<Bytes> + Send + Sync>) {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin, answer: Answers) {
         let service = service_fn(|request: Request<hyper::body::Incoming>| {
             let (asked, answer) = (self.asked.clone(), answer.clone());
             async move {
