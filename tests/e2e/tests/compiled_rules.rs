@@ -130,10 +130,7 @@ fn m41_a_bomb_ends_with_its_child_and_intake_goes_on() {
     let site = Site::new().rule("10-says.wasm", "test/says", "").set("RULES__COMPILE_CPU_S", 1);
     let mut server = at_work(&site, "Before");
     let (resident, peak_before) = (server.resident_bytes(), server.resident_peak_bytes());
-    // Its next version.
-    let bytes = bomb();
-    std::fs::write(site.path().join("bomb"), &bytes).expect("written");
-    std::fs::rename(site.path().join("bomb"), site.rules_dir().join("10-says.wasm")).expect("renamed");
+    let bytes = put_bomb(&site);
     let (mut slowest, mut posts) = (Duration::ZERO, 0_u32);
     let began = Instant::now();
     let refused = until("the refusal is shown", 5 * PATIENCE, || {
@@ -158,15 +155,40 @@ fn m41_a_bomb_ends_with_its_child_and_intake_goes_on() {
     assert!(posts > 10, "events were taken meanwhile: {posts}");
     // The module itself is read, kept by the look and handed over: some copies of it, and nothing of what compiling takes.
     assert!(rise <= 6 * bytes.len() as u64, "{rise}");
-    until("no child is left", PATIENCE, || (children_of(&server) == 0).then_some(()));
+    until("no child is left", PATIENCE, || children_of(&server).is_empty().then_some(()));
     judges(&mut server, "After");
 }
 
+/// Makes the bomb the next version of the rule.
+fn put_bomb(site: &Site) -> Vec<u8> {
+    let bytes = bomb();
+    std::fs::write(site.path().join("bomb"), &bytes).expect("written");
+    std::fs::rename(site.path().join("bomb"), site.rules_dir().join("10-says.wasm")).expect("renamed");
+    bytes
+}
+
+/// What `/proc` says of a process, from its state on.
+fn stat(process: &str) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(stat.rsplit(')').next()?.split_whitespace().map(str::to_owned).collect())
+}
+
 /// Processes that the server started and that are still there, as zombies too.
-fn children_of(server: &Server) -> usize {
+fn children_of(server: &Server) -> Vec<String> {
     let parent = server.id().to_string();
-    let stats = std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
-    stats.filter(|stat| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(&parent)).count()
+    let processes = std::fs::read_dir("/proc").expect("/proc").map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    processes.filter(|process| stat(process).is_some_and(|stat| stat[1] == parent)).collect()
+}
+
+#[test]
+fn a_server_that_is_killed_takes_its_compiler_along() {
+    let site = Site::new().rule("10-says.wasm", "test/says", "");
+    let server = at_work(&site, "Before");
+    put_bomb(&site);
+    let child = until("the compiler works", PATIENCE, || children_of(&server).pop());
+    server.kill();
+    // Whoever takes over its children may leave it as a zombie.
+    until("the compiler has ended", PATIENCE, || stat(&child).is_none_or(|stat| stat[0] == "Z").then_some(()));
 }
 
 #[test]

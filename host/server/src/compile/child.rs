@@ -57,7 +57,9 @@ fn answer(memory: u64, cpu_s: u64) -> (u8, Vec<u8>) {
 
 fn limit(memory: u64, cpu_s: u64) -> rustix::io::Result<()> {
     let both = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
-    // First, so that a parent that ends now takes the child along.
+    // Where memory is short for everybody, the child goes before the server does; nobody may be there to be told.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    // Early, so that a parent that ends now takes the child along.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     setrlimit(Resource::Core, both(0))?;

@@ -171,7 +171,8 @@ section! {
         /// Processes that compile modules at the same time, each for one module, within the two limits below. 0 compiles in the
         /// server's own process, without limits: for places that forbid to start processes.
         compile_processes: u32 = 1,
-        /// Address space of such a process; a module that takes more to compile is refused.
+        /// Address space of such a process; a module that takes more to compile is refused. Write less than the machine or container
+        /// has to spare.
         compile_memory: ByteSize = ByteSize::mib(2 << 10),
         /// Seconds of processor time of such a process; a module that takes more to compile is refused. In all it may
         /// take ten times as long and a minute.

@@ -176,14 +176,11 @@ impl Folder {
         let mut files = Vec::new();
         for entry in Dir::read_from(&self.dir)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            let stat = statat(&self.dir, &name, AtFlags::SYMLINK_NOFOLLOW);
-            // What is no file is not ours to remove.
-            let Ok(stat) = stat
-                .map_err(io::Error::from)
-                .and_then(|stat| if is_private(&stat, FileType::RegularFile) { Ok(stat) } else { Err(io::ErrorKind::Other.into()) })
-            else {
+            let Ok(stat) = statat(&self.dir, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            // What is no file of ours is not ours to remove.
+            if !is_private(&stat, FileType::RegularFile) {
                 continue;
-            };
+            }
             files.push(Kept { name, bytes: stat.st_size as u64, used_at: (stat.st_mtime as i64, stat.st_mtime_nsec as u64) });
         }
         Ok(files)
