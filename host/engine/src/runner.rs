@@ -351,7 +351,9 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
     fn strike_out(&mut self, from: usize, why: &CallFailure) -> Result<(), Halted> {
         let failure = CallFailure::new(FailureKind::StruckOut, format!("not called: it failed too often or too long; the last time: {}", why.message));
         let on_row = self.on_row(&failure);
-        self.turn.verdicts.reach(&on_row, self.place(from), None, false);
+        if on_row.policy != Policy::Stop {
+            self.turn.verdicts.reach(&on_row, self.place(from), None, false);
+        }
         self.apply(from..self.chosen.len(), on_row, true)
     }
 

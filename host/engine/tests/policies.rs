@@ -261,6 +261,22 @@ fn a_struck_out_rule_is_not_called_to_the_end_of_its_generation() {
     assert!(judged[0].failures.is_empty() && bench.engine.struck().is_empty());
 }
 
+/// Its options were changed while it was out: the halt ends by itself when the rule is tried again.
+#[test]
+fn a_halt_for_a_rule_that_is_out_decides_nothing() {
+    let mut bench = Bench::new();
+    let keys = |policy: &str| json!({ "limits": { "time_ms": 20 }, "strikes": 1, "on_failure": policy });
+    let mut chain = chain_of(&mut bench, &module("spins"), keys("pass-through"), |_| {});
+    enrich(&mut *chain, &mut [tagged(0, "poison", "x")]);
+    assert_eq!(bench.engine.struck().len(), 1);
+    let mut stops = chain_of(&mut bench, &module("spins"), keys("stop"), |_| {});
+    for _ in 0..2 {
+        let halted = halted(&mut *stops, &mut [tagged(1, "quiet", "yes")]);
+        assert_eq!((halted.kind.as_str(), halted.may_pass), ("struck-out", true));
+    }
+    assert!(stops.take_verdicts().is_empty());
+}
+
 #[test]
 fn quarantined_rows_get_the_policy_without_a_call() {
     for policy in [Policy::PassThrough, Policy::PreviousVersion, Policy::DeadLetter] {
