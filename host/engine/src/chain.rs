@@ -158,6 +158,10 @@ impl OverAlerts {
 }
 
 impl AlertChain for Alerts {
+    fn may_halt(&self) -> bool {
+        self.0.iter().any(|(rule, _)| rule.turn.may_halt())
+    }
+
     fn enrich_alerts(&mut self, rows: &mut [AlertRow], tally: &mut Vec<RuleTally>) -> Result<(), Halted> {
         for (OverAlerts { runner, turn }, previous) in &mut self.0 {
             let previous = previous.as_mut().map(|previous| (&mut previous.runner, &mut previous.turn));

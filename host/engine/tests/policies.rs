@@ -146,6 +146,7 @@ fn a_rejected_row_goes_no_further() {
     assert_eq!((failure.hook, failure.policy), (Hook::Normalize, Policy::DeadLetter));
     let generation = generation_of(&mut bench, &module("alerts"), json!({ "on_failure": "dead-letter" }), |_| {});
     let mut alerts = bench.engine.open_alerts(generation).unwrap().unwrap();
+    assert!(!alerts.may_halt());
     let mut rows = vec![opened(tagged(0, "poison", "x"))];
     support::enrich_alerts(&mut *alerts, &mut rows);
     assert_eq!((rows[0].failures[0].hook, rows[0].failures[0].policy), (Hook::EnrichAlert, Policy::PassThrough));
@@ -349,6 +350,7 @@ fn alerts_and_payloads_have_the_policies_too() {
     let generation = generation_of(&mut bench, &module("all-hooks"), json!({ "on_failure": "stop" }), |_| {});
     let mut alerts = bench.engine.open_alerts(generation).unwrap().unwrap();
     let mut rows: Vec<AlertRow> = (0..8).map(|i| opened(tagged(i, if i == 5 { "poison" } else { "quiet" }, "x"))).collect();
+    assert!(alerts.may_halt());
     let halted = alerts.enrich_alerts(&mut rows, &mut Vec::new()).expect_err("a halt");
     assert_eq!((halted.hook, halted.at), (Hook::EnrichAlert, Place { ordinal: 1, index: 5 }));
     let verdict = |hook, at| Verdict {
