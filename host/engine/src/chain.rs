@@ -23,9 +23,9 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// With nothing behind it.
-    pub fn alone(rule: &Arc<Rule>) -> Placed {
-        Placed { rule: rule.clone(), previous: None, quarantine: None }
+    /// With nothing behind it, for a trial: what it does there counts nowhere.
+    pub fn alone(rule: &Rule) -> Placed {
+        Placed { rule: rule.apart(), previous: None, quarantine: None }
     }
 }
 

@@ -104,6 +104,7 @@ impl Compiled {
 }
 
 /// A rule ready to run: module, options, tables.
+#[derive(Clone)]
 pub(crate) struct Rule {
     compiled: Arc<Compiled>,
     pub info: RuleInfo,
@@ -189,6 +190,11 @@ impl Rule {
             Ok(Err(why)) => Err(failed(format!("the rule refused its config: {why}"))),
             Err(failure) => Err(in_time(failed(format!("init: {}", in_words(&failure))), failure.kind == FailureKind::Deadline)),
         }
+    }
+
+    /// The same with counters and strikes of its own: what it does is not held against the rule that runs, nor the other way round.
+    pub fn apart(&self) -> Arc<Rule> {
+        Arc::new(Rule { standing: Arc::new(Standing::new(&self.info)), ..self.clone() })
     }
 
     pub fn options(&self) -> &RuleOptions {
