@@ -90,6 +90,11 @@ impl Ledger {
         self.add("source", source, Text::new_static("journaled"), journaled);
     }
 
+    /// A dead letter was tried again: it has another outcome.
+    pub fn redriven(&mut self, source: &Text) {
+        self.add("source", source, Text::new_static("redriven"), 1);
+    }
+
     /// One payload became so many things that each have an outcome: its events, or itself as a dead letter. What is beyond the
     /// one item that was journaled is counted apart; none at all is an outcome of its own.
     pub fn payload(&mut self, source: &Text, became: u64) {
@@ -134,11 +139,12 @@ impl Ledger {
     }
 
     /// How far the sums of a source are apart: the door's (received - refused - journaled - duplicates) and the fold's
-    /// (journaled + what rules made of payloads beyond one event each - everything an item can become). Both are 0 between commits.
+    /// (journaled + tried again + what rules made of payloads beyond one event each - everything an item can become). Both are 0
+    /// between commits.
     pub fn imbalance(&self, source: &str) -> (i64, i64) {
         let n = |counter: &str| self.get("source", source, counter) as i64;
         let door = n("received") - n("refused") - n("journaled") - n("duplicates_in_request");
-        let fold = n("journaled") + n("normalized_extra") - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>();
+        let fold = n("journaled") + n("redriven") + n("normalized_extra") - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>();
         (door, fold)
     }
 
@@ -167,6 +173,25 @@ mod tests {
             ledger.outcome(&source, *outcome, 1);
             assert_eq!(ledger.imbalance("web"), (0, 0), "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn redriven_letters_keep_the_sums() {
+        let source = Text::new_static("grafana");
+        let mut ledger = Ledger::default();
+        ledger.door(&source, DoorCounts { received: 1, ..DoorCounts::default() }, 1);
+        ledger.payload(&source, 1);
+        ledger.outcome(&source, Outcome::DeadLetter, 1);
+        assert_eq!(ledger.imbalance("grafana"), (0, 0));
+        for became in [1, 3, 0] {
+            ledger.redriven(&source);
+            assert_eq!(ledger.imbalance("grafana"), (0, 1), "it needs an outcome again");
+            ledger.payload(&source, became);
+            ledger.outcome(&source, Outcome::Folded, became);
+            assert_eq!(ledger.imbalance("grafana"), (0, 0));
+        }
+        let of = |counter| ledger.get("source", "grafana", counter);
+        assert_eq!((of("journaled"), of("redriven"), of("dead_letters"), of("folded"), of("no_events")), (1, 3, 1, 4, 1));
     }
 
     #[test]

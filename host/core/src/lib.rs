@@ -12,6 +12,7 @@
 
 pub mod alert;
 pub mod alert_fields;
+pub mod audit;
 pub mod command;
 pub mod decode;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod fields;
 pub mod identity;
 pub mod item;
 pub mod ledger;
+pub mod letter;
 pub mod payload;
 pub mod pipeline;
 pub mod ports;
@@ -30,3 +32,4 @@ pub mod rules;
 pub mod services;
 pub mod value;
 pub mod verdict;
+pub mod version_change;

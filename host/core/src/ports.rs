@@ -1,12 +1,15 @@
 //! What the pipeline asks of the outside world. Each port makes one promise, written with it; the simulator and the real
 //! stores implement the same traits, and one test suite holds both to the promises.
 
+use crate::audit::AuditEntry;
 use crate::command::Decided;
 use crate::event::{Fingerprint, Status, Uid};
 use crate::item::Item;
+pub use crate::letter::{DeadLetter, Redriven};
 use crate::record::{Journaled, RecordBody, RuleSet};
 use crate::value::Text;
 use crate::verdict::{Halted, Policy, Verdict};
+use crate::version_change::VersionChange;
 use std::future::Future;
 
 /// A record is durable.
@@ -139,6 +142,9 @@ pub struct Commit {
     pub alert_events: Vec<AlertEvents>,
     /// Log documents. Those of CONVERGE are derived from the event lists when they are read, unless each is to be written.
     pub logs: Vec<LogWrite>,
+    /// Dead letters that are none any more, or new ones: the stored ones of these places (record, place in it) go, before those
+    /// of this commit come. One that is not there is nothing amiss.
+    pub letters_done: Vec<(u64, u32)>,
     /// Events that could not be understood or judged.
     pub dead_letters: Vec<DeadLetter>,
     /// Counters that changed, absolute values.
@@ -147,12 +153,18 @@ pub struct Commit {
     pub rule_sets: Vec<RuleSet>,
     /// The verdicts without an end of the generation in force after it, when they changed.
     pub open_verdicts: Option<Vec<Verdict>>,
+    /// Versions of rules that came or went, in their order.
+    pub rule_versions: Vec<VersionWrite>,
+    /// Who changed the rules, in the order of the journal.
+    pub audit: Vec<AuditEntry>,
     /// When the next time-out of an alert may be due, milliseconds.
     pub next_due_ms: Option<i64>,
     /// How many alerts are open after it.
     pub open_alerts: u64,
     /// What became of operators' commands, for those who wait for it; stores have no use for it.
     pub commands: Vec<Decided>,
+    /// What became of dead letters that were tried again, for those who wait for it; stores have no use for it.
+    pub redriven: Vec<Redriven>,
 }
 
 impl Commit {
@@ -168,14 +180,20 @@ impl Commit {
             + self.logs.iter().map(log).sum::<usize>()
             + self.dead_letters.iter().map(DeadLetter::size_bytes).sum::<usize>()
             + self.rule_sets.iter().map(RuleSet::size_bytes).sum::<usize>()
+            + self.rule_versions.iter().map(|write| write.change.size_bytes()).sum::<usize>()
+            + self.audit.iter().map(AuditEntry::size_bytes).sum::<usize>()
     }
 }
 
-impl DeadLetter {
-    /// Rough bytes held, for the bound of queues.
-    pub fn size_bytes(&self) -> usize {
-        size_of::<DeadLetter>() + self.detail.len() + self.item.len()
-    }
+/// A version of a rule came or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionWrite {
+    /// Its record.
+    pub ordinal: u64,
+    /// Time of its record, milliseconds.
+    pub received_at_ms: i64,
+    /// Which, and what became of it.
+    pub change: VersionChange,
 }
 
 /// One event document.
@@ -266,27 +284,6 @@ pub struct LogWrite {
     pub create_time: i64,
     /// JSON.
     pub document: Vec<u8>,
-}
-
-/// An event that went no further, with the reason.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeadLetter {
-    /// Its record.
-    pub ordinal: u64,
-    /// Its place in the record.
-    pub index: u32,
-    /// Milliseconds.
-    pub received_at_ms: i64,
-    /// Tenant.
-    pub tenant: Text,
-    /// Source.
-    pub source: Text,
-    /// Stable code, such as `clean-error` or `too-many-events`.
-    pub code: Text,
-    /// What was wrong, where, what to do.
-    pub detail: String,
-    /// The item as it was sent.
-    pub item: Vec<u8>,
 }
 
 /// One counter of the ledger, absolute.

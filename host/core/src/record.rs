@@ -5,9 +5,11 @@
 
 use crate::command::{Action, AlertRef, Command};
 use crate::item::Item;
+pub use crate::letter::{Arrival, ArrivalBy, Redrive, RedrivenLetter};
 pub use crate::rule_set::{RuleEntry, RuleSet};
 use crate::value::Text;
 use crate::verdict::Verdicts;
+use crate::version_change::VersionChange;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -134,6 +136,10 @@ pub enum RecordBody {
     Payload(RawPayload),
     /// Rules did not judge rows, for reasons that a replay would not find again.
     Verdicts(Verdicts),
+    /// A version of a rule came or went.
+    RuleVersion(VersionChange),
+    /// Dead letters are tried again.
+    Redrive(Redrive),
 }
 
 /// A journal record.
@@ -167,7 +173,13 @@ impl RecordBody {
         match self {
             RecordBody::Items(items) => items.spans.len(),
             RecordBody::Payload(_) => 1,
-            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) | RecordBody::Verdicts(_) => 0,
+            RecordBody::RuleSet(_)
+            | RecordBody::Clock
+            | RecordBody::Start { .. }
+            | RecordBody::Command(_)
+            | RecordBody::Verdicts(_)
+            | RecordBody::RuleVersion(_)
+            | RecordBody::Redrive(_) => 0,
         }
     }
 
@@ -176,7 +188,13 @@ impl RecordBody {
         match self {
             RecordBody::Items(items) => Some(&mut items.counts),
             RecordBody::Payload(payload) => Some(&mut payload.counts),
-            RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) | RecordBody::Verdicts(_) => None,
+            RecordBody::RuleSet(_)
+            | RecordBody::Clock
+            | RecordBody::Start { .. }
+            | RecordBody::Command(_)
+            | RecordBody::Verdicts(_)
+            | RecordBody::RuleVersion(_)
+            | RecordBody::Redrive(_) => None,
         }
     }
 
@@ -237,6 +255,25 @@ impl RecordBody {
                 out.push(VERDICTS);
                 put_json(out, verdicts);
             }
+            RecordBody::RuleVersion(change) => {
+                out.push(9);
+                put_json(out, change);
+            }
+            RecordBody::Redrive(redrive) => {
+                out.push(10);
+                for text in [&redrive.tenant, &redrive.operator, &redrive.comment] {
+                    put(out, text.as_bytes());
+                }
+                put_len(out, redrive.letters.len());
+                for letter in &redrive.letters {
+                    out.extend_from_slice(&letter.ordinal.to_le_bytes());
+                    out.extend_from_slice(&letter.index.to_le_bytes());
+                    out.extend_from_slice(&letter.received_at_ms.to_le_bytes());
+                    put(out, letter.source.as_bytes());
+                    put_arrival(out, &letter.arrival);
+                    put(out, &letter.item);
+                }
+            }
         }
     }
 
@@ -256,6 +293,8 @@ impl RecordBody {
             6 => RecordBody::Payload(r.payload()?),
             7 => RecordBody::RuleSet(r.json()?),
             VERDICTS => RecordBody::Verdicts(r.json()?),
+            9 => RecordBody::RuleVersion(r.json()?),
+            10 => RecordBody::Redrive(r.redrive()?),
             other => return Err(RecordError::Kind(other)),
         };
         if r.at == payload.len() { Ok(body) } else { Err(RecordError::Damaged(r.at)) }
@@ -294,6 +333,19 @@ fn put_json(out: &mut Vec<u8>, value: &impl Serialize) {
 fn put_counts(out: &mut Vec<u8>, counts: DoorCounts) {
     for n in [counts.received, counts.refused, counts.duplicates] {
         out.extend_from_slice(&n.to_le_bytes());
+    }
+}
+
+fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival) {
+    out.push(arrival.by as u8);
+    out.extend_from_slice(&arrival.request_index.to_le_bytes());
+    out.extend_from_slice(&arrival.redriven.to_le_bytes());
+    put(out, arrival.idempotency_key.as_deref().unwrap_or("").as_bytes());
+    put(out, arrival.content_type.as_bytes());
+    put_len(out, arrival.headers.len());
+    for (name, value) in &arrival.headers {
+        put(out, name.as_bytes());
+        put(out, value.as_bytes());
     }
 }
 
@@ -338,13 +390,17 @@ impl<'a> Reader<'a> {
     fn payload(&mut self) -> Result<RawPayload, RecordError> {
         let (tenant, source, key) = (self.text()?, self.text()?, self.text()?);
         let (counts, content_type) = (self.counts()?, self.text()?);
+        let headers = self.headers()?;
+        let body = self.blob()?.into();
+        Ok(RawPayload { tenant, source, idempotency_key: (!key.is_empty()).then_some(key), counts, content_type, headers, body })
+    }
+    fn headers(&mut self) -> Result<Vec<(Text, Text)>, RecordError> {
         let n = self.count(8)?;
         let mut headers = Vec::with_capacity(n);
         for _ in 0..n {
             headers.push((self.text()?, self.text()?));
         }
-        let body = self.blob()?.into();
-        Ok(RawPayload { tenant, source, idempotency_key: (!key.is_empty()).then_some(key), counts, content_type, headers, body })
+        Ok(headers)
     }
     fn items(&mut self) -> Result<Items, RecordError> {
         let at = self.at;
@@ -405,6 +461,32 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    fn redrive(&mut self) -> Result<Redrive, RecordError> {
+        let (tenant, operator, comment) = (self.text()?, self.text()?, self.text()?);
+        let n = self.count(49)?;
+        let mut letters = Vec::with_capacity(n);
+        for _ in 0..n {
+            let (ordinal, index, received_at_ms, source) = (self.u64()?, self.u32()?, self.u64()? as i64, self.text()?);
+            let arrival = self.arrival()?;
+            letters.push(RedrivenLetter { ordinal, index, received_at_ms, source, arrival, item: self.blob()?.into() });
+        }
+        Ok(Redrive { tenant, operator, comment, letters })
+    }
+    fn arrival(&mut self) -> Result<Arrival, RecordError> {
+        let at = self.at;
+        let by = match self.byte()? {
+            1 => ArrivalBy::Events,
+            2 => ArrivalBy::Alertmanager,
+            3 => ArrivalBy::Payload,
+            _ => return Err(RecordError::Damaged(at)),
+        };
+        let (request_index, redriven, key) = (self.u32()?, self.u32()?, self.text()?);
+        let (content_type, headers) = (self.text()?, self.headers()?);
+        Ok(Arrival { by, idempotency_key: (!key.is_empty()).then_some(key), request_index, content_type, headers, redriven })
+    }
+}
+
 /// A durable record as the journal hands it to the prepare half, with the items that the door has already parsed. On
 /// replay there are none, and prepare parses the bytes again by the same decoder.
 #[derive(Clone, Debug)]
@@ -425,6 +507,8 @@ impl Journaled {
             RecordBody::Payload(payload) => payload.size_bytes(),
             RecordBody::RuleSet(set) => set.size_bytes(),
             RecordBody::Verdicts(verdicts) => verdicts.size_bytes(),
+            RecordBody::RuleVersion(change) => change.size_bytes(),
+            RecordBody::Redrive(redrive) => redrive.size_bytes(),
             RecordBody::Clock | RecordBody::Start { .. } => 256,
         };
         body + self.parsed.iter().flatten().map(Item::size_bytes).sum::<usize>() + size_of::<Journaled>()
@@ -458,6 +542,7 @@ mod tests {
     use super::*;
     use crate::rule_set::{Change, ChangeAction, RuleVersion};
     use crate::verdict::{Hook, Place, Policy, Verdict};
+    use crate::version_change::{VersionAction, VersionSignature};
 
     fn samples() -> Vec<RecordBody> {
         vec![
@@ -512,6 +597,37 @@ mod tests {
                     until: None,
                 }],
             }),
+            RecordBody::RuleVersion(VersionChange {
+                action: VersionAction::Removed,
+                name: "n".into(),
+                version: "1".into(),
+                digest: "d".into(),
+                size_bytes: 9,
+                operator: "wang".into(),
+                signature: Some(VersionSignature { signer: "platform".into(), key_id: "k".into(), digest: "s".into() }),
+                info: "{}".into(),
+                ..VersionChange::default()
+            }),
+            RecordBody::Redrive(Redrive {
+                tenant: "system".into(),
+                operator: "wang".into(),
+                comment: "c".into(),
+                letters: vec![RedrivenLetter {
+                    ordinal: 9,
+                    index: 1,
+                    received_at_ms: 1_700_000_000_000,
+                    source: "grafana".into(),
+                    arrival: Arrival {
+                        idempotency_key: Some("k".into()),
+                        request_index: 2,
+                        content_type: "text/csv".into(),
+                        headers: vec![("x-event".into(), "push".into())],
+                        redriven: 3,
+                        ..Arrival::by(ArrivalBy::Payload)
+                    },
+                    item: b"a,\xff\n".to_vec().into(),
+                }],
+            }),
         ]
     }
 
@@ -531,7 +647,7 @@ mod tests {
     /// As journals on disk hold them; none of these bytes may ever change its meaning.
     #[test]
     fn records_of_earlier_versions_are_read() {
-        let recorded: [&[u8]; 7] = [
+        let recorded: [&[u8]; 9] = [
             b"\x01\x01\x01\x06\0\0\0system\x03\0\0\0web\x02\0\0\0k1\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\
               \0\0\0\0\x02\0\0\0{}\x02\0\0\0\x07\0\0\0{\"a\":1}",
             b"\x01\x07{\"generation\":7,\"change\":{\"action\":\"rollback\",\"object\":\"n\",\"operator\":\"wang\"},\"rules\":[{\"name\":\"n\",\"version\":\"1\",\
@@ -545,6 +661,10 @@ mod tests {
               \x08\0\0\0text/csv\x01\0\0\0\x07\0\0\0x-event\x04\0\0\0push\x04\0\0\0a,\xff\n",
             b"\x01\x08{\"generation\":7,\"verdicts\":[{\"rule\":\"n\",\"version\":\"1@sha256:d\",\"hook\":\"enrich-event\",\"kind\":\"deadline\",\
               \"message\":\"still running at its time limit\",\"policy\":\"dead-letter\",\"from\":{\"ordinal\":9,\"index\":1}}]}",
+            b"\x01\x09{\"action\":\"removed\",\"name\":\"n\",\"version\":\"1\",\"digest\":\"d\",\"size_bytes\":9,\"operator\":\"wang\",\
+              \"signature\":{\"signer\":\"platform\",\"key_id\":\"k\",\"digest\":\"s\"},\"info\":\"{}\"}",
+            b"\x01\x0a\x06\0\0\0system\x04\0\0\0wang\x01\0\0\0c\x01\0\0\0\x09\0\0\0\0\0\0\0\x01\0\0\0\x00\x68\xe5\xcf\x8b\x01\0\0\x07\0\0\0grafana\
+              \x03\x02\0\0\0\x03\0\0\0\x01\0\0\0k\x08\0\0\0text/csv\x01\0\0\0\x07\0\0\0x-event\x04\0\0\0push\x04\0\0\0a,\xff\n",
         ];
         for (bytes, body) in recorded.into_iter().zip(samples()) {
             assert_eq!(RecordBody::decode(bytes), Ok(body.clone()));
@@ -565,7 +685,7 @@ mod tests {
 
     #[test]
     fn what_a_newer_version_wrote_is_told_from_damage() {
-        for kind in 9..=u8::MAX {
+        for kind in 11..=u8::MAX {
             let error = RecordBody::decode(&[FORMAT, kind, 1, 2, 3]).unwrap_err();
             assert_eq!(error, RecordError::Kind(kind));
             assert!(error.to_string().ends_with("a newer one wrote it"), "{error}");

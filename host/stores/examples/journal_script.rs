@@ -144,6 +144,8 @@ fn shown(body: &RecordBody) -> String {
             }
             text
         }
+        RecordBody::RuleVersion(change) => format!("rule-version {} {} {}", change.action.as_str(), change.name, change.digest),
+        RecordBody::Redrive(redrive) => format!("redrive {}", redrive.letters.len()),
         RecordBody::Verdicts(verdicts) => format!("verdicts {} {}", verdicts.generation, verdicts.verdicts.len()),
         RecordBody::RuleSet(set) => {
             let rule = |rule: &RuleEntry| format!(" rule {} {} {} {} {}", rule.name, rule.version, rule.digest, rule.config, rule.options);

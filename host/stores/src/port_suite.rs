@@ -4,8 +4,9 @@
 use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Appended, Commit, EventRole, Journal, KnownUids, LedgerValue, LocalStore};
 use alertmill_core::ports::{PortError, Records, Restored, StoredEvent};
-use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, Journaled, RawPayload, RecordBody};
+use alertmill_core::record::{Arrival, ArrivalBy, Door, DoorCounts, ItemSpan, Items, Journaled, RawPayload, RecordBody, Redrive, RedrivenLetter};
 use alertmill_core::verdict::{Hook, Place, Policy, Verdict, Verdicts};
+use alertmill_core::version_change::VersionChange;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -81,6 +82,24 @@ pub fn verdicts_body(n: u64) -> RecordBody {
     RecordBody::Verdicts(Verdicts { generation: n, verdicts: vec![verdict(Hook::EnrichEvent, Some(at)), verdict(Hook::EnrichAlert, None)] })
 }
 
+/// A version of a rule, told apart by `n`.
+pub fn version_body(n: u64) -> RecordBody {
+    RecordBody::RuleVersion(VersionChange { name: "suite".into(), digest: format!("{n:064x}").into(), ..VersionChange::default() })
+}
+
+/// Dead letters that are tried again, told apart by `n`.
+pub fn redrive_body(n: u64) -> RecordBody {
+    let letter = |index| RedrivenLetter {
+        ordinal: n,
+        index,
+        received_at_ms: n as i64,
+        source: "suite".into(),
+        arrival: Arrival { idempotency_key: Some("key".into()), ..Arrival::by(ArrivalBy::Events) },
+        item: format!("{{\"item\":{n}}}").into_bytes().into(),
+    };
+    RecordBody::Redrive(Redrive { tenant: "system".into(), operator: "suite".into(), comment: "".into(), letters: (0..3).map(letter).collect() })
+}
+
 fn read_until<R: Records>(records: &mut R, last: u64, rows_max: usize) -> Vec<Journaled> {
     let mut all: Vec<Journaled> = Vec::new();
     while all.last().is_none_or(|journaled| journaled.record.ordinal < last) {
@@ -98,13 +117,14 @@ fn read_until<R: Records>(records: &mut R, last: u64, rows_max: usize) -> Vec<Jo
 /// state at the given position; what it gave before has been dropped.
 pub fn journal_keeps_its_promises<J: Journal, R: Records>(mut open: impl FnMut(u64) -> (J, R)) {
     let (journal, mut records) = open(0);
-    let bodies: Vec<RecordBody> = (1..=20)
-        .map(|n| match n % 4 {
-            3 => payload_body(n),
-            2 => verdicts_body(n),
-            _ => record_body(n, n as usize % 5 + 1),
-        })
-        .collect();
+    let body = |n| match n % 8 {
+        3 | 7 => payload_body(n),
+        2 | 6 => verdicts_body(n),
+        4 => version_body(n),
+        5 => redrive_body(n),
+        _ => record_body(n, n as usize % 5 + 1),
+    };
+    let bodies: Vec<RecordBody> = (1..=20).map(body).collect();
     let appended: Vec<Appended> = bodies.iter().map(|body| block_on(journal.append(body.clone(), None)).expect("append")).collect();
     for (i, one) in appended.iter().enumerate() {
         assert_eq!(one.ordinal, i as u64 + 1, "the record before it has the ordinal before it");

@@ -3,7 +3,7 @@
 
 use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, Journal, KnownUids, LedgerValue, LogWrite, StoredEvent};
-use alertmill_core::record::{Door, DoorCounts, ItemSpan, Items, RecordBody, RuleEntry, RuleSet};
+use alertmill_core::record::{Arrival, ArrivalBy, Door, DoorCounts, ItemSpan, Items, RecordBody, RuleEntry, RuleSet};
 use alertmill_proof::Tier;
 use alertmill_proof::processes::copy;
 use alertmill_stores::SyncedPosition;
@@ -92,6 +92,7 @@ fn commit(n: u64, module: &str) -> Commit {
             code,
             detail: "no time".into(),
             item: b"{}".to_vec(),
+            arrival: Some(Arrival::by(ArrivalBy::Events)),
         });
     }
     if n == 1 {

@@ -3,7 +3,7 @@
 
 use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, Journal, KnownUids, StoredEvent};
-use alertmill_core::record::{RecordBody, RuleSet};
+use alertmill_core::record::{Arrival, ArrivalBy, RecordBody, RuleSet};
 use alertmill_proof::Tier;
 use alertmill_proof::processes::copy_live;
 use alertmill_stores::embedded::EmbeddedOptions;
@@ -78,6 +78,7 @@ fn commit(n: u64) -> Commit {
         code: "clean-error".into(),
         detail: "no time".into(),
         item: b"{}".to_vec(),
+        arrival: Some(Arrival::by(ArrivalBy::Events)),
     };
     Commit {
         from: n - 1,

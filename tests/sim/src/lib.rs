@@ -1,4 +1,4 @@
-//! Seeded simulator: senders, start, clock, upkeep and operators around the production pipeline (decode, both halves,
+//! Seeded simulator: senders, start, clock, upkeep, operators and redrives around the production pipeline (decode, both halves,
 //! time-outs, rule-set switches, shipping to services) on fake ports, in one thread and virtual time. A crash drops every future where it
 //! waits.
 //!
@@ -24,6 +24,7 @@ mod outcome;
 mod plant;
 mod ports;
 mod process;
+mod redrives;
 mod restart;
 mod rng;
 mod senders;

@@ -9,6 +9,7 @@ use crate::ports::{
     Channel, FakeElasticsearch, FakeHalts, FakeJournal, FakeOutbox, FakePatience, FakeRecords, FakeRedis, FakeRest, FakeRules, FakeStore, News, Receiver,
     Sender, Watcher, forgetting, writer,
 };
+use crate::redrives::{publish, redrive};
 use crate::restart::{draw_crash, goes_down_here};
 use crate::senders;
 use crate::services::{deliver_late, next_late_ms};
@@ -92,6 +93,8 @@ pub fn live(world: &World, seed: u64, sent: &mut [u64]) -> Result<End, Failure> 
     for n in 0..OPERATORS {
         tasks.push(Box::pin(operate(world, &journal, seed, n)));
     }
+    tasks.push(Box::pin(redrive(world, &journal, seed)));
+    tasks.push(Box::pin(publish(world, &journal, seed)));
     let load = world.state().setup.load;
     for (n, sent) in (0..).zip(sent.iter_mut()).filter(|(n, _)| load.has(*n)) {
         let journal = &journal;

@@ -39,7 +39,7 @@ macro_rules! figures {
 }
 
 figures! {
-    calls steps commits crashes faults merged folded_ahead acknowledged records starts clocks generations commands commands_done
+    calls steps commits crashes faults merged folded_ahead acknowledged records starts clocks generations commands commands_done redrives letters_done rule_versions
     payloads normalized_extra no_events unjudged_payloads invalid_events
     timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed enriched severity_by_rule simulated_ms
     verdicts halted rejected struck_out
@@ -69,6 +69,7 @@ impl Outcome {
             timed_out: tables.logs.iter().filter(|log| log.op_type.starts_with("SYSTEM_")).count() as u64,
             normalized_extra: counted("normalized_extra"),
             no_events: counted("no_events"),
+            letters_done: tables.letters_done.values().sum(),
             unjudged_payloads: letters(&["no-normalize-rule", "normalize-failed"]),
             invalid_events: letters(&["normalize-invalid"]),
             dead_letters: counted("dead_letters"),
@@ -100,6 +101,8 @@ impl Outcome {
                 RecordKind::Command => outcome.commands += 1,
                 RecordKind::Payload => outcome.payloads += 1,
                 RecordKind::Verdicts => outcome.verdicts += 1,
+                RecordKind::Redrive => outcome.redrives += 1,
+                RecordKind::RuleVersion => outcome.rule_versions += 1,
                 RecordKind::Items => {}
             }
         }

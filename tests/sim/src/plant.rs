@@ -50,6 +50,8 @@ plants! {
     ConfirmsNewer "confirms-newer" I5 "What a service has frees the alert, whatever changed since."
     SnapshotTrusted "snapshot-trusted" I5 "Redis is taken to hold what was written to it."
     LedgerNotRestored "ledger-not-restored" I6 "The counters begin at nothing after a restart."
+    LettersNotRemoved "letters-not-removed" I6 "The store keeps dead letters that were tried again."
+    RedrivenNotCounted "redriven-not-counted" I6 "The store does not save how many dead letters were tried again."
     HalfGeneration "half-generation" I7 "After a restart the newest rules in the journal judge the first batches that are read again."
     AlertRulesOfNow "alert-rules-of-now" I7 "New alerts go through the newest rules in the journal, whatever was in force at the event that opened them."
     NumberTwice "number-twice" I7 "A generation's number is given again when the answer was lost."

@@ -8,6 +8,7 @@ use crate::setup::Setup;
 use crate::world::State;
 use alertmill_core::command::Decision;
 use alertmill_core::item::Item;
+use alertmill_core::letter::LetterFate;
 use alertmill_core::pipeline::in_flight::InFlight;
 use alertmill_core::ports::{Appended, PortError};
 use alertmill_core::record::{DoorCounts, Journaled, RecordBody};
@@ -60,6 +61,8 @@ pub struct Life {
     pub next_due_ms: Option<i64>,
     /// What became of commands, by the ordinal of their record.
     pub decided: BTreeMap<u64, Vec<Decision>>,
+    /// What became of dead letters, by the ordinal of the record that had them tried again.
+    pub redriven: BTreeMap<u64, Vec<LetterFate>>,
     /// When it began.
     pub up_since_ms: i64,
     /// Its start is in the journal: doors are open.
@@ -94,6 +97,7 @@ impl Life {
             kept: BTreeMap::new(),
             next_due_ms: None,
             decided: BTreeMap::new(),
+            redriven: BTreeMap::new(),
             up_since_ms: now_ms,
             started: false,
             generation: 0,

@@ -46,6 +46,7 @@ pub fn missed(sum: &Outcome, seeds: u64) -> Vec<String> {
         ("no events", sum.no_events, PAYLOADS_EACH),
         ("unjudged payloads", sum.unjudged_payloads, PAYLOADS_EACH),
         ("invalid events", sum.invalid_events, PAYLOADS_EACH),
+        ("letters done", sum.letters_done, PAYLOADS_EACH),
     ];
     let judged = [("verdicts", sum.verdicts), ("halted", sum.halted), ("rejected", sum.rejected), ("struck out", sum.struck_out)]
         .map(|(name, n)| (name, n, JUDGED_EACH));

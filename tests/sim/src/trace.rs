@@ -63,6 +63,9 @@ impl Trace {
             self.bytes(value.counter.as_bytes());
             self.word(value.value);
         }
+        commit.letters_done.iter().for_each(|(ordinal, index)| self.word(ordinal << 16 | u64::from(*index)));
         commit.rule_sets.iter().for_each(|set| self.word(set.generation));
+        commit.rule_versions.iter().for_each(|version| self.word(version.ordinal));
+        commit.audit.iter().for_each(|entry| self.bytes(&entry.hash(&[0; 32])));
     }
 }

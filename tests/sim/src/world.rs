@@ -9,6 +9,7 @@ use crate::failure::{Checked, Failure};
 use crate::faults::{FaultKind, Injected};
 use crate::plant::Plant;
 use crate::process::Life;
+use crate::redrives::Redriver;
 use crate::rng::Rng;
 use crate::services::Services;
 use crate::setup::Setup;
@@ -63,6 +64,8 @@ pub struct State {
     pub acknowledged: BTreeSet<String>,
     /// What operators remember.
     pub operators: Operators,
+    /// What those remember who have dead letters tried again and upload rules.
+    pub redriver: Redriver,
     /// The last record whose append was answered with success.
     pub acknowledged_to: u64,
     /// Until then somebody was away or stalled: what is late may be so because of it.
@@ -185,6 +188,7 @@ impl World {
             broken: None,
             acknowledged: BTreeSet::new(),
             operators: Operators::default(),
+            redriver: Redriver::default(),
             acknowledged_to: 0,
             troubled_until_ms: BEGIN_MS,
             services: Services::new(seed, setup.plant == Some(Plant::StaleEsVersion)),

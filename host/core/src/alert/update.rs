@@ -50,7 +50,9 @@ impl Alert {
             logs.push(LogEntry::of_event(self.id(), "ABORT_RECOVER", now_s, &row.event));
         }
         self.next_status = Some((Status::Closed, now_s + config.close_after_s));
-        if row.lasting.is_some() {
+        // What is tried again later may say that it lasts until a time that has passed: what others said since stays.
+        let is_past = row.lasting.and_then(|lasting| lasting.ends_at).is_some_and(|ends_at| ends_at <= now_s);
+        if row.lasting.is_some() && !(is_past && self.lasting.is_some()) {
             self.lasting = row.lasting;
         }
         // A severity that a rule assigned differs from the event's own; the newest event still represents the alert.

@@ -25,7 +25,7 @@ mod time_outs;
 
 use super::dedupe::{SHARDS, shard_of};
 use super::expiry::is_expired;
-use super::prepare::{Prepared, PreparedBody, PreparedRecord};
+use super::prepare::Prepared;
 use super::understand::EPISODE_AGE_MAX_S;
 use crate::alert::{Alert, EndReason, LifecycleConfig, LogEntry};
 use crate::event::{Event, Fingerprint, Status};
@@ -224,8 +224,7 @@ impl Fold {
             }
             last = record.ordinal;
         }
-        let of_record = |record: &PreparedRecord| if let PreparedBody::Items { rows, .. } = record.body { rows } else { 0 };
-        let rows: usize = prepared.records.iter().map(of_record).sum();
+        let rows: usize = prepared.records.iter().map(|record| record.body.rows()).sum();
         if rows != prepared.rows.len() {
             return Err(PortError::Fatal(format!("records with {rows} events came with {}; this is a bug", prepared.rows.len())));
         }
@@ -294,7 +293,7 @@ impl Fold {
         let known = known_until_s.is_some_and(|until_s| self.now_s() <= until_s);
         // What no rule could judge refreshes nothing, and its uid stays unknown: when it is sent again it counts.
         if let Some(letter) = row.dead_letter.take().filter(|_| !known) {
-            batch.commit.dead_letters.push(*letter);
+            batch.bury(*letter);
             return Outcome::DeadLetter;
         }
         if row.rejected {
@@ -348,6 +347,10 @@ impl Fold {
     fn refresh(&mut self, row: &mut Row, known: bool, batch: &mut Batch) -> Option<Outcome> {
         let lasting = row.lasting.filter(|_| row.event.status == Status::Abnormal)?;
         let (now_s, lifecycle) = (self.now_s(), self.config.lifecycle);
+        // Only what is tried again later says that it lasts until a time that has passed: it holds nothing, and ends nothing.
+        if lasting.ends_at.is_some_and(|ends_at| ends_at <= now_s) {
+            return None;
+        }
         // From then on a uid that was counted may be forgotten, so that known or not must make no difference.
         let may_be_forgotten = now_s.saturating_sub(lasting.starts_at) >= EPISODE_AGE_MAX_S;
         let is_old = known || may_be_forgotten;

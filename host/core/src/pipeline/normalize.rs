@@ -1,11 +1,11 @@
 //! Normalized: a raw payload becomes the events that the rules make of it, each held to what a sender of events is held to.
 //! What no rule could judge is a dead letter with the payload's bytes; one bad event costs its neighbours nothing.
 
-use super::understand::{Place, UnderstandConfig};
+use super::understand::{First, Place, UnderstandConfig};
 use crate::decode::decode_event;
+use crate::letter::{ArrivalBy, DeadLetter, Redrive, RedrivenLetter};
 use crate::payload::{NewEvent, Normalized, Payload};
-use crate::ports::DeadLetter;
-use crate::record::{Journaled, RawPayload, RecordBody};
+use crate::record::{Journaled, RecordBody};
 use crate::row::{Row, RuleFailure};
 use crate::rules::{RuleChain, RuleTally};
 use crate::verdict::{Halted, Hook, Policy};
@@ -18,7 +18,7 @@ const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// What the rules make of the payloads among the records, in order. Where calls are cut shows nowhere: a rule judges each by
 /// itself.
 pub(super) fn normalize(records: &[Journaled], chain: &mut dyn RuleChain, tallies: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
-    let mut payloads = records.iter().filter_map(payload).peekable();
+    let mut payloads = records.iter().flat_map(payloads).peekable();
     let mut normalized = Vec::new();
     while let Some(first) = payloads.next() {
         let mut bytes = first.body.len();
@@ -34,17 +34,39 @@ pub(super) fn normalize(records: &[Journaled], chain: &mut dyn RuleChain, tallie
     Ok(normalized)
 }
 
-fn payload(journaled: &Journaled) -> Option<Payload> {
-    let RecordBody::Payload(raw) = &journaled.record.body else { return None };
-    Some(Payload {
-        ordinal: journaled.record.ordinal,
-        tenant: raw.tenant.clone(),
-        source: raw.source.clone(),
-        content_type: raw.content_type.clone(),
-        headers: raw.headers.clone(),
-        received_at_ms: journaled.record.received_at_ms,
-        body: raw.body.clone(),
-    })
+/// The payloads of a record, in order.
+pub(super) fn payloads(journaled: &Journaled) -> Vec<Payload> {
+    let ordinal = journaled.record.ordinal;
+    match &journaled.record.body {
+        RecordBody::Payload(raw) => vec![Payload {
+            ordinal,
+            tenant: raw.tenant.clone(),
+            source: raw.source.clone(),
+            content_type: raw.content_type.clone(),
+            headers: raw.headers.clone(),
+            received_at_ms: journaled.record.received_at_ms,
+            body: raw.body.clone(),
+        }],
+        RecordBody::Redrive(redrive) => redrive.letters.iter().filter(|letter| is_payload(letter)).map(|letter| again(ordinal, redrive, letter)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn is_payload(letter: &RedrivenLetter) -> bool {
+    letter.arrival.by == ArrivalBy::Payload
+}
+
+/// A payload as its rule sees it when it is tried again: as it first came.
+fn again(ordinal: u64, redrive: &Redrive, letter: &RedrivenLetter) -> Payload {
+    Payload {
+        ordinal,
+        tenant: redrive.tenant.clone(),
+        source: letter.source.clone(),
+        content_type: letter.arrival.content_type.clone(),
+        headers: letter.arrival.headers.clone(),
+        received_at_ms: letter.received_at_ms,
+        body: letter.item.clone(),
+    }
 }
 
 /// A chain that answers for fewer payloads than it was asked about must not shift its answers to their neighbours, nor lose one.
@@ -54,27 +76,15 @@ fn no_answer() -> RuleFailure {
     RuleFailure { rule: "?".into(), version: "?".into(), kind: "output".into(), message, hook, policy, judged_by: None }
 }
 
-/// Understands what the rules made of the payload of a record, appending rows and dead letters in the events' order. How many
+/// Understands what the rules made of the payload at a place, appending rows and dead letters in the events' order. How many
 /// things it became comes back: its events, or 1 when it is a dead letter itself.
 pub(super) fn understand_payload(
-    (ordinal, received_at_ms): (u64, i64),
-    payload: &RawPayload,
+    whole: Place<'_>,
     normalized: &Normalized,
     config: &UnderstandConfig,
     rows: &mut Vec<Row>,
     dead_letters: &mut Vec<DeadLetter>,
 ) -> u64 {
-    let whole = Place {
-        tenant: &payload.tenant,
-        source: &payload.source,
-        idempotency_key: payload.idempotency_key.as_ref(),
-        ordinal,
-        received_at_ms,
-        index: 0,
-        request_index: 0,
-        is_resent: false,
-        bytes: &payload.body,
-    };
     let events = match normalized {
         Normalized::Events(events) => events,
         Normalized::Failed(failure) => {
@@ -82,12 +92,14 @@ pub(super) fn understand_payload(
             return 1;
         }
         Normalized::Unclaimed => {
-            dead_letters.push(*whole.dead("no-normalize-rule", unclaimed(payload)));
+            dead_letters.push(*whole.dead("no-normalize-rule", unclaimed(&whole)));
             return 1;
         }
     };
-    for (event, index) in events.iter().zip(0..) {
-        match understand_event(event, Place { index, request_index: index, ..whole }, config) {
+    for (event, at) in events.iter().zip(0..) {
+        let first = whole.first.map(|first| First { index: at, ..first });
+        let place = Place { index: whole.index.saturating_add(at), request_index: at, by: ArrivalBy::Events, head: None, first, ..whole };
+        match understand_event(event, place, config) {
             Ok(row) => rows.push(row),
             Err(letter) => dead_letters.push(*letter),
         }
@@ -109,9 +121,9 @@ fn why(failure: &RuleFailure) -> String {
     format!("rule {rule} {version}: {kind}: {message}")
 }
 
-fn unclaimed(payload: &RawPayload) -> String {
-    let RawPayload { source, content_type, .. } = payload;
-    format!("no normalize rule was for source {source} and content type {content_type:?}; give it one, and send the payload again")
+fn unclaimed(whole: &Place<'_>) -> String {
+    let (source, content_type) = (whole.source, whole.head.map_or("", |(content_type, _)| content_type));
+    format!("no normalize rule was for source {source} and content type {content_type:?}; give it one, and redrive the letter")
 }
 
 #[cfg(test)]

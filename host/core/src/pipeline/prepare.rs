@@ -4,17 +4,19 @@
 use super::conductor::COMMIT_BYTES_MAX;
 use super::dedupe::dedupe;
 use super::enrich_events::enrich_events;
-use super::normalize::{normalize, understand_payload};
-use super::understand::{UnderstandConfig, understand};
+use super::normalize::{is_payload, normalize, payloads, understand_payload};
+use super::redrive::{PreparedLetter, understand_again};
+use super::understand::{Place, UnderstandConfig, understand};
 use crate::command::Command;
 use crate::decode::decode_event;
+use crate::letter::{Arrival, ArrivalBy, DeadLetter};
 use crate::payload::Normalized;
-use crate::ports::DeadLetter;
 use crate::record::{DoorCounts, Journaled, RecordBody, RuleSet};
 use crate::row::{Row, RuleFailure};
 use crate::rules::{Generation, RuleChain, RuleTally};
 use crate::value::Text;
 use crate::verdict::{Halted, Verdicts};
+use crate::version_change::VersionChange;
 
 /// Records of one generation, ready to be folded.
 #[derive(Debug, Default)]
@@ -84,7 +86,8 @@ impl PreparedRecord {
         let changes = match &self.body {
             PreparedBody::Items { rows, dead_letters, .. } => rows + dead_letters.len(),
             PreparedBody::Command(command) => command.alerts.len(),
-            PreparedBody::RuleSet(_) | PreparedBody::Clock | PreparedBody::Start | PreparedBody::Verdicts(_) => 0,
+            PreparedBody::Redrive { letters, dead_letters } => letters.iter().map(|letter| 1 + letter.rows).sum::<usize>() + dead_letters.len(),
+            PreparedBody::RuleSet(_) | PreparedBody::RuleVersion(_) | PreparedBody::Clock | PreparedBody::Start | PreparedBody::Verdicts(_) => 0,
         };
         changes.max(1)
     }
@@ -94,8 +97,12 @@ impl PreparedRecord {
         let body = match &self.body {
             PreparedBody::Items { dead_letters, .. } => dead_letters.iter().map(DeadLetter::size_bytes).sum(),
             PreparedBody::Command(command) => command.size_bytes() + command.alerts.len() * COMMANDED_ALERT_BYTES,
+            PreparedBody::Redrive { letters, dead_letters } => {
+                letters.len() * size_of::<PreparedLetter>() + dead_letters.iter().map(DeadLetter::size_bytes).sum::<usize>()
+            }
             PreparedBody::RuleSet(set) => set.size_bytes(),
             PreparedBody::Verdicts(verdicts) => verdicts.size_bytes(),
+            PreparedBody::RuleVersion(change) => change.size_bytes(),
             PreparedBody::Clock | PreparedBody::Start => 0,
         };
         size_of::<PreparedRecord>() + body
@@ -130,6 +137,26 @@ pub enum PreparedBody {
     Command(Box<Command>),
     /// What rules did not judge; whoever needs it had it before the records that it speaks of.
     Verdicts(Verdicts),
+    /// A version of a rule came or went.
+    RuleVersion(Box<VersionChange>),
+    /// Dead letters were tried again.
+    Redrive {
+        /// What each became.
+        letters: Vec<PreparedLetter>,
+        /// Those that are dead letters again, and events of payloads that are.
+        dead_letters: Vec<DeadLetter>,
+    },
+}
+
+impl PreparedBody {
+    /// How many of the batch's rows are this record's.
+    pub fn rows(&self) -> usize {
+        match self {
+            PreparedBody::Items { rows, .. } => *rows,
+            PreparedBody::Redrive { letters, .. } => letters.iter().map(|letter| letter.rows).sum(),
+            _ => 0,
+        }
+    }
 }
 
 /// Prepares records that all belong to one generation (a record that begins the next one may come last). What doors have
@@ -151,7 +178,13 @@ pub fn prepare(records: &mut [Journaled], generation: Generation, chain: &mut dy
                 // There is one for each payload.
                 let judged = judged.next().unwrap_or(&Normalized::Unclaimed);
                 let (mut dead_letters, before) = (Vec::new(), rows.len());
-                let became = understand_payload((ordinal, received_at_ms), payload, judged, config, &mut rows, &mut dead_letters);
+                let whole = Place {
+                    idempotency_key: payload.idempotency_key.as_ref(),
+                    head: Some((&payload.content_type, &payload.headers)),
+                    bytes: &payload.body,
+                    ..Place::of(ArrivalBy::Payload, (&payload.tenant, &payload.source), (ordinal, received_at_ms))
+                };
+                let became = understand_payload(whole, judged, config, &mut rows, &mut dead_letters);
                 let (source, counts) = (payload.source.clone(), payload.counts);
                 PreparedBody::Items { source, counts, journaled: 1, became: Some(became), rows: rows.len() - before, dead_letters }
             }
@@ -160,6 +193,12 @@ pub fn prepare(records: &mut [Journaled], generation: Generation, chain: &mut dy
             RecordBody::Verdicts(verdicts) => PreparedBody::Verdicts(verdicts.clone()),
             RecordBody::Start { .. } => PreparedBody::Start,
             RecordBody::Command(command) => PreparedBody::Command(Box::new(command.clone())),
+            RecordBody::RuleVersion(change) => PreparedBody::RuleVersion(Box::new(change.clone())),
+            RecordBody::Redrive(redrive) => {
+                let mut dead_letters = Vec::new();
+                let letters = understand_again((ordinal, received_at_ms), redrive, &mut judged, config, &mut rows, &mut dead_letters);
+                PreparedBody::Redrive { letters, dead_letters }
+            }
         };
         prepared.push(PreparedRecord { ordinal, received_at_ms, generation, body });
     }
@@ -176,28 +215,46 @@ fn write_letters(records: &[Journaled], normalized: &[Normalized], rows: &mut [R
             let RuleFailure { rule, version, hook, kind, message, .. } = failure;
             format!("rule {rule} {version} ({}): {kind}: {message}", hook.name())
         });
+        let origin = origin(row, records, normalized).unwrap_or_default();
         row.dead_letter = Some(Box::new(DeadLetter {
-            ordinal: row.ordinal,
-            index: row.index,
-            received_at_ms: row.received_at_ms,
             tenant: row.event.tenant.clone(),
             source: row.source.clone(),
             code: Text::new_static("rule-failed"),
             detail: why.unwrap_or_default(),
-            item: bytes_of(row, records, normalized).unwrap_or_default(),
+            ..origin
         }));
     }
 }
 
-/// The item of a row, or the event that a normalize rule made as JSON.
-fn bytes_of(row: &Row, records: &[Journaled], normalized: &[Normalized]) -> Option<Vec<u8>> {
+/// Where a row first came, how, and its bytes: those of the item, or of the event that a normalize rule made as JSON.
+fn origin(row: &Row, records: &[Journaled], normalized: &[Normalized]) -> Option<DeadLetter> {
     let at = records.partition_point(|journaled| journaled.record.ordinal < row.ordinal);
+    let event = |tenant: &str| {
+        let before: usize = records[..at].iter().map(|journaled| payloads(journaled).len()).sum();
+        let Normalized::Events(events) = normalized.get(before)? else { return None };
+        Some(decode_event(events.get(row.index as usize)?, tenant).0)
+    };
+    let here = DeadLetter { ordinal: row.ordinal, index: row.index, received_at_ms: row.received_at_ms, ..DeadLetter::default() };
     match &records.get(at)?.record.body {
-        RecordBody::Items(items) => Some(items.bytes(row.index as usize).to_vec()),
+        RecordBody::Items(items) => {
+            let (idempotency_key, request_index) = (items.idempotency_key.clone(), items.spans.get(row.index as usize)?.request_index);
+            let arrival = Some(Arrival { idempotency_key, request_index, ..Arrival::by(items.door.into()) });
+            Some(DeadLetter { item: items.bytes(row.index as usize).to_vec(), arrival, ..here })
+        }
         RecordBody::Payload(payload) => {
-            let payloads_before = records[..at].iter().filter(|journaled| matches!(journaled.record.body, RecordBody::Payload(_))).count();
-            let Normalized::Events(events) = normalized.get(payloads_before)? else { return None };
-            Some(decode_event(events.get(row.index as usize)?, &payload.tenant).0)
+            let arrival = Arrival { idempotency_key: payload.idempotency_key.clone(), request_index: row.index, ..Arrival::by(ArrivalBy::Events) };
+            Some(DeadLetter { item: event(&payload.tenant)?, arrival: Some(arrival), ..here })
+        }
+        RecordBody::Redrive(redrive) => {
+            // A payload is alone; items have a row each, or a letter in its place.
+            let letter = redrive.letters.first().filter(|letter| is_payload(letter)).or_else(|| redrive.letters.get(row.index as usize))?;
+            let then = DeadLetter { ordinal: letter.ordinal, index: letter.index, received_at_ms: letter.received_at_ms, ..here };
+            let again = Arrival { redriven: letter.arrival.redriven.saturating_add(1), ..letter.arrival.clone() };
+            if !is_payload(letter) {
+                return Some(DeadLetter { item: letter.item.to_vec(), arrival: Some(again), ..then });
+            }
+            let arrival = Arrival { by: ArrivalBy::Events, request_index: row.index, content_type: Text::default(), headers: Vec::new(), ..again };
+            Some(DeadLetter { index: row.index, item: event(&redrive.tenant)?, arrival: Some(arrival), ..then })
         }
         _ => None,
     }

@@ -6,9 +6,9 @@ use crate::decode::{self, OUR_MARKS};
 use crate::event::{ACCESS_TIME, Status};
 use crate::identity::{Algorithm, EVENTS_PER_RECORD_MAX, TimeAsSent, UidKey, seed, uid};
 use crate::item::{Item, ItemField};
+use crate::letter::{Arrival, ArrivalBy, DeadLetter};
 use crate::pipeline::clean::{check_poison, clean};
 use crate::pipeline::fingerprint::uid_bk_monitor;
-use crate::ports::DeadLetter;
 use crate::record::{Door, Journaled, RecordBody};
 use crate::row::{DedupeAnswer, Lasting, Row};
 use crate::value::{Text, Value};
@@ -34,19 +34,15 @@ pub fn understand(journaled: &mut Journaled, config: &UnderstandConfig, rows: &m
     let mut parsed = parsed.take().map(Vec::into_iter);
     for (i, span) in items.spans.iter().enumerate() {
         let place = Place {
-            tenant: &items.tenant,
-            source: &items.source,
             idempotency_key: items.idempotency_key.as_ref(),
-            ordinal: record.ordinal,
-            received_at_ms: record.received_at_ms,
             index: i as u32,
             request_index: span.request_index,
-            is_resent: items.door == Door::Alertmanager,
             bytes: items.bytes(i),
+            ..Place::of(items.door.into(), (&items.tenant, &items.source), (record.ordinal, record.received_at_ms))
         };
         let item = match parsed.as_mut().and_then(Iterator::next) {
             Some(item) => Ok(item),
-            None => decode::decode_item(items.door, items.bytes(i), &items.tenant).map_err(|refusal| place.dead("undecodable-now", refusal.to_string())),
+            None => place.decoded(items.door),
         };
         match item.and_then(|item| place.event(item, config)) {
             Ok(row) => rows.push(row),
@@ -55,7 +51,16 @@ pub fn understand(journaled: &mut Journaled, config: &UnderstandConfig, rows: &m
     }
 }
 
-/// The place in the journal of one item, or of one event that rules made of a payload.
+/// Where an item first came, when it is tried again: its identity and its times are those of then.
+#[derive(Clone, Copy)]
+pub(super) struct First {
+    pub ordinal: u64,
+    pub index: u32,
+    pub received_at_ms: i64,
+}
+
+/// The place in the journal of one item, or of one event that rules made of a payload; and how it came.
+#[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub tenant: &'a Text,
     pub source: &'a Text,
@@ -66,10 +71,32 @@ pub(super) struct Place<'a> {
     pub index: u32,
     /// What an idempotency key rests on.
     pub request_index: u32,
-    /// Its sender repeats what lasts (Alertmanager).
-    pub is_resent: bool,
+    pub by: ArrivalBy,
+    /// Content type and headers of a payload.
+    pub head: Option<(&'a Text, &'a [(Text, Text)])>,
     /// What a dead letter keeps.
     pub bytes: &'a [u8],
+    pub first: Option<First>,
+    /// How often it was tried again, this time included.
+    pub redriven: u32,
+}
+
+impl<'a> Place<'a> {
+    /// The first place of a record.
+    pub fn of(by: ArrivalBy, (tenant, source): (&'a Text, &'a Text), (ordinal, received_at_ms): (u64, i64)) -> Place<'a> {
+        let (idempotency_key, head, first) = (None, None, None);
+        Place { tenant, source, idempotency_key, ordinal, received_at_ms, index: 0, request_index: 0, by, head, bytes: &[], first, redriven: 0 }
+    }
+
+    /// When it first came.
+    fn first(&self) -> First {
+        self.first.unwrap_or(First { ordinal: self.ordinal, index: self.index, received_at_ms: self.received_at_ms })
+    }
+
+    /// The item that its bytes are.
+    pub fn decoded(&self, door: Door) -> Result<Item, Box<DeadLetter>> {
+        decode::decode_item(door, self.bytes, self.tenant).map_err(|refusal| self.dead("undecodable-now", refusal.to_string()))
+    }
 }
 
 impl Place<'_> {
@@ -77,8 +104,11 @@ impl Place<'_> {
         if self.index >= EVENTS_PER_RECORD_MAX {
             return Err(self.dead("too-many-events", format!("a record gives at most {EVENTS_PER_RECORD_MAX} events")));
         }
-        let received_s = self.received_at_ms.div_euclid(1000);
-        let episode = self.is_resent.then(|| settle_episode(&mut item, received_s));
+        let first = self.first();
+        // What was left out is what it was when it first came, or it would be another event.
+        let received_s = first.received_at_ms.div_euclid(1000);
+        let is_resent = self.by == ArrivalBy::Alertmanager;
+        let episode = is_resent.then(|| settle_episode(&mut item, received_s));
         let sent_time = match &episode {
             Some(episode) => episode.identity.clone(),
             None => item.get(ItemField::Time).clone(),
@@ -86,14 +116,14 @@ impl Place<'_> {
         self.fill_defaults(&mut item, received_s);
         clamp_future(&mut item, received_s);
         item.set(ItemField::BkTenantId, Value::Text(self.tenant.clone()));
-        let mut event = clean(item, received_s, config.algorithm).map_err(|e| self.dead("clean-error", e.to_string()))?;
+        let mut event = clean(item, self.received_at_ms.div_euclid(1000), config.algorithm).map_err(|e| self.dead("clean-error", e.to_string()))?;
         check_poison(&event).map_err(|e| self.dead("clean-error", e.to_string()))?;
         if event.dedupe_keys.iter().any(|key| key.as_text().is_none()) {
             return Err(self.dead("clean-error", "dedupe_keys holds something that is no field name".to_owned()));
         }
         let time_as_sent = match (&sent_time, self.idempotency_key) {
             (Value::Null, Some(key)) => TimeAsSent::Idempotent { key, index: self.request_index },
-            (Value::Null, None) => TimeAsSent::Once { ordinal: self.ordinal, index: self.index },
+            (Value::Null, None) => TimeAsSent::Once { ordinal: first.ordinal, index: first.index },
             (time, _) => TimeAsSent::Sent(time),
         };
         // The level of an origin alarm may be any JSON, at any depth; our own doors take no such severity.
@@ -138,15 +168,25 @@ impl Place<'_> {
     }
 
     pub(super) fn dead(&self, code: &'static str, detail: String) -> Box<DeadLetter> {
+        let First { ordinal, index, received_at_ms } = self.first();
+        let (content_type, headers) = self.head.map(|(content_type, headers)| (content_type.clone(), headers.to_vec())).unwrap_or_default();
         Box::new(DeadLetter {
-            ordinal: self.ordinal,
-            index: self.index,
-            received_at_ms: self.received_at_ms,
+            ordinal,
+            index,
+            received_at_ms,
             tenant: self.tenant.clone(),
             source: self.source.clone(),
             code: Text::new_static(code),
             detail,
             item: self.bytes.to_vec(),
+            arrival: Some(Arrival {
+                by: self.by,
+                idempotency_key: self.idempotency_key.cloned(),
+                request_index: self.request_index,
+                content_type,
+                headers,
+                redriven: self.redriven,
+            }),
         })
     }
 }

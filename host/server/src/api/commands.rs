@@ -18,6 +18,7 @@ use alertmill_core::command::{
 };
 use alertmill_core::decode::ContentKind;
 use alertmill_core::event::Status;
+use alertmill_core::letter::{LetterFate, Redrive};
 use alertmill_core::ports::PortError;
 use alertmill_core::value::Text;
 use axum::body::Body;
@@ -37,10 +38,16 @@ const BODY_MAX: usize = 128 << 10;
 /// decided yet.
 pub type Handed = Pin<Box<dyn Future<Output = Result<Option<Vec<Decision>>, PortError>> + Send>>;
 
+/// As [`Handed`], for dead letters that are tried again: what became of each.
+pub type Redriving = Pin<Box<dyn Future<Output = Result<Option<Vec<LetterFate>>, PortError>> + Send>>;
+
 /// Takes commands. Promise: once it is handed over, a command is seen through, also when nobody waits for it any more.
 pub trait Commands: Send + Sync + 'static {
     /// Makes the command durable and waits, within bounds, for what becomes of it.
     fn hand_over(&self, command: Command) -> Handed;
+
+    /// The same for dead letters that are tried again.
+    fn redrive(&self, redrive: Redrive) -> Redriving;
 }
 
 macro_rules! outcomes {

@@ -21,6 +21,10 @@ struct Slim {
     detail: String,
     /// Of the item.
     bytes: u64,
+    /// Whether it can be tried again.
+    redrivable: bool,
+    /// How often it was.
+    redriven: u32,
 }
 
 #[derive(Serialize)]
@@ -44,6 +48,8 @@ fn slim(row: DeadLetterRow) -> (Slim, Option<Vec<u8>>) {
         code: row.code,
         detail: row.detail,
         bytes: row.bytes,
+        redrivable: row.arrival.is_some(),
+        redriven: row.arrival.map_or(0, |arrival| arrival.redriven),
     };
     (slim, row.item)
 }

@@ -60,6 +60,10 @@ impl AlertReads for EmbeddedReader {
         Ok(EmbeddedReader::dead_letter(self, id)?.map(dead_letter))
     }
 
+    fn dead_letters_of(&self, places: &[(u64, u32)]) -> Result<Vec<Option<u64>>, ReadError> {
+        Ok(EmbeddedReader::dead_letters_of(self, places)?)
+    }
+
     fn ledger(&self) -> Result<Vec<LedgerValue>, ReadError> {
         let scope = |text: &str| if text == "rule" { "rule" } else { "source" };
         let value = |row: embedded::LedgerRow| LedgerValue { scope: scope(&row.scope), name: row.name.into(), counter: row.counter.into(), value: row.value };
@@ -160,12 +164,15 @@ fn alert(row: embedded::AlertRow) -> AlertRow {
 fn dead_letter(row: embedded::DeadLetterRow) -> DeadLetterRow {
     DeadLetterRow {
         id: row.id,
+        ordinal: row.ordinal,
+        index: row.index,
         received_at_ms: row.received_at_ms,
         tenant: row.tenant,
         source: row.source,
         code: row.code,
         detail: row.detail,
         bytes: row.bytes,
+        arrival: row.arrival,
         item: row.item,
     }
 }
@@ -248,6 +255,7 @@ mod tests {
             code: code.into(),
             detail: "why".to_owned(),
             item: b"{}".to_vec(),
+            arrival: None,
         };
         Commit {
             to: 1,

@@ -11,6 +11,7 @@ mod embedded;
 mod pipeline;
 pub mod query;
 pub mod reads;
+mod redrive;
 pub mod resume;
 mod rules;
 pub mod storage;
@@ -20,7 +21,7 @@ pub mod tables;
 mod tests;
 pub mod time;
 
-pub use commands::{CommandCounters, Commands, Handed};
+pub use commands::{CommandCounters, Commands, Handed, Redriving};
 pub use edge::finish;
 pub use reads::{
     AlertFilter, AlertReads, AlertRow, DeadLetterRow, Dependency, EventRow, Health, Page, ReadError, RuleFallback, RuleReads, RuleRow, RuleStats, RuleUse,
@@ -87,6 +88,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/alerts/{id}/logs", get(alerts::logs))
         .route("/api/v1/dead-letters", get(dead_letters::list))
         .route("/api/v1/dead-letters/{id}", get(dead_letters::get))
+        .route("/api/v1/dead-letters:redrive", post(redrive::redrive))
         .route("/api/v1/pipeline/ledger", get(pipeline::ledger))
         .route("/api/v1/rules", get(pipeline::rules))
         .route("/healthz", get(system::healthz))

@@ -2,6 +2,7 @@
 //! for the engine, `serve/health.rs` for the process; tests use fakes.
 
 use alertmill_core::event::Status;
+use alertmill_core::letter::Arrival;
 use alertmill_core::ports::LedgerValue;
 use alertmill_core::rule_set::Quarantine;
 use alertmill_engine::Limits;
@@ -90,6 +91,10 @@ pub struct EventRow {
 pub struct DeadLetterRow {
     /// Identity; rises with time.
     pub id: u64,
+    /// The record in which it first came.
+    pub ordinal: u64,
+    /// Its place in that record.
+    pub index: u32,
     /// Milliseconds.
     pub received_at_ms: i64,
     /// Tenant.
@@ -102,6 +107,8 @@ pub struct DeadLetterRow {
     pub detail: String,
     /// Bytes of the item.
     pub bytes: u64,
+    /// How it came; none for what cannot be tried again.
+    pub arrival: Option<Arrival>,
     /// The item as it was sent; lists leave it out.
     pub item: Option<Vec<u8>>,
 }
@@ -128,6 +135,8 @@ pub trait AlertReads: Send + Sync + 'static {
     fn dead_letters(&self, source: Option<&str>, code: Option<&str>, after: Option<u128>, limit: usize) -> Result<Page<DeadLetterRow>, ReadError>;
     /// One dead letter, with its item.
     fn dead_letter(&self, id: u64) -> Result<Option<DeadLetterRow>, ReadError>;
+    /// The ids of the dead letters of these places, in their order: record, and place in it.
+    fn dead_letters_of(&self, places: &[(u64, u32)]) -> Result<Vec<Option<u64>>, ReadError>;
     /// All counters of the ledger.
     fn ledger(&self) -> Result<Vec<LedgerValue>, ReadError>;
 }

@@ -3,11 +3,13 @@ use crate::telemetry::Sources;
 use alertmill_core::command::{AlertNow, Command, Decision, Verdict};
 use alertmill_core::event::Status;
 use alertmill_core::identity::alert_id;
+use alertmill_core::ledger::Outcome;
+use alertmill_core::letter::{Arrival, ArrivalBy, LetterFate, Redrive, RedrivenLetter};
 use alertmill_core::ports::{LedgerValue, PortError};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tower::ServiceExt;
@@ -22,6 +24,7 @@ struct Fake {
     broken: AtomicBool,
     /// Commands that were handed over.
     commanded: Mutex<Vec<Command>>,
+    redriven: Mutex<Vec<Redrive>>,
     /// What is answered to them instead of decisions.
     refusal: Mutex<Option<Result<(), PortError>>>,
     counters: Arc<CommandCounters>,
@@ -106,7 +109,10 @@ impl AlertReads for Fake {
         Ok(Page { items: [dead(1, b"{\"a\":1}"), dead(2, b"\xff{")].into_iter().filter(fits).collect(), next: None })
     }
     fn dead_letter(&self, id: u64) -> Result<Option<DeadLetterRow>, ReadError> {
-        Ok([dead(1, b"{\"a\":1}"), dead(2, b"\xff{")].into_iter().find(|d| d.id == id))
+        Ok([dead(1, b"{\"a\":1}"), dead(2, b"\xff{"), dead(3, b"{}"), dead(11, b"{}")].into_iter().find(|d| d.id == id))
+    }
+    fn dead_letters_of(&self, places: &[(u64, u32)]) -> Result<Vec<Option<u64>>, ReadError> {
+        Ok(places.iter().map(|(ordinal, _)| (*ordinal == 11).then_some(11)).collect())
     }
     fn ledger(&self) -> Result<Vec<LedgerValue>, ReadError> {
         let value = |scope, name: &str, counter: &str, value| LedgerValue { scope, name: name.into(), counter: counter.into(), value };
@@ -122,12 +128,15 @@ impl AlertReads for Fake {
 fn dead(id: u64, item: &[u8]) -> DeadLetterRow {
     DeadLetterRow {
         id,
+        ordinal: 10 + id,
+        index: 0,
         received_at_ms: T0 * 1_000,
         tenant: "system".into(),
         source: "events".into(),
         code: if id == 1 { "clean-error" } else { "too-many-events" }.into(),
         detail: "why".into(),
         bytes: item.len() as u64,
+        arrival: (id != 3).then(|| Arrival::by(if id == 2 { ArrivalBy::Payload } else { ArrivalBy::Events })),
         item: Some(item.to_vec()),
     }
 }
@@ -165,6 +174,23 @@ impl Commands for Fake {
         };
         let held = self.budget.lock().expect("lock").as_ref().map(Budget::used);
         *self.held_while_waiting.lock().expect("lock") = held;
+        Box::pin(async move { answer })
+    }
+
+    fn redrive(&self, redrive: Redrive) -> Redriving {
+        let fate = |letter: &RedrivenLetter| match letter.arrival.by {
+            ArrivalBy::Payload => {
+                let outcomes = vec![(Outcome::Folded, 2), (Outcome::Duplicate, 1)];
+                LetterFate { ordinal: letter.ordinal, index: letter.index, outcomes, dead: Vec::new() }
+            }
+            _ => LetterFate { ordinal: letter.ordinal, index: letter.index, outcomes: vec![(Outcome::DeadLetter, 1)], dead: vec![0] },
+        };
+        let fates = redrive.letters.iter().map(fate).collect();
+        self.redriven.lock().expect("lock").push(redrive);
+        let answer = match self.refusal.lock().expect("lock").clone() {
+            None => Ok(Some(fates)),
+            Some(refused) => refused.map(|()| None),
+        };
         Box::pin(async move { answer })
     }
 }
@@ -322,11 +348,70 @@ async fn dead_letters_ledger_and_rules() {
     assert_eq!((list["items"][0]["id"].as_str(), list["items"][0]["item"].is_null()), (Some("1"), true));
     assert_eq!(get("/api/v1/dead-letters/1").await.2["item"]["a"], 1);
     assert_eq!(get("/api/v1/dead-letters/2").await.2["item_text"], "\u{fffd}{");
-    assert_eq!(problem("/api/v1/dead-letters/3").await.1, "not-found");
+    assert_eq!(problem("/api/v1/dead-letters/4").await.1, "not-found");
     let (_, _, ledger) = get("/api/v1/pipeline/ledger").await;
     assert_eq!((&ledger["balanced"], &ledger["sources"][0]["imbalance"]), (&false.into(), &serde_json::json!({"door": 0, "fold": 1})));
     assert_eq!(ledger["rules"][0]["counters"]["rows"], 3);
     assert_eq!(get("/api/v1/rules").await.2["items"][0]["name"], "owner");
+}
+
+async fn redrive(fake: &Arc<Fake>, body: Value) -> (u16, Value) {
+    let request = Request::post("/api/v1/dead-letters:redrive").header("content-type", "application/json");
+    let (status, _, answer) = send(fake, request.body(Body::from(body.to_string())).expect("request")).await;
+    (status.as_u16(), answer)
+}
+
+#[tokio::test]
+async fn a_redrive_answers_for_each_letter() {
+    let fake = Arc::<Fake>::default();
+    let body = json!({"ids": ["1", "9", "2", "3", "1", "x"], "operator": " wang ", "comment": "fixed"});
+    let (status, answer) = redrive(&fake, body.clone()).await;
+    assert_eq!((status, &answer["ok"], &answer["failed"]), (200, &1.into(), &4.into()), "{answer}");
+    let items = answer["items"].as_array().expect("items");
+    let of = |id: &str| items.iter().find(|item| item["id"] == id).expect("each id once");
+    assert_eq!(items.len(), 5);
+    assert_eq!((&of("9")["status"], &of("x")["status"], &of("3")["status"]), (&"not-found".into(), &"not-found".into(), &"not-redrivable".into()));
+    assert_eq!((&of("1")["status"], &of("1")["letters"], &of("1")["problem"]["code"]), (&"dead-again".into(), &json!(["11"]), &"too-many-events".into()));
+    assert_eq!((&of("2")["status"], &of("2")["events"]), (&"folded".into(), &json!({"folded": 2, "duplicates": 1})));
+    {
+        let handed = fake.redriven.lock().expect("lock");
+        let first = &handed[0];
+        assert_eq!((handed.len(), first.operator.as_str(), first.comment.as_str()), (2, "wang", "fixed"), "a payload is alone");
+        assert_eq!((first.letters[0].ordinal, &first.letters[0].item[..], &handed[1].letters[0].item[..]), (11, &b"{\"a\":1}"[..], &b"\xff{"[..]));
+    }
+    let (status, answer) = redrive(&fake, json!({"source": "events", "code": "clean-error", "dry_run": true})).await;
+    assert_eq!((status, &answer["items"]), (200, &json!([{"id": "1", "status": "would-expire"}])));
+    assert_eq!(fake.redriven.lock().expect("lock").len(), 2, "a dry run does nothing");
+    // A pipeline that is behind, and a journal that takes nothing.
+    *fake.refusal.lock().expect("lock") = Some(Ok(()));
+    let (status, answer) = redrive(&fake, body.clone()).await;
+    let states: Vec<_> = answer["items"].as_array().expect("items").iter().map(|item| (item["id"].as_str(), item["status"].as_str())).collect();
+    assert_eq!((status, &answer["pending"]), (202, &1.into()));
+    assert!(states.contains(&(Some("1"), Some("pending"))) && states.contains(&(Some("2"), Some("not-tried"))), "{states:?}");
+    *fake.refusal.lock().expect("lock") = Some(Err(PortError::Full("full".into())));
+    assert_eq!(redrive(&fake, json!({"ids": ["1"]})).await.0, 429);
+}
+
+#[tokio::test]
+async fn a_redrive_that_cannot_be_read_does_nothing() {
+    let fake = Arc::<Fake>::default();
+    let many: Vec<String> = (0..1_001).map(|n| n.to_string()).collect();
+    for (body, pointer) in [
+        (json!({}), "/ids"),
+        (json!({"ids": []}), "/ids"),
+        (json!({"ids": many}), "/ids"),
+        (json!({"ids": ["1"], "source": "s"}), "/ids"),
+        (json!({"ids": ["1"], "limit": 1}), "/limit"),
+        (json!({"source": "s", "limit": 0}), "/limit"),
+        (json!({"source": "s", "operator": ""}), "/operator"),
+        (json!({"code": "c", "comment": "\u{1b}"}), "/comment"),
+        (json!({"ids": [1]}), ""),
+        (json!({"all": true}), ""),
+    ] {
+        let (status, answer) = redrive(&fake, body.clone()).await;
+        assert_eq!((status, answer["code"].as_str(), answer["pointer"].as_str().unwrap_or("")), (400, Some("bad-command"), pointer), "{body}");
+    }
+    assert!(fake.redriven.lock().expect("lock").is_empty());
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
-//! `dlq list|show`: dead letters.
+//! `dlq list|show|redrive`: dead letters.
 
 use super::Context;
 use super::alert::{document, id, pages};
 use super::exit::Failure;
-use super::output::{Column, milliseconds, text};
+use super::operate::{LISTED, Sums, comment, ids, operator, user};
+use super::output::{Column, Format, milliseconds, plain, text};
+use bytes::Bytes;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Which dead letters.
 #[derive(Debug, Args)]
@@ -28,6 +30,35 @@ pub struct Show {
     id: String,
 }
 
+/// Which dead letters are tried again, and what is said about it.
+#[derive(Debug, Args)]
+pub struct Redrive {
+    /// Ids of dead letters; `-` reads them from stdin
+    #[arg(value_name = "ID", required_unless_present_any = ["source", "code"], conflicts_with_all = ["source", "code", "limit"])]
+    ids: Vec<String>,
+    /// The oldest ones of this source
+    #[arg(long)]
+    source: Option<String>,
+    /// The oldest ones with this code
+    #[arg(long)]
+    code: Option<String>,
+    /// At most so many of them; the server takes 1 to 1000, and 100 without this
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Only say what would be tried again
+    #[arg(long)]
+    dry_run: bool,
+    /// Why
+    #[arg(short = 'm', long, visible_alias = "message", value_parser = comment)]
+    comment: Option<String>,
+    /// Who says so; without it the name of the user who runs this
+    #[arg(long, env = "ALERTMILL_OPERATOR", value_name = "NAME", value_parser = operator)]
+    operator: Option<String>,
+}
+
+/// Letters of one request.
+const LETTERS_MAX: usize = 1_000;
+
 /// `dlq list`
 pub async fn list(args: &List, context: &Context) -> Result<(), Failure> {
     let query: Vec<(&str, String)> =
@@ -47,4 +78,83 @@ pub async fn list(args: &List, context: &Context) -> Result<(), Failure> {
 pub async fn show(args: &Show, context: &Context) -> Result<(), Failure> {
     let letter: Value = context.client.get_json(&format!("/api/v1/dead-letters/{}", id(&args.id)?)).await?;
     document(context, &letter, "id")
+}
+
+/// `dlq redrive`
+pub async fn redrive(args: &Redrive, context: &Context) -> Result<(), Failure> {
+    const PATH: &str = "/api/v1/dead-letters:redrive";
+    let mut said = json!({ "dry_run": args.dry_run });
+    let operator = args.operator.clone().or_else(user);
+    for (name, value) in [("source", &args.source), ("code", &args.code), ("comment", &args.comment), ("operator", &operator)] {
+        if let Some(value) = value {
+            said[name] = json!(value);
+        }
+    }
+    if let Some(limit) = args.limit {
+        said["limit"] = json!(limit);
+    }
+    let bodies: Vec<Value> = match args.ids.is_empty() {
+        true => vec![said],
+        false => {
+            let ids = ids(&args.ids, std::io::stdin())?;
+            let body = |ids: &[String]| {
+                let mut body = said.clone();
+                body["ids"] = json!(ids);
+                body
+            };
+            ids.chunks(LETTERS_MAX).map(body).collect()
+        }
+    };
+    let (mut sums, mut items, mut stopped) = (Sums::default(), Vec::new(), None);
+    for body in bodies {
+        // Sent twice it is done once: a letter that was tried again is not there any more.
+        let answered = match context.client.post(PATH, &[("content-type", "application/json")], Bytes::from(body.to_string())).await {
+            Ok(answer) if matches!(answer.status, 200 | 202) => sums.add(&answer.body, PATH),
+            Ok(answer) => Err(answer.failure(PATH)),
+            Err(failure) => Err(failure),
+        };
+        match answered {
+            Ok(more) => items.extend(more),
+            Err(failure) => {
+                stopped = Some(failure);
+                break;
+            }
+        }
+    }
+    print(&sums, &items, context)?;
+    match stopped {
+        None if items.is_empty() => {
+            context.say("no dead letter is of that source and code");
+            Ok(())
+        }
+        None => sums.end(&items),
+        Some(failure) if items.is_empty() => Err(failure),
+        Some(failure) => Err(Failure::new(failure.exit, format!("{failure}; the first {} letters were answered, the others were not", items.len()))),
+    }
+}
+
+fn print(sums: &Sums, items: &[Value], context: &Context) -> Result<(), Failure> {
+    for item in items.iter().filter(|item| item.get("problem").is_some()).take(LISTED) {
+        context.say(&format!("{}: {}", plain(&text(item, "id")), plain(&text(item, "problem.detail"))));
+    }
+    let columns = [
+        Column { head: "ID", cell: |row| text(row, "id") },
+        Column { head: "RESULT", cell: |row| text(row, "status") },
+        Column { head: "REASON", cell: |row| text(row, "reason") },
+        Column { head: "NEW ID", cell: |row| text(row, "letters") },
+    ];
+    let mut out = context.output();
+    let named: Vec<Value> = match out.format() {
+        // What goes on in a pipe is what was done.
+        Format::Name => items.iter().filter(|item| item.get("problem").is_none()).cloned().collect(),
+        _ => items.to_vec(),
+    };
+    let mut whole = json!({ "ok": sums.ok, "failed": sums.failed, "items": items });
+    if sums.pending > 0 {
+        whole["pending"] = json!(sums.pending);
+    }
+    if out.format() != Format::Table || !context.quiet {
+        out.rows(&whole, &named, &columns, |row| text(row, "id"))?;
+    }
+    out.finish()
 }

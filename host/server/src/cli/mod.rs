@@ -94,7 +94,7 @@ enum Command {
     /// Look at look-up tables, and read their sources anew
     #[command(subcommand, before_help = "Examples:\n  alertmill table list\n  alertmill table show hosts --key web-1\n  alertmill table refresh hosts")]
     Table(TableCommand),
-    /// Look at dead letters: what could not be understood, with the reason
+    /// Look at dead letters, what could not be understood, with the reason; and try them again
     #[command(subcommand, before_help = "Examples:\n  alertmill dlq list --source events\n  alertmill dlq show 7")]
     Dlq(DlqCommand),
     /// Look at the pipeline and its stores
@@ -222,6 +222,12 @@ enum DlqCommand {
     /// Show one dead letter with its item
     #[command(before_help = "Examples:\n  alertmill dlq show 7\n  alertmill dlq show 7 -o json | jq .item")]
     Show(dlq::Show),
+    /// Try dead letters again, by the rules that are in force now
+    #[command(
+        before_help = "Examples:\n  alertmill dlq redrive 7 8\n  alertmill dlq redrive --source grafana --code normalize-failed --limit 500 --dry-run\n  \
+                             alertmill dlq list --source events -o name | alertmill dlq redrive - -m 'rule fixed'"
+    )]
+    Redrive(dlq::Redrive),
 }
 
 #[derive(Debug, Subcommand)]
@@ -339,6 +345,7 @@ fn ask(command: Command, context: &Context, timeout: Option<Duration>) -> Result
             Command::Table(TableCommand::Refresh(args)) => table::refresh(args, context).await,
             Command::Dlq(DlqCommand::List(args)) => dlq::list(args, context).await,
             Command::Dlq(DlqCommand::Show(args)) => dlq::show(args, context).await,
+            Command::Dlq(DlqCommand::Redrive(args)) => dlq::redrive(args, context).await,
             Command::Pipeline(PipelineCommand::Storage) => pipeline::storage(context).await,
             Command::Backup(args) => backup::of_server(args, context, &context.client).await,
             local => Err(Failure::new(Exit::Bug, format!("{local:?} asks no server"))),

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::io::Read;
 
-/// Failed alerts that are listed on stderr.
-const LISTED: usize = 100;
+/// Failed items that are listed on stderr.
+pub(super) const LISTED: usize = 100;
 
 /// Which alerts, and what is said about it.
 #[derive(Debug, Args)]
@@ -28,11 +28,11 @@ pub struct Operate {
     operator: Option<String>,
 }
 
-fn comment(text: &str) -> Result<String, String> {
+pub(super) fn comment(text: &str) -> Result<String, String> {
     check_comment(text).map(|()| text.to_owned()).map_err(|why| format!("a comment {why}"))
 }
 
-fn operator(text: &str) -> Result<String, String> {
+pub(super) fn operator(text: &str) -> Result<String, String> {
     check_operator(text).map(|()| text.to_owned()).map_err(|why| format!("a name {why}"))
 }
 
@@ -40,8 +40,7 @@ fn operator(text: &str) -> Result<String, String> {
 pub async fn operate(action: Action, args: &Operate, context: &Context) -> Result<(), Failure> {
     let ids = ids(&args.ids, std::io::stdin())?;
     let path = format!("/api/v1/alerts:{}", action.name());
-    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| check_operator(name).is_ok()));
-    let operator = args.operator.clone().or(user);
+    let operator = args.operator.clone().or_else(user);
     let (mut sums, mut items, stamp) = (Sums::default(), Vec::new(), Stamp::new());
     let mut stopped = None;
     for (n, ids) in (0..).zip(ids.chunks(ALERTS_PER_COMMAND_MAX)) {
@@ -74,8 +73,13 @@ pub async fn operate(action: Action, args: &Operate, context: &Context) -> Resul
     }
 }
 
+/// The name of the user who runs this.
+pub(super) fn user() -> Option<String> {
+    ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| check_operator(name).is_ok()))
+}
+
 /// The ids, each once; the place of `-` is taken by what stdin has, separated by white space.
-fn ids(args: &[String], mut stdin: impl Read) -> Result<Vec<String>, Failure> {
+pub(super) fn ids(args: &[String], mut stdin: impl Read) -> Result<Vec<String>, Failure> {
     let (mut ids, mut seen) = (Vec::new(), HashSet::new());
     for arg in args {
         let mut input = String::new();
@@ -92,15 +96,15 @@ fn ids(args: &[String], mut stdin: impl Read) -> Result<Vec<String>, Failure> {
 }
 
 #[derive(Default)]
-struct Sums {
-    ok: u64,
-    failed: u64,
-    pending: u64,
+pub(super) struct Sums {
+    pub ok: u64,
+    pub failed: u64,
+    pub pending: u64,
 }
 
 impl Sums {
     /// Adds one answer and gives its items.
-    fn add(&mut self, body: &[u8], path: &str) -> Result<Vec<Value>, Failure> {
+    pub fn add(&mut self, body: &[u8], path: &str) -> Result<Vec<Value>, Failure> {
         let unreadable = |why: String| Failure::new(Exit::Bug, format!("{path} answered something unexpected: {why}; is it an Alertmill server?"));
         let mut answer: Value = serde_json::from_slice(body).map_err(|e| unreadable(e.to_string()))?;
         let number = |name: &str| answer.get(name).and_then(Value::as_u64);
@@ -111,7 +115,7 @@ impl Sums {
         super::alert::items_of(&mut answer, path)
     }
 
-    fn end(&self, items: &[Value]) -> Result<(), Failure> {
+    pub fn end(&self, items: &[Value]) -> Result<(), Failure> {
         let all_unknown = items.iter().all(|item| item["status"] == "not-found");
         match self {
             Sums { pending: 1.., .. } => Err(Failure::new(Exit::Later, "the server has the command on disk and has not come to it yet; look again later")),

@@ -116,6 +116,11 @@ section! {
         /// Generations of rules whose modules and tables are kept; four times as many of those that began within seven days. What
         /// neither they nor the journal name is removed once an hour.
         rule_generations: u32 = 64,
+        /// Versions of each rule that can be activated; older ones go once an hour, but not what runs, what ran before it, and what
+        /// the rules folder offers.
+        rule_versions: u32 = 32,
+        /// Days that it is remembered who changed the rules; the newest entry stays.
+        audit_days: u32 = 400,
         /// Bytes of damaged files that were set aside, in `quarantine` and `journal/quarantine`; the oldest go first.
         quarantine_size: ByteSize = ByteSize::mib(1 << 10),
         /// Days that damaged files are kept after they were set aside.

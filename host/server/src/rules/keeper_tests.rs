@@ -87,7 +87,7 @@ fn what_a_later_look_may_ask_for_is_held() {
     let until_begun = || std::iter::from_fn(|| look().transpose().or(Some(Ok(0)))).find(|begun| !matches!(begun, Ok(0))).unwrap();
     look().unwrap();
     // Beside what runs, the module that waits for its name: no look puts it there again.
-    assert_eq!(keeper.between_looks(1, |held| modules.remove_unused(|digest| held.contains(digest)).unwrap()), 0);
+    assert_eq!(keeper.between_looks(1, |held| modules.remove_unused(std::time::Duration::ZERO, |digest| held.contains(digest)).unwrap()), 0);
     std::fs::remove_file(world.dir.path().join("rules.d/10-says.wasm")).unwrap();
     assert_eq!(until_begun(), Ok(2));
     assert_eq!(keeper.shown().set.rules[0].version, "1.1.0");

@@ -1,11 +1,15 @@
 //! Commands of operators on their way: into the journal, through the fold, and back with what was decided.
 
+use super::decisions::Decisions;
 use super::in_flight::InFlightJournal;
 use super::progress::Progress;
-use crate::api::{Commands, Handed};
-use alertmill_core::command::{Command, Decision};
+use crate::api::{Commands, Handed, Redriving};
+use alertmill_core::command::Command;
+use alertmill_core::letter::Redrive;
 use alertmill_core::ports::{Journal, PortError};
 use alertmill_core::record::RecordBody;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,16 +32,35 @@ impl JournaledCommands {
 
 impl Commands for JournaledCommands {
     fn hand_over(&self, command: Command) -> Handed {
+        self.spawn(RecordBody::Command(command), Progress::decisions)
+    }
+
+    fn redrive(&self, redrive: Redrive) -> Redriving {
+        self.spawn(RecordBody::Redrive(redrive), Progress::redriven)
+    }
+}
+
+impl JournaledCommands {
+    fn spawn<T: Clone + Send + 'static>(&self, body: RecordBody, of: fn(&Progress) -> &Decisions<T>) -> Seen<T> {
         let (journal, progress, within) = (self.journal.clone(), self.progress.clone(), self.decided_within);
         // It goes on when the operator hangs up: a record that is half on its way holds room that must be given back.
-        let task = tokio::spawn(async move { see_through(&journal, &progress, command, within).await });
+        let task = tokio::spawn(async move { see_through(&journal, &progress, body, of(&progress), within).await });
         Box::pin(async move { task.await.unwrap_or_else(|_| Err(PortError::Unclear("the command was cut off inside; repeat it".to_owned()))) })
     }
 }
 
-async fn see_through(journal: &InFlightJournal, progress: &Progress, command: Command, within: Duration) -> Result<Option<Vec<Decision>>, PortError> {
-    let place = progress.decisions().wait(progress.position());
-    let appended = journal.append(RecordBody::Command(command), None).await?;
+/// What was decided of a record, or none when that takes too long.
+type Seen<T> = Pin<Box<dyn Future<Output = Result<Option<T>, PortError>> + Send>>;
+
+async fn see_through<T: Clone>(
+    journal: &InFlightJournal,
+    progress: &Progress,
+    body: RecordBody,
+    decisions: &Decisions<T>,
+    within: Duration,
+) -> Result<Option<T>, PortError> {
+    let place = decisions.wait(progress.position());
+    let appended = journal.append(body, None).await?;
     tokio::select! {
         biased;
         () = progress.reached(appended.ordinal) => Ok(place.take(appended.ordinal)),
@@ -49,7 +72,7 @@ async fn see_through(journal: &InFlightJournal, progress: &Progress, command: Co
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alertmill_core::command::{Action, AlertRef, Decided, Verdict};
+    use alertmill_core::command::{Action, AlertRef, Decided, Decision, Verdict};
     use alertmill_core::ports::{Commit, Restored};
     use alertmill_stores::journal::{JournalDir, JournalOptions};
 

@@ -117,6 +117,8 @@ impl Journal for InFlightJournal {
             RecordBody::Items(items) => items.heap.len() + parsed_bytes(parsed.as_deref()),
             RecordBody::Command(command) => command.size_bytes(),
             RecordBody::Payload(payload) => payload.size_bytes(),
+            RecordBody::Redrive(redrive) => redrive.size_bytes(),
+            RecordBody::RuleVersion(change) => change.size_bytes(),
             RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Verdicts(_) => 0,
         };
         let mut room = self.room(bytes)?;

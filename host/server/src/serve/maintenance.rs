@@ -2,17 +2,20 @@
 //! and size; damaged files that were set aside. What went, and why, is counted in [`Removals`].
 
 use super::between::Pacer;
+use super::in_flight::InFlightJournal;
 use super::progress::Progress;
 use super::storage::{Family, Removals, Why};
 use crate::config::{Data, Retention};
 use crate::rules::RuleKeeper;
 use alertmill_core::event::Uid;
-use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
+use alertmill_core::ports::{Commit, Journal, KnownUids, LocalStore, PortError};
+use alertmill_core::record::RecordBody;
 use alertmill_core::value::Text;
+use alertmill_core::version_change::{VersionAction, VersionChange};
 use alertmill_stores::embedded::Checkpointer;
 use alertmill_stores::modules::ModuleFiles;
 use alertmill_stores::{EmbeddedReader, EmbeddedStore, JournalHandle, StoreError, SyncedPosition, quarantine};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -80,18 +83,32 @@ pub async fn bound_quarantine(data_dir: PathBuf, retention: Retention, removals:
     }
 }
 
-/// Removes modules and tables that nothing names any more, once the records of the last process are read, and then once an hour.
-pub async fn bound_modules(unused: UnusedModules, keeper: Arc<RuleKeeper>, progress: Arc<Progress>, backlog_end: u64, mut stop: watch::Receiver<bool>) {
-    tokio::select! {
-        () = progress.reached(backlog_end) => {}
-        _ = stop.wait_for(|stop| *stop) => return,
-    }
+/// Removes versions of rules beyond those that are kept, then modules and tables that nothing names any more: once the records
+/// of the last process are read, and then once an hour.
+pub async fn bound_modules(unused: UnusedModules, keeper: Arc<RuleKeeper>, journal: InFlightJournal, progress: Arc<Progress>, mut stop: watch::Receiver<bool>) {
     let unused = Arc::new(unused);
     loop {
-        let (unused, keeper) = (unused.clone(), keeper.clone());
+        // What is in the journal and not in the state yet names modules too.
+        let journaled = journal.handle().counts().last_ordinal;
+        tokio::select! {
+            () = progress.reached(journaled) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let (looking, held_by) = (unused.clone(), keeper.clone());
+        let surplus = tokio::task::spawn_blocking(move || {
+            let newest_in_state = looking.newest_in_state()?;
+            held_by.between_looks(newest_in_state, |held| looking.surplus(held))
+        });
+        for change in surplus.await.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_else(not_looked_for) {
+            if let Err(error) = journal.append(RecordBody::RuleVersion(change), None).await {
+                tracing::warn!(%error, "an old version of a rule could not be removed");
+                break;
+            }
+        }
+        let (looking, held_by) = (unused.clone(), keeper.clone());
         let removed = tokio::task::spawn_blocking(move || {
-            let newest_in_state = unused.newest_in_state()?;
-            keeper.between_looks(newest_in_state, |held| unused.remove(held))
+            let newest_in_state = looking.newest_in_state()?;
+            held_by.between_looks(newest_in_state, |held| looking.remove(held))
         });
         if let Ok(Err(error)) = removed.await {
             tracing::warn!(%error, "modules that no generation uses could not be removed");
@@ -101,6 +118,11 @@ pub async fn bound_modules(unused: UnusedModules, keeper: Arc<RuleKeeper>, progr
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+fn not_looked_for(error: StoreError) -> Vec<VersionChange> {
+    tracing::warn!(%error, "old versions of rules could not be looked for");
+    Vec::new()
 }
 
 /// Modules and tables, and what is asked which of them are in use. The state remembers the generations that are kept and those
@@ -114,7 +136,14 @@ pub struct UnusedModules {
     pub checkpointer: Checkpointer,
     /// Where removals are counted.
     pub removals: Arc<Removals>,
+    /// What was put within this time stays: its record may be on its way.
+    pub young: Duration,
+    /// Versions of each rule that are kept.
+    pub versions_kept: usize,
 }
+
+/// How long an upload may take from its file to its record.
+pub const YOUNG_MODULES: Duration = Duration::from_secs(3_600);
 
 impl UnusedModules {
     /// The newest generation that a commit has stored; 0 before the first.
@@ -122,12 +151,32 @@ impl UnusedModules {
         Ok(self.reader.rule_sets(1)?.first().map_or(0, |set| set.generation))
     }
 
+    /// The versions of each rule beyond the newest ones that are kept, but none that `held` names, as the records that remove them.
+    fn surplus(&self, held: &BTreeSet<Text>) -> Result<Vec<VersionChange>, StoreError> {
+        let mut newer: BTreeMap<Text, usize> = BTreeMap::new();
+        let mut surplus = Vec::new();
+        for version in self.reader.rule_versions(None, None, i64::MAX as usize)? {
+            let VersionChange { name, version, digest, size_bytes, .. } = version.change;
+            let newer = newer.entry(name.clone()).or_insert(0);
+            *newer += 1;
+            if *newer > self.versions_kept && !held.contains(&digest) {
+                let (action, operator) = (VersionAction::Removed, Text::new_static("retention"));
+                surplus.push(VersionChange { action, name, version, digest, size_bytes, operator, ..VersionChange::default() });
+            }
+        }
+        Ok(surplus)
+    }
+
     /// Removes what neither the state nor `held` names.
     fn remove(&self, held: &BTreeSet<Text>) -> Result<(), StoreError> {
         let sets = self.reader.rule_sets(i64::MAX as usize)?;
+        let versions = self.reader.rule_versions(None, None, i64::MAX as usize)?;
+        let kept: BTreeSet<&Text> = versions.iter().flat_map(|version| version.change.digests()).collect();
         // What was read may be lost with the power as long as it is not synced, and an earlier state asks for what was then in use.
         self.checkpointer.checkpoint()?;
-        let removed = self.modules.remove_unused(|digest| held.contains(digest) || sets.iter().any(|set| set.content.contains(digest)))?;
+        let removed = self.modules.remove_unused(self.young, |digest| {
+            held.contains(digest) || kept.iter().any(|kept| kept.as_str() == digest) || sets.iter().any(|set| set.content.contains(digest))
+        })?;
         self.removals.add(Family::Modules, Why::Count, removed as u64);
         Ok(())
     }
@@ -182,6 +231,7 @@ impl Retaining {
         removals.add(Family::DeadLetters, Why::Age, letters as u64);
         let kept = u64::from(retention.rule_generations);
         let journal_begins = (self.journal_begins)();
+        removed(store.retire_audit(before_s(retention.audit_days) * 1_000), &mut failed);
         removed(store.retire_rule_sets(kept, kept * YOUNG_GENERATIONS, before_s(YOUNG_DAYS) * 1_000, journal_begins), &mut failed);
         let events = removed(store.retire_events(retention.events_size.0, before_s(retention.events_days)), &mut failed);
         removals.add(Family::Events, Why::Age, events.by_age);
@@ -225,7 +275,9 @@ impl KnownUids for Retaining {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alertmill_core::ports::VersionWrite;
     use alertmill_core::record::{RuleEntry, RuleSet};
+    use alertmill_core::version_change::VersionSignature;
     use alertmill_stores::embedded::EmbeddedOptions;
     use alertmill_stores::modules::digest;
     use std::path::Path;
@@ -272,7 +324,14 @@ mod tests {
         fn new(dir: &Path) -> Hourly {
             let (store, _) = EmbeddedStore::open(dir).unwrap();
             let modules = ModuleFiles::open(&dir.join("modules")).unwrap();
-            let unused = UnusedModules { modules, reader: store.reader(), checkpointer: store.checkpointer(), removals: Arc::default() };
+            let unused = UnusedModules {
+                modules,
+                reader: store.reader(),
+                checkpointer: store.checkpointer(),
+                removals: Arc::default(),
+                young: Duration::ZERO,
+                versions_kept: 3,
+            };
             let journal_begins = Arc::new(AtomicU64::new(u64::MAX));
             let begins = journal_begins.clone();
             let retention = Retention { rule_generations: 8, ..Retention::default() };
@@ -335,5 +394,78 @@ mod tests {
         assert_eq!((world.files().len(), world.files().contains(&held)), (51 + 2, true));
         world.unused.remove(&BTreeSet::new()).unwrap();
         assert!(!world.files().contains(&held));
+    }
+
+    /// A version of a rule came, under its own record.
+    fn uploaded(world: &mut Hourly, name: &str, content: &[u8]) -> Text {
+        world.hours += 1;
+        let digest = Text::from(world.unused.modules.put(content).unwrap());
+        let signature = world.unused.modules.put(&[content, b" is signed"].concat()).unwrap();
+        let signature = Some(VersionSignature { signer: "platform".into(), key_id: "k".into(), digest: signature.into() });
+        let change = VersionChange { name: name.into(), digest: digest.clone(), signature, ..VersionChange::default() };
+        let received_at_ms = NOW_S * 1_000;
+        let rule_versions = vec![VersionWrite { ordinal: world.hours, received_at_ms, change }];
+        let commit = Commit { from: world.hours - 1, to: world.hours, received_at_ms, rule_versions, ..Commit::default() };
+        world.retaining.store.commit_blocking(&commit).unwrap();
+        digest
+    }
+
+    fn removed_versions(world: &mut Hourly, held: &BTreeSet<Text>) -> Vec<Text> {
+        let surplus = world.unused.surplus(held).unwrap();
+        assert!(surplus.iter().all(|change| change.operator == "retention" && change.action == VersionAction::Removed));
+        let gone = surplus.iter().map(|change| change.digest.clone()).collect();
+        world.hours += 1;
+        let write = |change| VersionWrite { ordinal: world.hours, received_at_ms: NOW_S * 1_000, change };
+        let commit = Commit {
+            from: world.hours - 1,
+            to: world.hours,
+            received_at_ms: NOW_S * 1_000,
+            rule_versions: surplus.into_iter().map(write).collect(),
+            ..Commit::default()
+        };
+        world.retaining.store.commit_blocking(&commit).unwrap();
+        gone
+    }
+
+    #[test]
+    fn what_a_kept_version_needs_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Hourly::new(dir.path());
+        let owner: Vec<Text> = (0..6u8).map(|n| uploaded(&mut world, "owner", &[n])).collect();
+        let other = uploaded(&mut world, "other", b"other");
+        // What runs, or ran before, or is offered, stays beside the newest three.
+        let held = BTreeSet::from([owner[0].clone()]);
+        assert_eq!(removed_versions(&mut world, &held), [owner[2].clone(), owner[1].clone()]);
+        world.unused.remove(&held).unwrap();
+        let files = world.files();
+        let is_there = |digest: &Text| files.iter().any(|file| file == digest);
+        let there: Vec<bool> = owner.iter().chain([&other]).map(is_there).collect();
+        assert_eq!(there, [true, false, false, true, true, true, true]);
+        assert_eq!(files.len(), 10, "each with its signature");
+        assert!(removed_versions(&mut world, &held).is_empty(), "nothing is removed twice");
+        // Nothing names them any more, and nobody holds them.
+        assert_eq!(removed_versions(&mut world, &BTreeSet::new()), [owner[0].clone()]);
+        world.unused.remove(&BTreeSet::new()).unwrap();
+        assert_eq!(world.files().len(), 8);
+    }
+
+    #[test]
+    fn nothing_of_a_running_upload_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Hourly::new(dir.path());
+        world.unused.young = YOUNG_MODULES;
+        let module = world.unused.modules.put(b"its record is on its way").unwrap();
+        world.unused.remove(&BTreeSet::new()).unwrap();
+        assert_eq!(world.files(), [module.clone()]);
+        let old = SystemTime::now() - 2 * YOUNG_MODULES;
+        let file = std::fs::File::options().append(true).open(dir.path().join("modules").join(&module)).unwrap();
+        file.set_modified(old).unwrap();
+        // The same content again is a new upload, also where the file is old.
+        world.unused.modules.put(b"its record is on its way").unwrap();
+        world.unused.remove(&BTreeSet::new()).unwrap();
+        assert_eq!(world.files(), [module]);
+        file.set_modified(old).unwrap();
+        world.unused.remove(&BTreeSet::new()).unwrap();
+        assert!(world.files().is_empty());
     }
 }

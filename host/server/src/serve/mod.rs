@@ -276,11 +276,17 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         tables.tried(FIRST_TABLES_WITHIN).await;
         begin_first_generation(&keeper, &journal, &progress, backlog_end).await?;
     }
-    let unused =
-        maintenance::UnusedModules { modules: folder.modules.clone(), reader: reader.clone(), checkpointer: checkpointer.clone(), removals: removals.clone() };
+    let unused = maintenance::UnusedModules {
+        modules: folder.modules.clone(),
+        reader: reader.clone(),
+        checkpointer: checkpointer.clone(),
+        removals: removals.clone(),
+        young: maintenance::YOUNG_MODULES,
+        versions_kept: config.retention.rule_versions as usize,
+    };
     let mut helpers = vec![
         tokio::spawn(rules_loop(keeper.clone(), tables.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
-        tokio::spawn(maintenance::bound_modules(unused, keeper.clone(), progress.clone(), backlog_end, stop.clone())),
+        tokio::spawn(maintenance::bound_modules(unused, keeper.clone(), journal.clone(), progress.clone(), stop.clone())),
         tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
         tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.clone(), removals.clone(), stop.clone())),
         tokio::spawn(maintenance::bound_quarantine(folder.dir.clone(), config.retention.clone(), removals, stop.clone())),

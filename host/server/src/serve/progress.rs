@@ -3,6 +3,8 @@
 use super::decisions::Decisions;
 use crate::telemetry::PipelineSnapshot;
 use crate::telemetry::histogram::{Histogram, MILLISECONDS, ROWS};
+use alertmill_core::command::Decision;
+use alertmill_core::letter::LetterFate;
 use alertmill_core::ports::{Commit, LedgerValue, Restored};
 use alertmill_core::value::Text;
 use std::collections::BTreeMap;
@@ -53,7 +55,8 @@ pub struct Progress {
     prepare_rows: Histogram,
     fold_rows: Histogram,
     lag_ms: Histogram,
-    decisions: Decisions,
+    decisions: Decisions<Vec<Decision>>,
+    redriven: Decisions<Vec<LetterFate>>,
 }
 
 const NEVER: i64 = i64::MAX;
@@ -80,6 +83,7 @@ impl Progress {
             fold_rows: Histogram::new(ROWS),
             lag_ms: Histogram::new(MILLISECONDS),
             decisions: Decisions::default(),
+            redriven: Decisions::default(),
         }
     }
 
@@ -168,13 +172,19 @@ impl Progress {
         self.next_due_ms.store(commit.next_due_ms.unwrap_or(NEVER), Relaxed);
         self.open_alerts.store(commit.open_alerts, Relaxed);
         // Before the position, which those who wait look at.
-        self.decisions.committed(&commit.commands);
+        self.decisions.committed(commit.commands.iter().map(|decided| (decided.ordinal, &decided.decisions)));
+        self.redriven.committed(commit.redriven.iter().map(|redriven| (redriven.ordinal, &redriven.letters)));
         self.position.send_replace(commit.to);
     }
 
     /// What became of commands.
-    pub fn decisions(&self) -> &Decisions {
+    pub fn decisions(&self) -> &Decisions<Vec<Decision>> {
         &self.decisions
+    }
+
+    /// What became of dead letters that were tried again.
+    pub fn redriven(&self) -> &Decisions<Vec<LetterFate>> {
+        &self.redriven
     }
 
     /// A half has stopped for good.

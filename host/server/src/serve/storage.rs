@@ -299,6 +299,7 @@ mod tests {
             code: "clean-error".into(),
             detail: "no time".into(),
             item: b"{}".to_vec(),
+            arrival: None,
         };
         let commit = Commit { from: to - 1, to, received_at_ms: 1_790_000_000_000, dead_letters: (0..5).map(letter).collect(), ..Commit::default() };
         folder.store.commit_blocking(&commit).unwrap();

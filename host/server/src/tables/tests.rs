@@ -358,7 +358,10 @@ fn what_a_later_look_may_ask_for_is_held() {
     let now = world.tables.now(&world.in_force, SystemTime::now());
     let held = world.tables.held();
     assert!(held.contains(&now.set.digests[0].1) && now.set.digests != world.in_force.tables);
-    world.modules.remove_unused(|digest| held.contains(digest) || world.in_force.tables.iter().any(|(_, used)| used == digest)).expect("removed");
+    world
+        .modules
+        .remove_unused(std::time::Duration::ZERO, |digest| held.contains(digest) || world.in_force.tables.iter().any(|(_, used)| used == digest))
+        .expect("removed");
     world.look();
     assert_eq!(world.owner("hosts", "web-1").as_deref(), Some("new"));
     assert!(world.modules.get(&world.in_force.tables[0].1).expect("readable").is_some());

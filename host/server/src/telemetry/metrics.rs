@@ -181,6 +181,7 @@ impl Writer<'_> {
             ("events_refused", "refused", "Items that doors refused, as committed with the fold"),
             ("events_request_duplicates", "duplicates_in_request", "Repeats within one request"),
             ("events_journaled", "journaled", "Items whose record is folded"),
+            ("events_redriven", "redriven", "Dead letters that were tried again"),
             ("events_normalized_extra", "normalized_extra", "Events that rules made of payloads beyond one each"),
             ("events_none_made", "no_events", "Payloads of which rules made no event"),
             ("events_duplicates", "duplicates", "Events whose uid was known: retries"),

@@ -6,7 +6,6 @@ use super::{BackupError, journal_tail, tar};
 use crate::durable::{self, FolderLock, StoreError};
 use crate::folder::DataFolder;
 use crate::modules::{self, ModuleFiles};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -221,13 +220,13 @@ fn files_below(dir: &Path) -> Result<Vec<String>, StoreError> {
 /// Takes the modules and tables that the records taken over name and the backup has not, from the folder beside their journal.
 /// Without them the first start could never go on.
 fn take_modules(journal: &Path, taken: &Path, position: u64, target: &Path) -> Result<(), BackupError> {
-    let mut named = BTreeSet::new();
-    journal_tail::each(taken, position, |payload| named.extend(modules::named_by(payload)))?;
+    let mut named = modules::Named::default();
+    journal_tail::each(taken, position, |payload| named.by(payload))?;
     let own = ModuleFiles::open(&target.join(DataFolder::MODULES))?;
     let beside = journal.canonicalize().map_err(StoreError::io("look at", journal))?.with_file_name(DataFolder::MODULES);
     let theirs = beside.is_dir().then(|| ModuleFiles::open(&beside)).transpose()?;
     let mut missing = Vec::new();
-    for digest in named {
+    for digest in named.all() {
         if own.get(&digest)?.is_some() {
             continue;
         }

@@ -12,6 +12,7 @@ use alertmill_core::pipeline::understand::UnderstandConfig;
 use alertmill_core::ports::{Commit, Journal, StoredEvent};
 use alertmill_core::record::{RecordBody, RuleEntry, RuleSet};
 use alertmill_core::rules::NoRules;
+use alertmill_core::version_change::{VersionAction, VersionChange, VersionSignature};
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -153,6 +154,68 @@ fn records_that_are_taken_over_bring_the_modules_they_name_or_are_refused() {
         assert!(!target.exists());
     }
     assert_eq!(modules::digest(b"a module"), module);
+}
+
+fn upload(digest: &str, signature: &str) -> RecordBody {
+    let signature = Some(VersionSignature { signer: "platform".into(), key_id: "k".into(), digest: signature.into() });
+    RecordBody::RuleVersion(VersionChange { name: "says".into(), version: "2".into(), digest: digest.into(), signature, ..VersionChange::default() })
+}
+
+#[test]
+fn a_restored_folder_activates_an_uploaded_version() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, kept) = (scratch.path().join("data"), scratch.path().join("kept"));
+    let digests = {
+        let folder = DataFolder::open(&data, FolderOptions::default()).unwrap();
+        let digests = ["a module", "its signature", "another", "its own"].map(|content| folder.modules.put(content.as_bytes()).unwrap());
+        append(&folder.journal, start());
+        append(&folder.journal, upload(&digests[0], &digests[1]));
+        digests
+    };
+    fold_all(&data);
+    super::keep(&Snapshot::take(&data, || None).unwrap(), &kept).unwrap();
+    {
+        let folder = DataFolder::open(&data, FolderOptions::default()).unwrap();
+        append(&folder.journal, upload(&digests[2], &digests[3]));
+    }
+    // What the backup has, and what the journal beside it says of since; that one brings its files, and is in the state once it is folded.
+    let modules = ModuleFiles::open(&data.join(DataFolder::MODULES)).unwrap();
+    let journal = data.join(DataFolder::JOURNAL);
+    for (target, journal, known) in [("alone", None, 1), ("with-journal", Some(&journal), 2)] {
+        let target = scratch.path().join(target);
+        restore(&kept, &target, journal.map(|journal| journal.as_path())).unwrap();
+        fold_all(&target);
+        let folder = DataFolder::open(&target, FolderOptions::default()).unwrap();
+        let versions = folder.store.reader().rule_versions(Some("says"), None, 9).unwrap();
+        assert_eq!(versions.len(), known);
+        for digest in versions.iter().flat_map(|version| version.change.digests()) {
+            assert_eq!(folder.modules.get(digest).unwrap(), modules.get(digest).unwrap(), "its file is there");
+        }
+        assert_eq!(folder.store.reader().check_audit().unwrap().entries, known as u64);
+    }
+    // Without the files of a version that was uploaded since, the journal beside it is refused; of one that was removed they may be gone.
+    std::fs::remove_file(data.join(DataFolder::MODULES).join(&digests[3])).unwrap();
+    let other = scratch.path().join("older");
+    let older = scratch.path().join("older-kept");
+    {
+        let folder = DataFolder::open(&other, FolderOptions::default()).unwrap();
+        append(&folder.journal, start());
+    }
+    fold_all(&other);
+    super::keep(&Snapshot::take(&other, || None).unwrap(), &older).unwrap();
+    {
+        let folder = DataFolder::open(&other, FolderOptions::default()).unwrap();
+        append(&folder.journal, upload(&digests[2], &digests[3]));
+    }
+    let target = scratch.path().join("target");
+    let Err(BackupError::Refused(why)) = restore(&older, &target, Some(&other.join(DataFolder::JOURNAL))) else { panic!("it was restored without its files") };
+    assert!(why.contains(&digests[2]) && why.contains(&digests[3]), "{why}");
+    {
+        let folder = DataFolder::open(&other, FolderOptions::default()).unwrap();
+        let removed = VersionChange { action: VersionAction::Removed, digest: digests[2].as_str().into(), ..VersionChange::default() };
+        append(&folder.journal, RecordBody::RuleVersion(removed));
+    }
+    restore(&older, &target, Some(&other.join(DataFolder::JOURNAL))).unwrap();
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Whether a database is what was written: its structure by SQLite's own check, every row by its checksum, and what has none by
 //! what has one.
 
+use super::audit;
 use super::checksum::{self, ALERT_COLUMNS, LetterParts};
 use super::outbox;
 use super::position::{self, OpenAlerts};
+use super::rule_versions;
 use super::unsummed;
 use crate::durable::StoreError;
 use rusqlite::{Connection, Row};
@@ -77,7 +79,7 @@ pub(super) struct Table {
 
 pub(super) const ALERTS: &str = "alerts";
 
-pub(super) const TABLES: [Table; 7] = [
+pub(super) const TABLES: [Table; 9] = [
     Table { name: ALERTS, columns: "", backwards: "seq", check: checksum::check_alert, is_taken: true },
     Table {
         name: "logs",
@@ -89,13 +91,21 @@ pub(super) const TABLES: [Table; 7] = [
     Table { name: "alert_events", columns: "seq, position, refs, sum", backwards: "seq DESC, position", check: check_event_list, is_taken: true },
     Table {
         name: "dead_letters",
-        columns: "ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), item, sum, id",
+        columns: "ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), item, sum, id, arrival",
         backwards: "id",
         check: check_letter,
         is_taken: true,
     },
     Table { name: "ledger", columns: "scope, name, counter, value, sum", backwards: "scope DESC, name DESC, counter", check: check_ledger, is_taken: true },
     Table { name: "rule_sets", columns: "generation, ordinal, received_at_ms, content, sum", backwards: "generation", check: check_rule_set, is_taken: true },
+    Table {
+        name: "rule_versions",
+        columns: "ordinal, received_at_ms, name, digest, content, sum",
+        backwards: "ordinal",
+        check: rule_versions::check_row,
+        is_taken: true,
+    },
+    Table { name: "audit", columns: "ordinal, at_ms, object, content, before, hash, sum", backwards: "ordinal", check: audit::check_row, is_taken: true },
     Table { name: "shipping", columns: "name, a, b, sum", backwards: "name", check: check_shipping, is_taken: false },
 ];
 
@@ -152,6 +162,7 @@ fn check_letter(row: &Row<'_>) -> rusqlite::Result<()> {
         code: text(row, 5)?,
         detail: text(row, 6)?,
         item_bytes: row.get(7)?,
+        arrival: text(row, 11)?,
     };
     let sum: i64 = row.get(9)?;
     let is_whole = parts.shown().is_shown(sum) && parts.item(blob(row, 8)?).is_content(sum);

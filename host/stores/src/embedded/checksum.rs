@@ -112,12 +112,14 @@ pub(super) struct LetterParts<'a> {
     pub code: &'a str,
     pub detail: &'a str,
     pub item_bytes: u64,
+    pub arrival: &'a str,
 }
 
 impl LetterParts<'_> {
     pub fn shown(&self) -> Sum {
         let numbers = Sum::default().uint(self.ordinal).uint(self.index.into()).int(self.received_at_ms).uint(self.item_bytes);
-        numbers.bytes(self.tenant.as_bytes()).bytes(self.source.as_bytes()).bytes(self.code.as_bytes()).bytes(self.detail.as_bytes())
+        let texts = numbers.bytes(self.tenant.as_bytes()).bytes(self.source.as_bytes()).bytes(self.code.as_bytes()).bytes(self.detail.as_bytes());
+        texts.bytes(self.arrival.as_bytes())
     }
 
     pub fn item(&self, item: &[u8]) -> Sum {
@@ -139,6 +141,14 @@ pub(super) fn of_ledger(scope: &str, name: &str, counter: &str, value: u64) -> i
 
 pub(super) fn of_rule_set(generation: u64, ordinal: u64, received_at_ms: i64, content: &str) -> i64 {
     Sum::default().uint(generation).uint(ordinal).int(received_at_ms).bytes(content.as_bytes()).stored()
+}
+
+pub(super) fn of_rule_version(ordinal: u64, received_at_ms: i64, name: &str, digest: &str, content: &str) -> i64 {
+    Sum::default().uint(ordinal).int(received_at_ms).bytes(name.as_bytes()).bytes(digest.as_bytes()).bytes(content.as_bytes()).stored()
+}
+
+pub(super) fn of_audit(ordinal: u64, at_ms: i64, object: &str, content: &str, before: &[u8], hash: &[u8]) -> i64 {
+    Sum::default().uint(ordinal).int(at_ms).bytes(object.as_bytes()).bytes(content.as_bytes()).bytes(before).bytes(hash).stored()
 }
 
 /// Gives the value, or the error that names the row.

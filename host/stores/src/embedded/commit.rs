@@ -1,5 +1,6 @@
 //! One commit: event documents first, durable; then one transaction; then the uids. All of it or nothing.
 
+use super::audit;
 use super::checkpoint::Reached;
 use super::checksum::{self, is_damage};
 use super::dead_letters;
@@ -7,6 +8,7 @@ use super::event_list;
 use super::outbox;
 use super::position::{self, PositionRow};
 use super::rule_sets;
+use super::rule_versions;
 use super::{Begun, EmbeddedStore, status_number};
 use crate::durable::StoreError;
 use crate::event_segments::EventPlace;
@@ -164,6 +166,7 @@ impl EmbeddedStore {
                 ledger.execute(params![line.scope, line.name.as_str(), line.counter.as_str(), line.value, sum])?;
             }
         }
+        dead_letters::remove_done(&transaction, &commit.letters_done)?;
         dead_letters::write(&transaction, &commit.dead_letters, dead_letters_max)?;
         for set in &commit.rule_sets {
             let mut insert = transaction
@@ -175,6 +178,8 @@ impl EmbeddedStore {
         if let Some(verdicts) = &commit.open_verdicts {
             rule_sets::write_open_verdicts(&transaction, verdicts)?;
         }
+        rule_versions::write(&transaction, &commit.rule_versions)?;
+        audit::write(&transaction, &commit.audit)?;
         if let Some((number, received_at_s)) = ended {
             transaction.prepare_cached("INSERT OR REPLACE INTO event_files VALUES (?1, ?2)")?.execute(params![number, received_at_s])?;
         }

@@ -4,8 +4,9 @@ use super::checksum::{LetterParts, checked};
 use super::read::{EmbeddedReader, storable};
 use super::{EmbeddedStore, noted_error};
 use crate::durable::StoreError;
-use alertmill_core::ports::DeadLetter;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use alertmill_core::letter::{Arrival, DeadLetter};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct DeadLetterRow {
     pub detail: String,
     /// Bytes of the item.
     pub bytes: u64,
+    /// How it came; none for what cannot be tried again.
+    pub arrival: Option<Arrival>,
     /// The item as it was sent; lists leave it out.
     pub item: Option<Vec<u8>>,
 }
@@ -39,7 +42,7 @@ pub(super) struct DeadLetterBounds {
     pub bytes: u64,
 }
 
-const COLUMNS: &str = "id, ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), sum";
+const COLUMNS: &str = "id, ordinal, item_index, received_at_ms, tenant, source, code, detail, length(item), sum, arrival";
 
 impl EmbeddedReader {
     /// Dead letters without their items, of one source or all, of one code or all, with ids above `after`.
@@ -62,6 +65,15 @@ impl EmbeddedReader {
         })
     }
 
+    /// The ids of the letters of these places, in their order: record, and place in it.
+    pub fn dead_letters_of(&self, places: &[(u64, u32)]) -> Result<Vec<Option<u64>>, StoreError> {
+        self.read("find dead letters", |connection| {
+            let mut find =
+                connection.prepare_cached("SELECT id FROM dead_letters WHERE ordinal = ?1 AND item_index = ?2 AND arrival <> '' ORDER BY id DESC")?;
+            places.iter().map(|(ordinal, index)| find.query_row(params![storable(*ordinal), index], |row| row.get(0)).optional()).collect()
+        })
+    }
+
     /// Per source: dead letters kept, and those that went for newer ones.
     pub fn dead_letter_counts(&self) -> Result<Vec<(String, u64, u64)>, StoreError> {
         self.read("count dead letters", |connection| {
@@ -72,22 +84,13 @@ impl EmbeddedReader {
 }
 
 impl EmbeddedStore {
-    /// Removes dead letters by id, after a redrive or by hand. Gives the number removed.
+    /// Removes dead letters by id. Gives the number removed.
     pub fn remove_dead_letters(&mut self, ids: &[u64]) -> Result<usize, StoreError> {
         let remove = |connection: &mut Connection| -> rusqlite::Result<usize> {
             let transaction = connection.transaction()?;
             let mut removed = 0;
             for id in ids.iter().filter_map(|id| i64::try_from(*id).ok()) {
-                let gone: Option<(String, u64)> = transaction
-                    .prepare_cached("DELETE FROM dead_letters WHERE id = ?1 RETURNING source, length(item)")?
-                    .query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?
-                    .next()
-                    .transpose()?;
-                let Some((source, bytes)) = gone else { continue };
-                transaction
-                    .prepare_cached("UPDATE dead_letter_counts SET kept = kept - 1, bytes = bytes - ?2 WHERE source = ?1")?
-                    .execute(params![source, bytes])?;
-                removed += 1;
+                removed += remove(&transaction, "id = ?1", [id])?;
             }
             transaction.commit()?;
             Ok(removed)
@@ -96,14 +99,30 @@ impl EmbeddedStore {
     }
 }
 
+/// Removes those of these places that are there.
+pub(super) fn remove_done(connection: &Connection, places: &[(u64, u32)]) -> rusqlite::Result<()> {
+    places.iter().try_for_each(|(ordinal, index)| remove(connection, "ordinal = ?1 AND item_index = ?2 AND arrival <> ''", params![ordinal, index]).map(drop))
+}
+
+/// Removes letters and counts them no more; gives how many.
+fn remove(connection: &Connection, which: &str, of: impl Params) -> rusqlite::Result<usize> {
+    let mut delete = connection.prepare_cached(&format!("DELETE FROM dead_letters WHERE {which} RETURNING source, length(item)"))?;
+    let gone: Vec<(String, u64)> = delete.query_map(of, |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    for (source, bytes) in &gone {
+        connection.prepare_cached("UPDATE dead_letter_counts SET kept = kept - 1, bytes = bytes - ?2 WHERE source = ?1")?.execute(params![source, bytes])?;
+    }
+    Ok(gone.len())
+}
+
 /// Writes the letters of a commit, and removes what they leave no room for.
 pub(super) fn write(connection: &Connection, letters: &[DeadLetter], kept_max: DeadLetterBounds) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO dead_letters (ordinal, item_index, received_at_ms, tenant, source, code, detail, item, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO dead_letters (ordinal, item_index, received_at_ms, tenant, source, code, detail, item, sum, arrival)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let mut sources: Vec<(&str, u64, u64)> = Vec::new();
     for letter in letters {
+        let arrival = letter.arrival.as_ref().and_then(|arrival| serde_json::to_string(arrival).ok()).unwrap_or_default();
         let parts = LetterParts {
             ordinal: letter.ordinal,
             index: letter.index,
@@ -113,6 +132,7 @@ pub(super) fn write(connection: &Connection, letters: &[DeadLetter], kept_max: D
             code: &letter.code,
             detail: &letter.detail,
             item_bytes: letter.item.len() as u64,
+            arrival: &arrival,
         };
         insert.execute(params![
             letter.ordinal,
@@ -124,6 +144,7 @@ pub(super) fn write(connection: &Connection, letters: &[DeadLetter], kept_max: D
             letter.detail,
             letter.item,
             parts.shown().with(parts.item(&letter.item)),
+            arrival,
         ])?;
         let bytes = letter.item.len() as u64;
         match sources.iter_mut().find(|(source, ..)| *source == letter.source.as_str()) {
@@ -170,6 +191,7 @@ fn make_room(connection: &Connection, source: &str, added: (u64, u64), kept_max:
 }
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
+    let arrival: String = row.get(10)?;
     let letter = DeadLetterRow {
         id: row.get(0)?,
         ordinal: row.get(1)?,
@@ -180,7 +202,8 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
         code: row.get(6)?,
         detail: row.get(7)?,
         bytes: row.get(8)?,
-        item: row.get(10)?,
+        arrival: None,
+        item: row.get(11)?,
     };
     let parts = LetterParts {
         ordinal: letter.ordinal,
@@ -191,9 +214,12 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
         code: &letter.code,
         detail: &letter.detail,
         item_bytes: letter.bytes,
+        arrival: &arrival,
     };
     let sum: i64 = row.get(9)?;
     let is_whole = parts.shown().is_shown(sum) && letter.item.as_ref().is_none_or(|item| parts.item(item).is_content(sum));
     let id = letter.id;
-    checked(letter, is_whole, || format!("dead letter {id}"))
+    let letter = checked(letter, is_whole, || format!("dead letter {id}"))?;
+    let read = |text: &str| serde_json::from_str(text).map_err(|error| Error::FromSqlConversionFailure(10, Type::Text, Box::new(error)));
+    Ok(DeadLetterRow { arrival: (!arrival.is_empty()).then(|| read(&arrival)).transpose()?, ..letter })
 }

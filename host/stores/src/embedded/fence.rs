@@ -240,6 +240,7 @@ fn rebuild(dir: &Path, work: &Path, rebuilt: &Path, report: &mut FenceReport) ->
     }
     report.lost_rows.push("dead_letters: all of those records".to_owned());
     report.lost_rows.push("ledger: what was counted in those records".to_owned());
+    report.lost_rows.push("rule_versions, audit: versions that were uploaded and who changed the rules in those records".to_owned());
     report.lost_rows.push("rule_sets: records up to the next change of the rules are judged without any".to_owned());
     create(rebuilt, &row, report, |_, _| Ok(OpenAlerts::default()))
 }
@@ -254,14 +255,14 @@ fn gone_before(journal: &Path) -> Result<u64, StoreError> {
 
 /// The last record of a journal that has all from the first on, if the modules folder has all that they name.
 fn replayable(dir: &Path) -> Result<Option<u64>, StoreError> {
-    let (mut digests, mut last) = (BTreeSet::new(), 0);
+    let (mut named, mut last) = (modules::Named::default(), 0);
     let missing = journal::copy::read(&dir.join("journal"), 0, None, |head, payload| {
         last = head.ordinal;
-        digests.extend(modules::named_by(payload));
+        named.by(payload);
         Ok(())
     })?;
     let modules = ModuleFiles::open(&dir.join(DataFolder::MODULES))?;
-    Ok((missing.is_none() && digests.iter().all(|digest| matches!(modules.get(digest), Ok(Some(_))))).then_some(last))
+    Ok((missing.is_none() && named.run.iter().all(|digest| matches!(modules.get(digest), Ok(Some(_))))).then_some(last))
 }
 
 /// Where the rows of events received before that second end. Rows are in the order in which they were received.

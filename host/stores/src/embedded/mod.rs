@@ -4,6 +4,7 @@
 //! be, and the journal holds everything since, because it is released only behind a [`SyncedPosition`]. The fold writes
 //! through [`EmbeddedStore`]; everyone else reads through [`EmbeddedReader`], on connections that cannot write.
 
+mod audit;
 mod check;
 mod checkpoint;
 mod checksum;
@@ -22,10 +23,12 @@ mod position;
 mod read;
 mod retention;
 mod rule_sets;
+mod rule_versions;
 #[cfg(test)]
 mod tests;
 mod unsummed;
 
+pub use audit::{AuditCheck, AuditRow};
 pub use checkpoint::{Checkpointer, SyncedPosition};
 pub use dead_letters::DeadLetterRow;
 pub use fence::FenceReport;
@@ -52,7 +55,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: u32 = 3;
+const SCHEMA_VERSION: u32 = 4;
 const PAGE_BYTES: u64 = 4096;
 
 /// How an embedded store is opened.

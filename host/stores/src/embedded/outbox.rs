@@ -358,6 +358,7 @@ fn refuse(connection: &Connection, refused: &[Refusal], counter: &str, bounds: D
         code: Text::new_static(DOCUMENT_REFUSED),
         detail: format!("{} {}: {}", refusal.family.name(), refusal.id, refusal.reason),
         item: refusal.document.clone(),
+        arrival: None,
     };
     let letters: Vec<DeadLetter> = refused.iter().map(letter).collect();
     dead_letters::write(connection, &letters, bounds)?;

@@ -1,4 +1,4 @@
--- The embedded state, version 3. One row of `position` says how far all the other tables are; `position_copy` holds it again,
+-- The embedded state, version 4. One row of `position` says how far all the other tables are; `position_copy` holds it again,
 -- on a page of its own: without it nothing else could be used. `sum` is the CRC of a row (embedded/checksum.rs).
 
 CREATE TABLE position (
@@ -83,9 +83,13 @@ CREATE TABLE dead_letters (
     code            TEXT NOT NULL,
     detail          TEXT NOT NULL,
     sum             INTEGER NOT NULL,
+    -- How it came, JSON; empty for what cannot be tried again.
+    arrival         TEXT NOT NULL,
     item            BLOB NOT NULL
 ) STRICT;
 CREATE INDEX dead_letters_by_source ON dead_letters (source, id);
+-- Serves those that are tried again.
+CREATE INDEX dead_letters_by_place ON dead_letters (ordinal, item_index);
 
 -- Dead letters of a source: how many are kept, how many had to go for newer ones, bytes of the items of those kept.
 CREATE TABLE dead_letter_counts (
@@ -131,6 +135,30 @@ CREATE TABLE rule_sets (
     sum             INTEGER NOT NULL,
     content         TEXT NOT NULL
 ) STRICT;
+
+-- Versions of rules that can be activated. `content` is that of the record, JSON.
+CREATE TABLE rule_versions (
+    ordinal         INTEGER PRIMARY KEY,
+    received_at_ms  INTEGER NOT NULL,
+    name            TEXT NOT NULL,
+    digest          TEXT NOT NULL,
+    sum             INTEGER NOT NULL,
+    content         TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX rule_versions_by_digest ON rule_versions (name, digest);
+CREATE INDEX rule_versions_by_age ON rule_versions (name, ordinal);
+
+-- Who changed the rules, in a chain: `hash` is over `before`, the hash of the entry before, and the entry (embedded/audit.rs).
+CREATE TABLE audit (
+    ordinal         INTEGER PRIMARY KEY,
+    at_ms           INTEGER NOT NULL,
+    object          TEXT NOT NULL,
+    before          BLOB NOT NULL,
+    hash            BLOB NOT NULL,
+    sum             INTEGER NOT NULL,
+    content         TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_by_object ON audit (object, ordinal);
 
 -- Event files that are full: when the last of their rows was received, for retention by age.
 CREATE TABLE event_files (

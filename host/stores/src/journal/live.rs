@@ -120,11 +120,15 @@ const PAYLOAD_ROWS: usize = 32;
 
 /// Items of a record, or alerts of a command; others count as one row, so that a batch of them ends too.
 pub(super) fn rows_of(record: &Journaled) -> usize {
-    use alertmill_core::record::RecordBody;
+    use alertmill_core::record::{ArrivalBy, RecordBody, RedrivenLetter};
     match &record.record.body {
         RecordBody::Items(items) => items.spans.len().max(1),
         RecordBody::Command(command) => command.alerts.len().max(1),
         RecordBody::Payload(_) => PAYLOAD_ROWS,
-        RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Verdicts(_) => 1,
+        RecordBody::Redrive(redrive) => {
+            let rows = |letter: &RedrivenLetter| if letter.arrival.by == ArrivalBy::Payload { PAYLOAD_ROWS } else { 1 };
+            redrive.letters.iter().map(rows).sum::<usize>().max(1)
+        }
+        RecordBody::RuleSet(_) | RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Verdicts(_) | RecordBody::RuleVersion(_) => 1,
     }
 }

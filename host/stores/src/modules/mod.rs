@@ -2,12 +2,15 @@
 //! files are here, synced, before its record is journaled, so a replay never needs anything else.
 
 use crate::durable::{self, StoreError};
-use alertmill_core::record::RecordBody;
+use alertmill_core::record::{RecordBody, RuleEntry};
+use alertmill_core::version_change::VersionAction;
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The folder of modules and tables.
 #[derive(Clone, Debug)]
@@ -23,13 +26,37 @@ pub fn digest(content: &[u8]) -> String {
     })
 }
 
-/// Digests of all modules and tables that an encoded record names; none when it begins no generation.
-pub(crate) fn named_by(payload: &[u8]) -> Vec<String> {
-    match RecordBody::decode(payload) {
-        Ok(RecordBody::RuleSet(set)) => {
-            set.rules.iter().map(|rule| &rule.digest).chain(set.tables.iter().map(|(_, digest)| digest)).map(ToString::to_string).collect()
+/// Digests of the files that records name.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    /// Of modules and tables that generations run, or ran before: without them no replay goes on.
+    pub run: BTreeSet<String>,
+    /// Of versions that were uploaded and not removed, each with all its files.
+    kept: BTreeMap<String, Vec<String>>,
+}
+
+impl Named {
+    /// Adds what an encoded record names.
+    pub fn by(&mut self, payload: &[u8]) {
+        match RecordBody::decode(payload) {
+            Ok(RecordBody::RuleSet(set)) => {
+                let rules = set.rules.iter().flat_map(RuleEntry::digests);
+                self.run.extend(rules.chain(set.tables.iter().map(|(_, digest)| digest)).map(ToString::to_string));
+            }
+            Ok(RecordBody::RuleVersion(change)) => {
+                let digest = change.digest.to_string();
+                match change.action {
+                    VersionAction::Uploaded => drop(self.kept.insert(digest, change.digests().map(ToString::to_string).collect())),
+                    VersionAction::Removed => drop(self.kept.remove(&digest)),
+                }
+            }
+            _ => {}
         }
-        _ => Vec::new(),
+    }
+
+    /// All of them.
+    pub fn all(self) -> BTreeSet<String> {
+        self.run.into_iter().chain(self.kept.into_values().flatten()).collect()
     }
 }
 
@@ -46,6 +73,8 @@ impl ModuleFiles {
         let path = self.dir.join(&digest);
         // A file that a disk has spoiled since is written anew.
         if std::fs::read(&path).is_ok_and(|found| found == content) {
+            // It is wanted again: nobody who looks for unused ones may take it for an old one.
+            File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now())).map_err(StoreError::io("touch", &path))?;
             // Its content was synced before it got this name; whether the name was, before a kill, nobody knows.
             durable::sync_dir(&self.dir)?;
             return Ok(digest);
@@ -72,7 +101,7 @@ impl ModuleFiles {
         Ok(Some(content))
     }
 
-    /// When a content was stored; `None` when it is not here.
+    /// When a content was last put; `None` when it is not here.
     pub fn kept_at(&self, digest: &str) -> Option<SystemTime> {
         std::fs::metadata(self.dir.join(digest)).and_then(|file| file.modified()).ok().filter(|_| is_digest(digest))
     }
@@ -83,10 +112,16 @@ impl ModuleFiles {
         Ok(names.into_iter().filter(|name| is_digest(name)).collect())
     }
 
-    /// Removes all files but those that `is_used` names; gives the number removed. Generations that the journal may still
-    /// replay are in use.
-    pub fn remove_unused(&self, is_used: impl Fn(&str) -> bool) -> Result<usize, StoreError> {
-        let gone: Vec<PathBuf> = self.list()?.into_iter().filter(|digest| !is_used(digest)).map(|digest| self.dir.join(digest)).collect();
+    /// Removes all files but those that `is_used` names and those that were put within `young`, whose record may be on its way;
+    /// gives the number removed. Generations that the journal may still replay are in use.
+    pub fn remove_unused(&self, young: Duration, is_used: impl Fn(&str) -> bool) -> Result<usize, StoreError> {
+        let is_young = |path: &Path| {
+            let put = path.metadata().and_then(|file| file.modified());
+            // One that is ahead of the clock is young as well.
+            !young.is_zero() && put.is_ok_and(|put| SystemTime::now().duration_since(put).is_ok_and(|age| age < young) || put > SystemTime::now())
+        };
+        let unused = self.list()?.into_iter().filter(|digest| !is_used(digest)).map(|digest| self.dir.join(digest));
+        let gone: Vec<PathBuf> = unused.filter(|path| !is_young(path)).collect();
         durable::remove_files(&self.dir, &gone)?;
         Ok(gone.len())
     }
@@ -109,7 +144,7 @@ mod tests {
         assert_eq!(files.put(b"module a").unwrap(), a);
         assert_eq!(files.get(&a).unwrap().unwrap(), b"module a");
         assert_eq!(files.get("../state.sqlite").unwrap(), None);
-        assert_eq!(files.remove_unused(|digest| digest == b).unwrap(), 1);
+        assert_eq!(files.remove_unused(Duration::ZERO, |digest| digest == b).unwrap(), 1);
         assert_eq!((files.get(&a).unwrap(), files.list().unwrap()), (None, vec![b]));
     }
 

@@ -128,6 +128,8 @@ pub fn same(ours: &Tables, golden: &Tables) -> Result<(), Failure> {
     each("logs", ours.logs.iter().map(log), golden.logs.iter().map(log))?;
     each("dead letters", ours.dead_letters.iter(), golden.dead_letters.iter())?;
     each("ledger", ours.ledger.iter(), golden.ledger.iter())?;
+    each("rule versions", ours.rule_versions.iter(), golden.rule_versions.iter())?;
+    each("audit entries", ours.audit.iter(), golden.audit.iter())?;
     each("rule sets", ours.rule_sets.iter(), golden.rule_sets.iter())?;
     each("open verdicts", ours.open_verdicts.iter(), golden.open_verdicts.iter())?;
     let places = |t: &Tables| std::iter::once((t.position, t.received_at_ms, t.started_at_ms));

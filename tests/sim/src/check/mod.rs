@@ -151,7 +151,7 @@ pub fn finally(state: &mut State, seed: u64) -> Result<(), Failure> {
     checked.count(Promise::I2);
     witness.once(tables)?;
     checked.count(Promise::I6);
-    witness.accounted(tables)?;
+    witness.accounted(tables, &golden.tables.letters_done)?;
     checked.add(Promise::I7, tables.events.len() as u64);
     golden::one_generation(tables, &golden, &witness)?;
     checked.count(Promise::I8);

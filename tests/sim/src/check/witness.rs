@@ -5,7 +5,7 @@ use crate::failure::{Failure, Promise};
 use crate::ports::{JUDGED, known_of, policy};
 use crate::senders::hooks::{self, Fate};
 use crate::senders::{has_key, mark_of, since_ms, time_s};
-use alertmill_core::record::{Door, DoorCounts, RecordBody};
+use alertmill_core::record::{ArrivalBy, Door, DoorCounts, RecordBody, RedrivenLetter};
 use alertmill_core::value::Text;
 use alertmill_core::verdict::{Hook, Place, Policy, Verdicts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,8 @@ struct Source {
     /// Of its payloads: events beyond one each, and those without any.
     normalized_extra: u64,
     no_events: u64,
+    /// Dead letters that were tried again.
+    redriven: u64,
 }
 
 impl Source {
@@ -57,6 +59,11 @@ impl Source {
         self.counts.refused += counts.refused;
         self.counts.duplicates += counts.duplicates;
         self.journaled += journaled;
+    }
+
+    fn payload(&mut self, events: u64) {
+        self.normalized_extra += events.saturating_sub(1);
+        self.no_events += u64::from(events == 0);
     }
 }
 
@@ -70,6 +77,10 @@ pub struct Witness {
     sources: BTreeMap<Text, Source>,
     /// The generation in force for the records from an ordinal on.
     generations: BTreeMap<u64, u64>,
+    /// Events of payloads that were tried again and have neither time nor key, by where the payload first came: it is its identity.
+    again: BTreeMap<(u64, u32), Copies>,
+    /// How often the letter of a place had been tried again, as whoever had it tried again for the last time knew.
+    redriven: BTreeMap<(u64, u32), u32>,
 }
 
 impl Witness {
@@ -102,9 +113,7 @@ impl Witness {
                     let source = witness.sources.entry(payload.source.clone()).or_default();
                     source.door(payload.counts, 1);
                     if fate == Fate::Events {
-                        let events = hooks::lines(&payload.body).count() as u64;
-                        source.normalized_extra += events.saturating_sub(1);
-                        source.no_events += u64::from(events == 0);
+                        source.payload(hooks::lines(&payload.body).count() as u64);
                     }
                     for (i, line) in hooks::lines(&payload.body).enumerate() {
                         // What became a dead letter is not known, and may count when it comes again.
@@ -122,10 +131,59 @@ impl Witness {
                 RecordBody::RuleSet(set) => {
                     witness.generations.insert(record.ordinal + 1, set.generation);
                 }
-                RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) | RecordBody::Verdicts(_) => {}
+                RecordBody::Redrive(redrive) => {
+                    for (i, letter) in redrive.letters.iter().enumerate() {
+                        witness.again(record, i, letter, &known);
+                    }
+                }
+                RecordBody::Clock | RecordBody::Start { .. } | RecordBody::Command(_) | RecordBody::Verdicts(_) | RecordBody::RuleVersion(_) => {}
             }
         }
         witness
+    }
+
+    /// A letter is tried again, at a place in its record.
+    fn again(&mut self, record: &DiskRecord, i: usize, letter: &RedrivenLetter, known: &[Verdicts]) {
+        self.redriven.insert((letter.ordinal, letter.index), letter.arrival.redriven);
+        self.sources.entry(letter.source.clone()).or_default().redriven += 1;
+        let generation = self.generation_at(record.ordinal);
+        if letter.arrival.by != ArrivalBy::Payload {
+            let door = if letter.arrival.by == ArrivalBy::Alertmanager { Door::Alertmanager } else { Door::Events };
+            let is_rejected = is_rejected(known, generation, (record.ordinal, i), &letter.item);
+            // What is dead for another reason dies again, and is stored nowhere.
+            return self.again_at(record, (letter.ordinal, letter.index), (door, &letter.item), is_rejected);
+        }
+        if hooks::fate(generation, &letter.source, &letter.item) != Fate::Events {
+            return;
+        }
+        self.sources.entry(letter.source.clone()).or_default().payload(hooks::lines(&letter.item).count() as u64);
+        for (at, line) in hooks::lines(&letter.item).enumerate() {
+            let place = (letter.ordinal, at as u32);
+            let is_rejected = is_rejected(known, generation, (record.ordinal, at), line);
+            if hooks::is_bad(line) || is_rejected {
+                // It may have a new letter, whatever became of an older one.
+                self.redriven.remove(&place);
+            }
+            if !hooks::is_bad(line) {
+                self.again_at(record, place, (Door::Events, line), is_rejected);
+            }
+        }
+    }
+
+    /// What first came at a place comes again.
+    fn again_at(&mut self, record: &DiskRecord, place: (u64, u32), (door, item): (Door, &[u8]), is_rejected: bool) {
+        let mark = mark_of(door, item);
+        let (copies, received_s) = (self.copies.entry(mark.to_owned()).or_default(), record.received_at_ms.div_euclid(1000));
+        if is_rejected {
+            copies.add_rejected();
+        } else if mark.ends_with("-once") {
+            let again = self.again.entry(place).or_default();
+            let before = again.new;
+            again.add(received_s, None);
+            copies.all += again.new - before;
+        } else {
+            copies.add(received_s, time_s(item));
+        }
     }
 
     /// I7: one number is one set, so no number is begun again.
@@ -201,8 +259,10 @@ impl Witness {
     }
 
     /// I6: the counters are what the journal says, and the rows that they stand for are there.
-    pub fn accounted(&self, tables: &Tables) -> Result<(), Failure> {
-        for (source, Source { counts, journaled, normalized_extra, no_events }) in &self.sources {
+    /// `done` says how many letters of each source are taken out when each record has a commit of its own: one that comes and
+    /// goes within one commit is never stored.
+    pub fn accounted(&self, tables: &Tables, done: &BTreeMap<Text, u64>) -> Result<(), Failure> {
+        for (source, Source { counts, journaled, normalized_extra, no_events, redriven }) in &self.sources {
             let pairs = [
                 ("received", counts.received),
                 ("refused", counts.refused),
@@ -210,6 +270,7 @@ impl Witness {
                 ("journaled", *journaled),
                 ("normalized_extra", *normalized_extra),
                 ("no_events", *no_events),
+                ("redriven", *redriven),
             ];
             for (name, expected) in pairs {
                 let counted = tables.counter(source, name);
@@ -218,8 +279,17 @@ impl Witness {
                 }
             }
             let letters = tables.dead_letters.iter().filter(|letter| letter.source == source.as_str()).count() as u64;
-            if tables.counter(source, "dead_letters") != letters {
-                return Err(Failure::broken(Promise::I6, format!("{letters} dead letters of {source} are stored, the ledger says otherwise")));
+            let done = done.get(source).copied().unwrap_or_default();
+            if tables.counter(source, "dead_letters") != letters + done {
+                let why = format!("{letters} dead letters of {source} are stored and {done} were tried again, the ledger says otherwise");
+                return Err(Failure::broken(Promise::I6, why));
+            }
+        }
+        for letter in &tables.dead_letters {
+            let stored = letter.arrival.as_ref().map_or(0, |arrival| arrival.redriven);
+            if self.redriven.get(&(letter.ordinal, letter.index)).is_some_and(|redriven| stored <= *redriven) {
+                let why = format!("the letter of record {} at {} was tried again and is stored as it was", letter.ordinal, letter.index);
+                return Err(Failure::broken(Promise::I6, why));
             }
         }
         // A re-send that a rule drops is counted as dropped each time and stored once.

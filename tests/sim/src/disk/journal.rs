@@ -16,6 +16,8 @@ pub enum RecordKind {
     Command,
     Payload,
     Verdicts,
+    RuleVersion,
+    Redrive,
 }
 
 /// A journal record on the simulated disk.

@@ -1,9 +1,10 @@
 //! The store's tables: whole commits, each of which can be taken back until it is synced.
 
+use alertmill_core::audit::AuditEntry;
 use alertmill_core::event::{Fingerprint, Uid};
 use alertmill_core::ledger::Outcome;
 use alertmill_core::pipeline::fold::REMEMBER_END_S;
-use alertmill_core::ports::{AlertWrite, Commit, DeadLetter, EventRole, LogWrite, Restored, RestoredAlert};
+use alertmill_core::ports::{AlertWrite, Commit, DeadLetter, EventRole, LogWrite, Restored, RestoredAlert, VersionWrite};
 use alertmill_core::record::RuleSet;
 use alertmill_core::value::Text;
 use alertmill_core::verdict::Verdict;
@@ -72,11 +73,16 @@ pub struct Tables {
     pub lists: BTreeMap<u64, List>,
     pub logs: Vec<LogWrite>,
     pub dead_letters: Vec<DeadLetter>,
+    /// Of each source: letters that were taken out to be tried again.
+    pub letters_done: BTreeMap<Text, u64>,
     pub ledger: BTreeMap<LedgerKey, u64>,
     /// Every generation that began, the last one in force.
     pub rule_sets: Vec<RuleSet>,
     /// Verdicts of the last one that have no end.
     pub open_verdicts: Vec<Verdict>,
+    /// Every version of a rule that came or went.
+    pub rule_versions: Vec<VersionWrite>,
+    pub audit: Vec<AuditEntry>,
 }
 
 /// What takes a commit back.
@@ -93,9 +99,13 @@ pub struct Undo {
     stored: Vec<(Uid, Option<i64>)>,
     logs: usize,
     dead_letters: usize,
+    /// Where they were.
+    letters_done: Vec<(usize, DeadLetter)>,
     ledger: Vec<(LedgerKey, Option<u64>)>,
     rule_sets: usize,
     open_verdicts: Vec<Verdict>,
+    rule_versions: usize,
+    audit: usize,
 }
 
 impl Undo {
@@ -123,10 +133,13 @@ impl Tables {
             events: self.events.len(),
             stored: Vec::with_capacity(commit.events.len()),
             logs: self.logs.len(),
-            dead_letters: self.dead_letters.len(),
+            dead_letters: 0,
+            letters_done: self.take_letters(&commit.letters_done),
             ledger: Vec::with_capacity(commit.ledger.len()),
             rule_sets: self.rule_sets.len(),
             open_verdicts: self.open_verdicts.clone(),
+            rule_versions: self.rule_versions.len(),
+            audit: self.audit.len(),
         };
         // What ends gives its fingerprint free before what opens takes it: a commit is one moment.
         let (open, ended): (Vec<_>, Vec<_>) = commit.alerts.iter().partition(|alert| alert.end_time.is_none());
@@ -156,6 +169,7 @@ impl Tables {
             }
         }
         self.logs.extend(commit.logs.iter().cloned());
+        undo.dead_letters = self.dead_letters.len();
         self.dead_letters.extend(commit.dead_letters.iter().cloned());
         for value in &commit.ledger {
             let key = (value.scope, value.name.clone(), value.counter.clone());
@@ -164,11 +178,27 @@ impl Tables {
         }
         self.rule_sets.extend(commit.rule_sets.iter().cloned());
         commit.open_verdicts.iter().for_each(|open| self.open_verdicts.clone_from(open));
+        self.rule_versions.extend(commit.rule_versions.iter().cloned());
+        self.audit.extend(commit.audit.iter().cloned());
         self.before = (self.position, self.received_at_ms);
         self.position = commit.to;
         self.received_at_ms = commit.received_at_ms;
         self.started_at_ms = commit.started_at_ms;
         undo
+    }
+
+    /// Takes out the letters of these places that are there, one by one, each with where it was then.
+    fn take_letters(&mut self, places: &[(u64, u32)]) -> Vec<(usize, DeadLetter)> {
+        let mut taken = Vec::new();
+        for place in places {
+            let at = self.dead_letters.iter().position(|letter| (letter.ordinal, letter.index) == *place && letter.arrival.is_some());
+            if let Some(at) = at {
+                let letter = self.dead_letters.remove(at);
+                *self.letters_done.entry(letter.source.clone()).or_default() += 1;
+                taken.push((at, letter));
+            }
+        }
+        taken
     }
 
     /// Forgets the uids that were known until a second before this.
@@ -207,6 +237,10 @@ impl Tables {
         }
         self.logs.truncate(undo.logs);
         self.dead_letters.truncate(undo.dead_letters);
+        for (at, letter) in undo.letters_done.into_iter().rev() {
+            *self.letters_done.entry(letter.source.clone()).or_default() -= 1;
+            self.dead_letters.insert(at, letter);
+        }
         for (key, before) in undo.ledger {
             match before {
                 Some(value) => self.ledger.insert(key, value),
@@ -215,6 +249,8 @@ impl Tables {
         }
         self.rule_sets.truncate(undo.rule_sets);
         self.open_verdicts = undo.open_verdicts;
+        self.rule_versions.truncate(undo.rule_versions);
+        self.audit.truncate(undo.audit);
         (self.position, self.received_at_ms, self.started_at_ms, self.before) = (undo.position, undo.received_at_ms, undo.started_at_ms, undo.before);
     }
 
@@ -250,7 +286,7 @@ impl Tables {
         let n = |counter| self.counter(source, counter) as i64;
         let journaled = n("journaled");
         let door = n("received") - n("refused") - journaled - n("duplicates_in_request");
-        (door, journaled + n("normalized_extra") - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>())
+        (door, journaled + n("redriven") + n("normalized_extra") - Outcome::ALL.iter().map(|outcome| n(outcome.counter())).sum::<i64>())
     }
 
     /// What the store gives back at start.

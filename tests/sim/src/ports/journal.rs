@@ -174,6 +174,8 @@ fn write(world: &World, group: &[Waiting]) -> (u64, i64, bool) {
             RecordBody::Command(_) => RecordKind::Command,
             RecordBody::Payload(_) => RecordKind::Payload,
             RecordBody::Verdicts(_) => RecordKind::Verdicts,
+            RecordBody::RuleVersion(_) => RecordKind::RuleVersion,
+            RecordBody::Redrive(_) => RecordKind::Redrive,
         };
         state.life.clocks_waiting += u64::from(kind == RecordKind::Clock);
         journal.cached.push(DiskRecord { ordinal, received_at_ms, kind, payload: waiting.payload.clone() });

@@ -8,6 +8,7 @@ use crate::world::{Call, World};
 use alertmill_core::event::Uid;
 use alertmill_core::pipeline::conductor::Committed;
 use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
+use std::borrow::Cow;
 
 pub struct FakeStore<'w>(pub &'w World);
 
@@ -60,7 +61,7 @@ fn save(world: &World, commit: &Commit) {
     if state.setup.plant == Some(Plant::SkippedSave) && state.rng.chance(10) {
         state.disk.commit_without_events(commit);
     } else {
-        state.disk.commit(commit);
+        state.disk.commit(&planted(commit, state.setup.plant));
     }
     if state.setup.plant == Some(Plant::UidsForgottenEarly) {
         let now_ms = state.disk.tables.received_at_ms;
@@ -71,6 +72,18 @@ fn save(world: &World, commit: &Commit) {
     state.progress = true;
     if let Err(failure) = check::after_commit(state, commit) {
         state.broken.get_or_insert(failure);
+    }
+}
+
+/// The commit, or what a planted bug leaves of it.
+fn planted(commit: &Commit, plant: Option<Plant>) -> Cow<'_, Commit> {
+    match plant {
+        Some(Plant::LettersNotRemoved) => Cow::Owned(Commit { letters_done: Vec::new(), ..commit.clone() }),
+        Some(Plant::RedrivenNotCounted) => {
+            let ledger = commit.ledger.iter().filter(|value| value.counter != "redriven").cloned().collect();
+            Cow::Owned(Commit { ledger, ..commit.clone() })
+        }
+        _ => Cow::Borrowed(commit),
     }
 }
 
@@ -98,6 +111,7 @@ impl Committed for Watcher<'_> {
         let mut state = self.0.state();
         let forgets = state.setup.plant == Some(Plant::LostTimer) && state.rng.chance(10);
         state.life.next_due_ms = commit.next_due_ms.filter(|_| !forgets);
+        state.life.redriven.extend(commit.redriven.iter().map(|redriven| (redriven.ordinal, redriven.letters.clone())));
         state.life.decided.extend(commit.commands.iter().map(|decided| (decided.ordinal, decided.decisions.clone())));
         state.progress = true;
     }

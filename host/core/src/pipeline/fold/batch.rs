@@ -3,11 +3,12 @@
 use crate::alert::{Alert, LogEntry};
 use crate::decode::OUR_MARKS;
 use crate::event::{Fingerprint, Uid};
+use crate::letter::DeadLetter;
 use crate::pipeline::expiry::index_time_s;
 use crate::ports::{AlertEvents, AlertWrite, Commit, EventRole, LogWrite, StoredEvent};
 use crate::row::{Row, RuleFailure};
 use crate::value::{Text, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::new_alerts::NewAlerts;
 use super::{HOUR_S, REMEMBER_S};
@@ -39,6 +40,20 @@ impl Batch {
         if self.touched.insert(seq, Touched::Open(fingerprint)).is_none() {
             self.written_bytes += written_bytes;
         }
+    }
+
+    /// What dies. What dies again takes its place anew: an event of a payload may have died there before.
+    pub fn bury(&mut self, letter: DeadLetter) {
+        if letter.arrival.as_ref().is_some_and(|arrival| arrival.redriven > 0) {
+            self.take_letters(BTreeSet::from([(letter.ordinal, letter.index)]));
+        }
+        self.commit.dead_letters.push(letter);
+    }
+
+    /// Takes the letters of these places out: those of this very commit are not stored yet.
+    pub fn take_letters(&mut self, places: BTreeSet<(u64, u32)>) {
+        self.commit.dead_letters.retain(|letter| !places.contains(&(letter.ordinal, letter.index)));
+        self.commit.letters_done.extend(places);
     }
 
     /// An alert has just ended.

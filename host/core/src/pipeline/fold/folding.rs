@@ -4,12 +4,16 @@
 use super::Fold;
 use super::batch::Batch;
 use super::new_alerts::AlertBatch;
+use crate::audit::AuditEntry;
 use crate::ledger::Outcome;
+use crate::letter::{DeadLetter, LetterFate, Redriven};
 use crate::pipeline::prepare::{Prepared, PreparedBody, PreparedRecord};
-use crate::ports::Commit;
+use crate::pipeline::redrive::PreparedLetter;
+use crate::ports::{Commit, VersionWrite};
 use crate::row::Row;
 use crate::rules::Generation;
 use crate::value::Text;
+use std::collections::BTreeSet;
 use std::vec::IntoIter;
 
 /// What a batch needs to go on.
@@ -45,6 +49,15 @@ struct ItemsInHand {
     rows: usize,
     /// Neighbours mostly end alike, so runs are counted, not rows.
     run: Option<(Outcome, u64)>,
+    /// Where it is among dead letters that are tried again, one after the other: each is a few items of its own source.
+    letters: Option<LettersInHand>,
+}
+
+/// What is left of a record of dead letters that are tried again.
+struct LettersInHand {
+    /// Behind the one in hand.
+    left: IntoIter<PreparedLetter>,
+    redriven: Redriven,
 }
 
 impl Fold {
@@ -124,42 +137,100 @@ impl Folding<'_> {
                 batch.commit.dead_letters.extend(dead_letters);
                 batch.new.generation = generation;
                 batch.new.are_enriched = self.enriched.contains(&generation);
-                self.items = Some(ItemsInHand { ordinal, generation, source, rows, run: None });
+                self.items = Some(ItemsInHand { ordinal, generation, source, rows, run: None, letters: None });
                 return;
             }
-            PreparedBody::RuleSet(set) => fold.begin_generation(set, batch),
+            PreparedBody::Redrive { letters, dead_letters } => {
+                batch.new.generation = generation;
+                batch.new.are_enriched = self.enriched.contains(&generation);
+                self.begin_redrive(ordinal, generation, letters, dead_letters);
+                return;
+            }
+            PreparedBody::RuleSet(set) => {
+                batch.commit.audit.push(AuditEntry::of_rule_set(ordinal, received_at_ms, &set));
+                fold.begin_generation(set, batch);
+            }
             PreparedBody::Verdicts(found) => fold.keep_open_verdicts(found, batch),
+            PreparedBody::RuleVersion(change) => {
+                batch.commit.audit.push(AuditEntry::of_version(ordinal, received_at_ms, &change));
+                batch.commit.rule_versions.push(VersionWrite { ordinal, received_at_ms, change: *change });
+            }
             PreparedBody::Command(command) => fold.command(ordinal, &command, batch),
             PreparedBody::Start | PreparedBody::Clock => {}
         }
         fold.end_record(ordinal);
     }
 
+    fn begin_redrive(&mut self, ordinal: u64, generation: Generation, letters: Vec<PreparedLetter>, dead_letters: Vec<DeadLetter>) {
+        let done: BTreeSet<(u64, u32)> = letters.iter().map(|letter| (letter.ordinal, letter.index)).collect();
+        self.batch.take_letters(done);
+        dead_letters.into_iter().for_each(|letter| self.batch.bury(letter));
+        let letters = LettersInHand { redriven: Redriven { ordinal, letters: Vec::with_capacity(letters.len()) }, left: letters.into_iter() };
+        self.items = Some(ItemsInHand { ordinal, generation, source: Text::default(), rows: 0, run: None, letters: Some(letters) });
+    }
+
     /// The events of the record in hand; false where one must wait for new alerts.
     fn fold_items(&mut self) -> bool {
-        let Some(items) = &mut self.items else { return true };
-        while items.rows > 0 {
-            let new = &self.batch.new;
-            if !new.is_empty() && (new.is_full() || self.rows.as_slice().first().is_some_and(|row| self.fold.is_new(&row.fingerprint))) {
-                return false;
-            }
-            let (Some(row), Some(known_until_s)) = (self.rows.next(), self.known_until_s.next()) else { break };
-            items.rows -= 1;
-            let outcome = self.fold.row(row, known_until_s, items.generation, &mut self.batch);
-            match &mut items.run {
-                Some((same, n)) if *same == outcome => *n += 1,
-                _ => {
-                    if let Some((before, n)) = items.run.replace((outcome, 1)) {
-                        self.fold.ledger.outcome(&items.source, before, n);
+        let Some(mut items) = self.items.take() else { return true };
+        loop {
+            while items.rows > 0 {
+                let new = &self.batch.new;
+                if !new.is_empty() && (new.is_full() || self.rows.as_slice().first().is_some_and(|row| self.fold.is_new(&row.fingerprint))) {
+                    self.items = Some(items);
+                    return false;
+                }
+                let (Some(row), Some(known_until_s)) = (self.rows.next(), self.known_until_s.next()) else { break };
+                items.rows -= 1;
+                let outcome = self.fold.row(row, known_until_s, items.generation, &mut self.batch);
+                if let (Outcome::DeadLetter, Some(letters), Some(dead)) = (outcome, &mut items.letters, self.batch.commit.dead_letters.last()) {
+                    letters.redriven.letters.last_mut().into_iter().for_each(|fate| fate.dead.push(dead.index));
+                }
+                match &mut items.run {
+                    Some((same, n)) if *same == outcome => *n += 1,
+                    _ => {
+                        if let Some(before) = items.run.replace((outcome, 1)) {
+                            self.ended_run(&mut items, before);
+                        }
                     }
                 }
             }
+            if let Some(last) = items.run.take() {
+                self.ended_run(&mut items, last);
+            }
+            if !self.next_letter(&mut items) {
+                break;
+            }
         }
-        if let Some((last, n)) = items.run {
-            self.fold.ledger.outcome(&items.source, last, n);
+        if let Some(letters) = items.letters {
+            self.batch.commit.redriven.push(letters.redriven);
         }
         self.fold.end_record(items.ordinal);
-        self.items = None;
+        true
+    }
+
+    fn ended_run(&mut self, items: &mut ItemsInHand, (outcome, n): (Outcome, u64)) {
+        self.fold.ledger.outcome(&items.source, outcome, n);
+        if let Some(fate) = items.letters.as_mut().and_then(|letters| letters.redriven.letters.last_mut()) {
+            fate.add(outcome, n);
+        }
+    }
+
+    /// Takes the next dead letter of a record of them in hand, if there is one.
+    fn next_letter(&mut self, items: &mut ItemsInHand) -> bool {
+        let Some(letters) = &mut items.letters else { return false };
+        let Some(PreparedLetter { ordinal, index, source, became, rows, dead }) = letters.left.next() else { return false };
+        let ledger = &mut self.fold.ledger;
+        let mut fate = LetterFate { ordinal, index, ..LetterFate::default() };
+        ledger.redriven(&source);
+        if let Some(became) = became {
+            ledger.payload(&source, became);
+            fate.add(Outcome::NoEvents, u64::from(became == 0));
+        }
+        ledger.outcome(&source, Outcome::DeadLetter, dead.len() as u64);
+        fate.add(Outcome::DeadLetter, dead.len() as u64);
+        fate.dead = dead;
+        letters.redriven.letters.push(fate);
+        (items.source, items.rows) = (source, rows);
         true
     }
 }

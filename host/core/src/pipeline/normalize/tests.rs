@@ -5,7 +5,7 @@ use crate::ledger::Ledger;
 use crate::pipeline::fold::{Fold, FoldConfig};
 use crate::pipeline::prepare::{Prepared, prepare};
 use crate::ports::Restored;
-use crate::record::{Door, DoorCounts, Items, Record};
+use crate::record::{Door, DoorCounts, Items, RawPayload, Record};
 use std::sync::Arc;
 
 const T: i64 = 1_790_000_000;
@@ -214,6 +214,6 @@ fn an_answer_that_is_missing_shifts_no_other() {
 fn bodies_are_shared_not_copied() {
     let raw = raw("hooks", "a", None);
     let body: Arc<[u8]> = raw.body.clone();
-    let seen = payload(&journaled(1, RecordBody::Payload(raw))).unwrap();
+    let seen = payloads(&journaled(1, RecordBody::Payload(raw))).remove(0);
     assert!(Arc::ptr_eq(&seen.body, &body));
 }
