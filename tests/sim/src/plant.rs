@@ -62,7 +62,6 @@ plants! {
     VerdictNotRead "verdict-not-read" I8 "A start does not look for verdicts in the journal."
     VerdictNotRestored "verdict-not-restored" I8 "The store does not give back the verdicts that hold to the end of the generation."
     RejectedNotCounted "rejected-not-counted" I6 "Events that a rule rejects are taken out on their way to the fold."
-    RejectedRemembered "rejected-remembered" I2 "The uid of an event that a rule rejects is remembered, so that it never counts."
     ReserveMissing "reserve-missing" I9 "A full journal takes no verdicts either."
     UnboundedIntake "unbounded-intake" I9 "Requests are taken however much waits."
 }

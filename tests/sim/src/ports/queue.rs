@@ -36,25 +36,18 @@ impl HandOver for Sender<'_> {
     }
 }
 
-/// What the planted bugs make of rows that a rule has rejected.
+/// The planted bug: rows that a rule has rejected never reach the fold.
 fn plant(world: &World, prepared: &mut Prepared) {
-    let mut state = world.state();
-    match state.setup.plant {
-        Some(Plant::RejectedRemembered) => {
-            let rejected = prepared.rows.iter().filter(|row| row.rejected);
-            state.disk.tables.uids.extend(rejected.map(|row| (row.event.uid, i64::MAX)));
-        }
-        Some(Plant::RejectedNotCounted) => {
-            let rejected: Vec<u64> = prepared.rows.iter().filter(|row| row.rejected).map(|row| row.ordinal).collect();
-            for record in &mut prepared.records {
-                if let PreparedBody::Items { rows, .. } = &mut record.body {
-                    *rows -= rejected.iter().filter(|ordinal| **ordinal == record.ordinal).count();
-                }
-            }
-            prepared.rows.retain(|row| !row.rejected);
-        }
-        _ => {}
+    if !world.has(Plant::RejectedNotCounted) {
+        return;
     }
+    let rejected: Vec<u64> = prepared.rows.iter().filter(|row| row.rejected).map(|row| row.ordinal).collect();
+    for record in &mut prepared.records {
+        if let PreparedBody::Items { rows, .. } = &mut record.body {
+            *rows -= rejected.iter().filter(|ordinal| **ordinal == record.ordinal).count();
+        }
+    }
+    prepared.rows.retain(|row| !row.rejected);
 }
 
 impl Incoming for Receiver<'_> {
