@@ -234,6 +234,47 @@ fn m25_a_drop_has_a_reason_of_bounded_length() {
     }
 }
 
+#[track_caller]
+fn alarms_of(bench: &Bench, rule: &str) -> Vec<&'static str> {
+    bench.engine.stats().into_iter().find(|stats| stats.rule == rule).expect("a rule of the chain").alarms
+}
+
+#[test]
+fn m24_who_drops_everything_is_seen_at_once() {
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("drops", options(json!({})))], &[]);
+    let mut rows = rows_with(400, |_| true, "drop", "maintenance");
+    let tally = enrich(&mut *chain, &mut rows);
+    assert_eq!(tally[0].dropped, 400, "the ledger's share of the rule");
+    assert!(rows.iter().all(|row| row.dropped.as_ref().is_some_and(|dropped| dropped.rule == "drops" && dropped.reason == "maintenance")));
+    assert_eq!(alarms_of(&bench, "drops"), ["drop-ratio"]);
+}
+
+/// What was good before does not hide what is not good now.
+#[test]
+fn m44_a_rule_that_turns_is_seen() {
+    let mut bench = Bench::new();
+    let mut chain = bench.chain(&[("drops", options(json!({})))], &[]);
+    enrich(&mut *chain, &mut rows_with(2_000, |_| false, "", ""));
+    assert_eq!(alarms_of(&bench, "drops"), [""; 0]);
+    enrich(&mut *chain, &mut rows_with(2_500, |_| true, "drop", "all"));
+    assert_eq!(alarms_of(&bench, "drops"), ["drop-ratio"]);
+}
+
+#[test]
+fn m30_who_makes_one_alert_of_everything_is_seen() {
+    let keyed = |shard: fn(u32) -> String| {
+        let mut bench = Bench::new();
+        let mut chain = bench.chain(&[("by-hand", options(json!({})))], &[]);
+        let mut rows: Vec<Row> = (0..2_000).map(|i| tagged(i, "shard", &shard(i))).collect();
+        let tally = dedupe(&mut *chain, &mut rows);
+        assert!(rows.iter().all(|row| matches!(row.dedupe, DedupeAnswer::Key(_))) && tally[0].failed == 0);
+        alarms_of(&bench, "by-hand")
+    };
+    assert_eq!(keyed(|_| "one".to_owned()), ["merge-ratio"]);
+    assert_eq!(keyed(|i| (i % 40).to_string()), [""; 0]);
+}
+
 fn probe(name: &str) -> Option<Difference> {
     let hosts = Table::parse(b"host,owner,team,service,tier\nweb-1,alice,web,shop,1\n", None).unwrap();
     let tables = [("hosts".into(), Arc::new(hosts))];

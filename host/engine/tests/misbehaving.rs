@@ -319,7 +319,7 @@ fn instances_are_made_anew_only_after_a_crash() {
 }
 
 #[test]
-fn instances_are_made_anew_after_so_many_calls_or_so_much_growth() {
+fn m27_instances_are_made_anew_after_so_many_calls_or_so_much_growth() {
     let made = |limits: serde_json::Value, name: &str, rows: &[Row]| {
         let mut bench = Bench::new();
         let mut chain = bench.chain(&[(name, options(json!({ "limits": limits })))], &[]);

@@ -13,7 +13,7 @@ use support::{Bench, enrich, kinds, options, rows_with, tag, tagged};
 const RISE_MAX: Duration = Duration::from_millis(5);
 
 #[test]
-fn an_endless_loop_costs_its_neighbour_nothing_and_is_put_out() {
+fn m01_an_endless_loop_costs_its_neighbour_nothing_and_is_put_out() {
     // On threads of their own: it loops for as long as it is looked at, since it may fail often.
     let mut bench = Bench::new();
     let mut spins = bench.chain(&[("spins", options(json!({ "strikes": 100 })))], &[]);
