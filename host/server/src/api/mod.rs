@@ -14,12 +14,14 @@ pub mod reads;
 mod redrive;
 pub mod resume;
 mod rules;
+pub mod rules_write;
 pub mod storage;
 mod system;
 pub mod tables;
 #[cfg(test)]
 mod tests;
 pub mod time;
+mod versions;
 
 pub use commands::{CommandCounters, Commands, Handed, Redriving};
 pub use edge::finish;

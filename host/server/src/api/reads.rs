@@ -7,6 +7,7 @@ use alertmill_core::ports::LedgerValue;
 use alertmill_core::rule_set::Quarantine;
 use alertmill_engine::Limits;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Which alerts are asked for. An alert matches when it satisfies every part that is given.
@@ -165,6 +166,21 @@ pub struct RuleRow {
     /// The version before, if rows that it fails on go there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<RuleFallback>,
+    /// Its place among the others.
+    pub order: String,
+    /// Where what runs came from: `folder` or `upload`.
+    pub source: String,
+    /// Whether version and options are pinned.
+    pub pinned: bool,
+    /// What its file asks for and does not get, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Value>,
+    /// What a rollback goes back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<RuleFallback>,
+    /// Tag of this state of the rule, for `If-Match`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub etag: String,
     /// Why it is not called, since when, and when it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,

@@ -14,10 +14,10 @@ use alertmill_core::ports::Resume;
 use alertmill_core::verdict::{Halted, Policy};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{Request, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -32,9 +32,9 @@ pub struct Resuming {
     pub budget: Budget,
 }
 
-/// The routes.
+/// The routes but `:resume`, which is with the other things that are done to a rule.
 pub fn router(resuming: Resuming) -> Router {
-    Router::new().route("/api/v1/pipeline/halted", get(halted)).route("/api/v1/rules/{rule}", post(resume)).with_state(resuming)
+    Router::new().route("/api/v1/pipeline/halted", get(halted)).with_state(resuming)
 }
 
 #[derive(Deserialize)]
@@ -89,12 +89,10 @@ async fn halted(State(resuming): State<Resuming>, uri: Uri) -> Result<Response, 
     Ok(json(StatusCode::OK, &Rows { items }))
 }
 
-async fn resume(State(resuming): State<Resuming>, Path(path): Path<String>, request: Request<Body>) -> Result<Response, Problem> {
+/// `POST /api/v1/rules/{name}:resume`
+pub(super) async fn resume(resuming: &Resuming, rule: &str, request: Request<Body>) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     Query::read(&head.uri, &[]).map_err(Problem::closing)?;
-    let Some(rule) = path.strip_suffix(":resume") else {
-        return Err(ProblemCode::NotFound.problem(format!("a rule has no {path:?}; send POST /api/v1/rules/NAME:resume")).closing());
-    };
     json_only(&head.headers)?;
     let limits = BodyLimits { sent_max: BODY_MAX, decoded_max: BODY_MAX, total: Duration::from_secs(10), ..BodyLimits::default() };
     let resume = asked(&read_body(&head.headers, body, &limits, &resuming.budget).await?.bytes)?;

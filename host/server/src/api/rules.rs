@@ -1,8 +1,9 @@
 //! The watched rules folder and the engine as the API shows them.
 
 use super::reads::{RuleFallback, RuleReads, RuleRow, RuleStats, RuleUse};
+use super::versions;
 use crate::rules::RuleKeeper;
-use crate::rules_folder::{is_enabled, unneeded_grants, unneeded_in_words};
+use crate::rules_folder::{unneeded_grants, unneeded_in_words};
 use alertmill_core::rule_set::{RuleEntry, RuleVersion};
 use alertmill_core::verdict::Policy;
 use alertmill_engine::{Engine, RuleInfo, RuleOptions, RuleStatsSnapshot};
@@ -47,6 +48,12 @@ impl RuleReads for WatchedRules {
                     .filter(|_| options.as_ref().is_some_and(|options| options.on_failure == Policy::PreviousVersion))
                     .map(fallback),
                 quarantine: entry.quarantine.clone(),
+                order: entry.order.to_string(),
+                source: versions::source(entry).to_owned(),
+                pinned: entry.pinned,
+                held: versions::held(entry, &shown),
+                previous: entry.previous.as_ref().map(fallback),
+                etag: shown.etag(&entry.name).unwrap_or_default(),
                 limits: options.map(|options| options.limits),
                 alarms: stats.map(|stats| stats.alarms.clone()).unwrap_or_default(),
                 stats: stats.map(numbers).unwrap_or_default(),
@@ -63,11 +70,9 @@ impl RuleReads for WatchedRules {
 }
 
 fn state(entry: &RuleEntry, is_struck_out: bool) -> &'static str {
-    match (is_enabled(entry) && !entry.disabled, &entry.quarantine) {
-        (false, _) => "disabled",
-        (true, Some(_)) => "quarantined",
-        (true, None) if is_struck_out => "struck-out",
-        (true, None) => "active",
+    match versions::mode(entry) {
+        "active" if is_struck_out => "struck-out",
+        mode => mode,
     }
 }
 

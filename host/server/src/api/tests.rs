@@ -409,7 +409,7 @@ async fn a_redrive_that_cannot_be_read_does_nothing() {
         (json!({"all": true}), ""),
     ] {
         let (status, answer) = redrive(&fake, body.clone()).await;
-        assert_eq!((status, answer["code"].as_str(), answer["pointer"].as_str().unwrap_or("")), (400, Some("bad-command"), pointer), "{body}");
+        assert_eq!((status, answer["code"].as_str(), answer["errors"][0]["pointer"].as_str().unwrap_or("")), (400, Some("bad-command"), pointer), "{body}");
     }
     assert!(fake.redriven.lock().expect("lock").is_empty());
 }

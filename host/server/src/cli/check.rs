@@ -68,7 +68,8 @@ fn look(config: &Config) -> Result<crate::rules_folder::Look, Failure> {
     let failed = |why: String| Failure::new(Exit::Bug, format!("the rules cannot be checked: {why}"));
     let dir = tempfile::tempdir().map_err(|e| failed(e.to_string()))?;
     let modules = ModuleFiles::open(dir.path()).map_err(|e| failed(e.to_string()))?;
-    let mut folder = RulesFolder::new(config, rule::engine_within(&config.rules)?, modules);
+    let publishers = config.rules.signers().map_err(&failed)?;
+    let mut folder = RulesFolder::new(config, rule::engine_within(&config.rules)?, modules).signed_by(publishers);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
     runtime.block_on(folder.tables().fetch_once());
     Ok(folder.look(&RuleSet::default()))

@@ -106,7 +106,8 @@ impl Client {
         Err(Answer { status, body: body.to_bytes(), may_be_done: false, retry_after: None }.failure(path))
     }
 
-    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, Failure> {
+    /// Any request; tried again as [`post`](Client::post) is. The caller sees the last answer.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, Failure> {
         self.check_address()?;
         let (mut attempt, mut may_be_done) = (1, false);
         loop {
@@ -169,7 +170,7 @@ impl Answer {
         let exit = Exit::of_status(self.status);
         match serde_json::from_slice::<ProblemBody>(&self.body) {
             Ok(problem) if problem.code == ProblemCode::Damaged.as_str() => Failure::new(Exit::No, problem.detail),
-            Ok(problem) => Failure::new(exit, format!("{} ({}, HTTP {})", problem.detail, problem.code, self.status)),
+            Ok(problem) => Failure::new(Exit::of_code(&problem.code).unwrap_or(exit), format!("{} ({}, HTTP {})", problem.detail, problem.code, self.status)),
             Err(_) => Failure::new(exit, format!("{path} answered HTTP {}; is it an Alertmill server?", self.status)),
         }
     }

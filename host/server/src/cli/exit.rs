@@ -46,6 +46,12 @@ exits! {
 }
 
 impl Exit {
+    /// For a problem that its code tells better than its status.
+    pub fn of_code(code: &str) -> Option<Exit> {
+        let is_policy = matches!(code, "grant-missing" | "downgrade") || code.starts_with("signature-") || code.starts_with("publisher-");
+        is_policy.then_some(Exit::Policy)
+    }
+
     /// For an answer of the server.
     pub fn of_status(status: u16) -> Exit {
         match status {

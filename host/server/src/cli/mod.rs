@@ -12,6 +12,8 @@ mod operate;
 mod output;
 mod pipeline;
 mod rule;
+mod rule_change;
+mod rule_push;
 mod serve;
 mod sign;
 mod table;
@@ -22,6 +24,7 @@ use alertmill_core::command::Action;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::Client;
 use output::{Column, Format, Output};
+use rule_change::Verb;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -88,8 +91,11 @@ enum Command {
         before_help = "Examples:\n  alertmill alert list --severity 1\n  alertmill alert get 17638416001042\n  alertmill alert ack 17638416001042 -m 'on it'"
     )]
     Alert(AlertCommand),
-    /// Look at rules
-    #[command(subcommand, before_help = "Examples:\n  alertmill rule list\n  alertmill rule inspect rules.d/10-owner.wasm")]
+    /// Look at rules, bring new versions and change which of them run
+    #[command(
+        subcommand,
+        before_help = "Examples:\n  alertmill rule list\n  alertmill rule inspect rules.d/10-owner.wasm\n  alertmill rule push owner.wasm --activate"
+    )]
     Rule(RuleCommand),
     /// Look at look-up tables, and read their sources anew
     #[command(subcommand, before_help = "Examples:\n  alertmill table list\n  alertmill table show hosts --key web-1\n  alertmill table refresh hosts")]
@@ -179,6 +185,53 @@ enum RuleCommand {
     /// Show what a module says of itself, or why it is refused; needs no server
     #[command(before_help = "Examples:\n  alertmill rule inspect rules.d/10-owner.wasm\n  alertmill rule inspect owner.wasm -o json")]
     Inspect(rule::Inspect),
+    /// Bring a version to the server, and perhaps let it run; one that is there is not sent again
+    #[command(before_help = "Examples:
+  alertmill rule push owner.wasm
+  alertmill rule push owner.wasm --activate -m INC-881
+  alertmill rule push owner.wasm --activate --order 20 --options owner.toml
+  alertmill rule push oci://registry.example/team/owner:1.2.0 --activate
+  alertmill rule push owner.wasm --dry-run")]
+    Push(rule_push::Push),
+    /// List the versions of a rule that the server has, newest first
+    #[command(before_help = "Examples:\n  alertmill rule versions owner")]
+    Versions(rule_push::Versions),
+    /// List who changed which rule, newest first
+    #[command(before_help = "Examples:\n  alertmill rule history\n  alertmill rule history owner --limit 0 -o ndjson")]
+    History(rule_push::History),
+    /// Fetch the module of a version
+    #[command(before_help = "Examples:\n  alertmill rule pull owner 1.2.0 -f owner.wasm")]
+    Pull(rule_push::Pull),
+    /// Let a version run, without a restart
+    #[command(before_help = "Examples:
+  alertmill rule activate owner
+  alertmill rule activate owner 1.2.0 -m INC-881
+  alertmill rule activate owner sha256:0a1b2c3d4e5f --dry-run")]
+    Activate(rule_change::Activate),
+    /// Let the version before run again; twice is where it was
+    #[command(before_help = "Examples:\n  alertmill rule rollback owner -m 'drops too much'")]
+    Rollback(rule_change::Name),
+    /// Keep version and options, whatever the rules folder or others want
+    #[command(before_help = "Examples:\n  alertmill rule pin owner\n  alertmill rule pin owner 1.2.0")]
+    Pin(rule_change::Pin),
+    /// Let version and options change again
+    #[command(before_help = "Examples:\n  alertmill rule unpin owner")]
+    Unpin(rule_change::Name),
+    /// Switch a rule off; `activate` switches it on
+    #[command(before_help = "Examples:\n  alertmill rule deactivate owner")]
+    Deactivate(rule_change::Name),
+    /// Change options and place of a rule that is not in the rules folder
+    #[command(before_help = "Examples:\n  alertmill rule configure owner --order 20\n  alertmill rule configure owner --options owner.toml")]
+    Configure(rule_change::Configure),
+    /// Take a rule away, or a version that does not run
+    #[command(before_help = "Examples:\n  alertmill rule remove owner\n  alertmill rule remove owner 1.0.0")]
+    Remove(rule_change::Remove),
+    /// Do not call a rule any more; its policy decides about its rows
+    #[command(before_help = "Examples:\n  alertmill rule quarantine owner -m 'looks odd'")]
+    Quarantine(rule_change::Name),
+    /// Take a rule out of quarantine
+    #[command(before_help = "Examples:\n  alertmill rule release owner")]
+    Release(rule_change::Name),
     /// Make a key to sign modules with
     #[command(before_help = "Examples:\n  alertmill rule keygen platform.key")]
     Keygen(sign::Keygen),
@@ -337,6 +390,19 @@ fn ask(command: Command, context: &Context, timeout: Option<Duration>) -> Result
             Command::Alert(AlertCommand::Unack(args)) => operate::operate(Action::Unacknowledge, args, context).await,
             Command::Alert(AlertCommand::Close(args)) => operate::operate(Action::Close, args, context).await,
             Command::Rule(RuleCommand::List) => rule::list(context).await,
+            Command::Rule(RuleCommand::Push(args)) => rule_push::push(args, context).await,
+            Command::Rule(RuleCommand::Versions(args)) => rule_push::versions(args, context).await,
+            Command::Rule(RuleCommand::History(args)) => rule_push::history(args, context).await,
+            Command::Rule(RuleCommand::Pull(args)) => rule_push::pull(args, context).await,
+            Command::Rule(RuleCommand::Activate(args)) => rule_change::activate(args, context).await,
+            Command::Rule(RuleCommand::Rollback(args)) => rule_change::by_name(Verb::Rollback, args, context).await,
+            Command::Rule(RuleCommand::Pin(args)) => rule_change::pin(args, context).await,
+            Command::Rule(RuleCommand::Unpin(args)) => rule_change::by_name(Verb::Unpin, args, context).await,
+            Command::Rule(RuleCommand::Deactivate(args)) => rule_change::by_name(Verb::Deactivate, args, context).await,
+            Command::Rule(RuleCommand::Configure(args)) => rule_change::configure(args, context).await,
+            Command::Rule(RuleCommand::Remove(args)) => rule_change::remove(args, context).await,
+            Command::Rule(RuleCommand::Quarantine(args)) => rule_change::by_name(Verb::Quarantine, args, context).await,
+            Command::Rule(RuleCommand::Release(args)) => rule_change::by_name(Verb::Release, args, context).await,
             Command::Rule(RuleCommand::Export(args)) => artifact::export(args, context).await,
             Command::Rule(RuleCommand::Fetch(args)) => artifact::fetch_to_file(args, context).await,
             Command::Rule(RuleCommand::Resume(args)) => rule::resume(args, context).await,

@@ -6,6 +6,8 @@
 //! which one that is, so nothing is decided.
 
 use super::slots::{self, Offers, What};
+use super::version;
+use crate::doors::refused_by_journal;
 use crate::http::{Problem, ProblemCode};
 use crate::rules_folder::{Look, RulesFolder, is_enabled};
 use alertmill_core::ports::{Journal, PortError};
@@ -13,15 +15,18 @@ use alertmill_core::record::RecordBody;
 use alertmill_core::rule_set::{Change, RuleEntry, RuleSet};
 use alertmill_core::rules::Generation;
 use alertmill_core::value::Text;
+use alertmill_core::version_change::{VersionAction, VersionChange};
 use alertmill_engine::{Engine, LoadedRule, RuleInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// What one set may have, so that its record stays small enough for any journal.
 const RULES_MAX: usize = 256;
 const SET_BYTES_MAX: usize = 4 << 20;
+/// Where versions come from that the rules folder brought.
+const FOLDER: &str = "folder";
 
 /// What the API shows of the rules.
 #[derive(Clone, Debug, Default)]
@@ -118,8 +123,9 @@ pub struct RuleKeeper {
     engine: Engine,
     shown: Mutex<Shown>,
     is_replayed: AtomicBool,
+    /// Name and digest of the versions that have a record.
+    known: Mutex<BTreeSet<(Text, Text)>>,
     opened: watch::Sender<Generation>,
-    look_soon: Notify,
 }
 
 /// What is decided under the lock.
@@ -143,8 +149,8 @@ impl RuleKeeper {
             engine,
             shown: Mutex::new(shown),
             is_replayed: AtomicBool::new(false),
+            known: Mutex::default(),
             opened: watch::Sender::new(0),
-            look_soon: Notify::new(),
         }
     }
 
@@ -156,9 +162,20 @@ impl RuleKeeper {
         }
     }
 
-    /// The records of the last process are read: from here on changes are taken.
-    pub fn is_replayed(&self) {
+    /// The records of the last process are read, and these versions, by name and digest, are known by them: from here on changes
+    /// are taken.
+    pub fn is_replayed(&self, known: Vec<(Text, Text)>) {
+        self.versions().extend(known);
         self.is_replayed.store(true, Relaxed);
+    }
+
+    /// A version has a record that it came or went.
+    pub fn knows(&self, change: &VersionChange) {
+        let version = (change.name.clone(), change.digest.clone());
+        match change.action {
+            VersionAction::Uploaded => self.versions().insert(version),
+            VersionAction::Removed => self.versions().remove(&version),
+        };
     }
 
     /// What to show.
@@ -176,22 +193,13 @@ impl RuleKeeper {
         let _ = self.opened.subscribe().wait_for(|newest| *newest >= generation).await;
     }
 
-    /// Something that looks read has changed, and need not wait for the next one.
-    pub fn look_soon(&self) {
-        self.look_soon.notify_one();
-    }
-
-    /// Comes back when a look is worth it.
-    pub async fn look_is_due(&self) {
-        self.look_soon.notified().await;
-    }
-
     /// Looks at folder and tables, and begins a generation if they ask for other rules or tables than the last one has. Gives its
     /// number. Reads files and compiles: call it where waiting is fine.
     pub async fn look(&self, journal: &impl Journal) -> Result<Option<Generation>, PortError> {
         let mut folder = self.looking.lock().await;
         let latest = self.lock().set.clone();
         let (offers, tables) = self.say(folder.look(&latest));
+        self.record_versions(journal, &offers).await?;
         let mut deciding = self.deciding.lock().await;
         // Somebody may have changed it while the look compiled.
         let before = self.lock().set.clone();
@@ -207,6 +215,23 @@ impl RuleKeeper {
         Ok(Some(set.generation))
     }
 
+    /// What the folder offers is a version like any other: it can be activated again when the file is gone.
+    async fn record_versions(&self, journal: &impl Journal, offers: &Offers) -> Result<(), PortError> {
+        let infos = self.lock().infos.clone();
+        for offer in &offers.files {
+            let slots::Offer::Whole(entry) = offer else { continue };
+            let info = infos.iter().find(|info| info.digest == entry.digest);
+            let is_known = self.versions().contains(&(entry.name.clone(), entry.digest.clone()));
+            if let Some(info) = info.filter(|_| !is_known) {
+                let signature = offers.signatures.iter().find(|(digest, _)| *digest == entry.digest).map(|(_, signature)| signature.clone());
+                let change = version::came(info, Who::default(), FOLDER, signature);
+                journal.append(RecordBody::RuleVersion(change.clone()), None).await?;
+                self.knows(&change);
+            }
+        }
+        Ok(())
+    }
+
     /// Changes a slot. Compiles, and runs the rule's `init`: call it where waiting is fine, and see it through.
     pub async fn change(&self, journal: &impl Journal, ask: &Ask) -> Result<Changed, Problem> {
         // Until it is in the set, so that nothing is compiled under the lock.
@@ -216,7 +241,7 @@ impl RuleKeeper {
         changed.info = loaded.map(|rule| rule.info().clone());
         if changed.is_changed {
             let operator = ask.who.operator.as_str();
-            changed.set = self.begin(&mut deciding, journal, changed.set).await.map_err(refused)?;
+            changed.set = self.begin(&mut deciding, journal, changed.set).await.map_err(refused_by_journal)?;
             tracing::info!(rule = %ask.rule, action = ask.what.action().as_str(), operator, "a rule was changed");
             let mut shown = self.lock();
             let is_new = |info: &RuleInfo| shown.infos.iter().all(|known| known.digest != info.digest);
@@ -322,6 +347,10 @@ impl RuleKeeper {
         (look.offers, look.tables)
     }
 
+    fn versions(&self) -> MutexGuard<'_, BTreeSet<(Text, Text)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -337,8 +366,4 @@ fn holds(ask: &Ask, etag: Option<String>) -> Result<(), Problem> {
         (Condition::Missing, Some(_)) => stale(format!("there is a rule `{}` already", ask.rule)),
         (Condition::Tags(_) | Condition::Exists, None) => stale(format!("there is no rule `{}`", ask.rule)),
     }
-}
-
-fn refused(error: PortError) -> Problem {
-    crate::doors::refused_by_journal(error)
 }

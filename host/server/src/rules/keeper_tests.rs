@@ -21,12 +21,16 @@ fn module(name: &str) -> PathBuf {
 #[derive(Default)]
 struct Journaled {
     sets: Mutex<Vec<RuleSet>>,
+    versions: Mutex<Vec<RecordBody>>,
     answers: Mutex<Vec<PortError>>,
 }
 
 impl Journal for Journaled {
     async fn append(&self, body: RecordBody, _: Option<Vec<Item>>) -> Result<Appended, PortError> {
-        let RecordBody::RuleSet(set) = body else { return Ok(Appended { ordinal: 0, received_at_ms: 1 }) };
+        let RecordBody::RuleSet(set) = body else {
+            self.versions.lock().unwrap().push(body);
+            return Ok(Appended { ordinal: 0, received_at_ms: 1 });
+        };
         let mut sets = self.sets.lock().unwrap();
         sets.push(set);
         match self.answers.lock().unwrap().pop() {
@@ -42,7 +46,7 @@ async fn an_unclear_append_spends_its_number() {
     let journal = Journaled::default();
     let generations = || journal.sets.lock().unwrap().iter().map(|set| set.generation).collect::<Vec<_>>();
     let keeper = RuleKeeper::new(world.folder, world.engine, RuleSet::default());
-    keeper.is_replayed();
+    keeper.is_replayed(Vec::new());
     journal.answers.lock().unwrap().push(PortError::Unclear("the answer was lost".to_owned()));
     keeper.look(&journal).await.expect_err("unclear");
     // Another module meanwhile: were the first record there, one number would be two sets.
@@ -135,7 +139,7 @@ impl Kept {
         let world = World::new(&[], &[("10-says.wasm", "says")]);
         world.folder.modules().put(&std::fs::read(module("says-b")).unwrap()).unwrap();
         let keeper = RuleKeeper::new(world.renewed(), world.engine.clone(), RuleSet::default());
-        keeper.is_replayed();
+        keeper.is_replayed(Vec::new());
         let kept = Kept { world, keeper, journal: Journaled::default() };
         assert_eq!(kept.keeper.look(&kept.journal).await, Ok(Some(1)));
         kept
@@ -145,7 +149,7 @@ impl Kept {
     fn restart(&mut self) {
         let latest = self.keeper.shown().set;
         self.keeper = RuleKeeper::new(self.world.renewed(), self.world.engine.clone(), latest);
-        self.keeper.is_replayed();
+        self.keeper.is_replayed(Vec::new());
     }
 
     async fn ask_if(&self, what: What, only_if: Condition) -> Result<Changed, Problem> {
@@ -261,7 +265,7 @@ async fn no_change_while_the_last_process_is_replayed() {
     let ask = Ask { rule: "says".into(), what: What::Deactivate, only_if: Condition::Any, who: Who::default() };
     let refused = keeper.change(&kept.journal, &ask).await.unwrap_err();
     assert_eq!((refused.code, refused.retry_after_s, kept.records()), ("replaying", Some(1), 1));
-    keeper.is_replayed();
+    keeper.is_replayed(Vec::new());
     assert!(keeper.change(&kept.journal, &ask).await.unwrap().is_changed);
 }
 
@@ -289,4 +293,23 @@ async fn a_quarantine_is_a_record_that_a_look_does_not_undo() {
     assert_eq!(kept.look().await, "1.1.0");
     let slot = kept.keeper.shown().set.rules[0].clone();
     assert!(slot.quarantine.is_none() && slot.previous.is_none(), "a new version is out of it, and there is nothing good to go back to");
+}
+
+#[tokio::test]
+async fn what_the_folder_offers_is_a_version_with_one_record() {
+    let kept = Kept::new().await;
+    kept.look().await;
+    kept.put("says-b");
+    kept.look().await;
+    kept.put("says");
+    kept.look().await;
+    let versions = kept.journal.versions.lock().unwrap();
+    let came: Vec<(&str, &str)> = versions
+        .iter()
+        .map(|body| match body {
+            RecordBody::RuleVersion(change) => (change.version.as_str(), change.source.as_str()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(came, [("1.0.0", "folder"), ("1.1.0", "folder")]);
 }

@@ -7,6 +7,8 @@
 mod keeper;
 #[cfg(test)]
 mod keeper_tests;
+pub mod quarantine;
 pub mod slots;
+pub mod version;
 
 pub use keeper::{Ask, Changed, Condition, RuleKeeper, Shown, Who};

@@ -7,6 +7,7 @@
 use crate::http::{Problem, ProblemCode};
 use alertmill_core::rule_set::{Change, ChangeAction, Origin, Quarantine, RuleEntry, RuleSet, RuleVersion};
 use alertmill_core::value::Text;
+use alertmill_core::version_change::VersionSignature;
 use alertmill_engine::RuleOptions;
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -212,6 +213,8 @@ pub struct Offers {
     pub keeps_all: bool,
     /// By name, at most one for each.
     pub files: Vec<Offer>,
+    /// Signatures of the files' modules, by the modules' digests.
+    pub signatures: Vec<(Text, VersionSignature)>,
     /// Name and digest of what is in force and cannot run any more, whatever tables are kept for it.
     pub unfit: Vec<(Text, Text)>,
 }
@@ -352,7 +355,7 @@ pub fn change_by_look(before: &RuleSet, rules: &[RuleEntry]) -> Change {
     names.retain(|name| of(&before.rules, name) != of(rules, name));
     let digest = |slot: Option<RuleEntry>| slot.map(|slot| slot.digest).unwrap_or_default();
     match names[..] {
-        [] => Change { action: ChangeAction::Tables, ..Change::default() },
+        [] if before.generation > 0 => Change { action: ChangeAction::Tables, ..Change::default() },
         [name] => Change {
             action: ChangeAction::Folder,
             object: name.clone(),

@@ -21,9 +21,12 @@ use self::kept::Kept;
 use self::settling::{Settling, Stamp, stamp};
 use crate::config::Config;
 use crate::rules::slots::{self, Offer, Offers};
+use crate::rules::version;
+use crate::signature::{self, Publishers};
 use crate::tables::{TableSet, Tables};
 use alertmill_core::record::{RuleEntry, RuleSet};
 use alertmill_core::value::Text;
+use alertmill_core::version_change::VersionSignature;
 use alertmill_engine::{Engine, RuleInfo, RuleOptions};
 use alertmill_stores::modules::ModuleFiles;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,6 +101,7 @@ pub struct RulesFolder {
     tables: Tables,
     engine: Engine,
     modules: ModuleFiles,
+    publishers: Publishers,
     settling: Settling,
     seen: BTreeMap<PathBuf, Seen>,
     kept: Vec<kept::Checked>,
@@ -108,7 +112,8 @@ pub struct RulesFolder {
 
 /// What was read of one module, until its file or its options change.
 struct Seen {
-    stamps: Option<(Stamp, Stamp)>,
+    /// Of module, options and signature.
+    stamps: Option<(Stamp, Stamp, Stamp)>,
     outcomes: Vec<Judged>,
 }
 
@@ -126,7 +131,7 @@ struct Judged {
 #[allow(clippy::large_enum_variant, reason = "one for each file of the folder")]
 enum Outcome {
     /// It may run, or is to be listed as disabled.
-    Good { entry: RuleEntry, info: RuleInfo, is_enabled: bool },
+    Good { entry: RuleEntry, info: RuleInfo, is_enabled: bool, signature: Option<VersionSignature> },
     /// It is not used.
     Refused(Problem),
     /// It is being written, or was taken away a moment ago; with what was wrong before.
@@ -155,12 +160,19 @@ impl RulesFolder {
             tables: Tables::new(config, engine.clone(), modules.clone()),
             engine,
             modules,
+            publishers: Publishers::default(),
             settling: Settling::default(),
             seen: BTreeMap::new(),
             kept: Vec::new(),
             source: source_gone::Source::default(),
             is_unsettled: false,
         }
+    }
+
+    /// With publishers, of whom one must have signed what is taken from here on.
+    pub fn signed_by(mut self, publishers: Publishers) -> RulesFolder {
+        self.publishers = publishers;
+        self
     }
 
     /// Where modules and tables are kept.
@@ -259,7 +271,8 @@ impl RulesFolder {
         }
         for (path, outcome) in found {
             let problem = match outcome {
-                Outcome::Good { entry, info, .. } if names[&entry.name] == path => {
+                Outcome::Good { entry, info, signature, .. } if names[&entry.name] == path => {
+                    look.offers.signatures.extend(signature.map(|signature| (entry.digest.clone(), signature)));
                     look.offers.files.push(Offer::Whole(entry));
                     look.infos.push(info);
                     continue;
@@ -345,12 +358,13 @@ impl RulesFolder {
     }
 
     fn module(&mut self, path: &Path, tables: &TableSet) -> Outcome {
-        let options = path.with_extension("toml");
+        let (options, signature) = (path.with_extension("toml"), signature::beside(path));
         let (module, module_is_whole) = self.settling.stamp(path);
         let (beside, options_are_whole) = self.settling.stamp(&options);
-        let (now, look) = (Some((module, beside)), self.settling.looks());
+        let (signed, signature_is_whole) = self.settling.stamp(&signature);
+        let (now, look) = (Some((module, beside, signed)), self.settling.looks());
         let seen = self.seen.entry(path.to_path_buf()).or_insert_with(|| Seen { stamps: None, outcomes: Vec::new() });
-        if seen.stamps != now && !(module_is_whole && options_are_whole) {
+        if seen.stamps != now && !(module_is_whole && options_are_whole && signature_is_whole) {
             return self.unsettled(path, module.is_some(), tables);
         }
         if seen.stamps == now
@@ -360,7 +374,7 @@ impl RulesFolder {
             return judged.outcome.clone();
         }
         let outcome = self.read(path, tables).unwrap_or_else(Outcome::Refused);
-        if Some((stamp(path), stamp(&options))) != now {
+        if Some((stamp(path), stamp(&options), stamp(&signature))) != now {
             return self.unsettled(path, module.is_some(), tables);
         }
         let may_pass = matches!(&outcome, Outcome::Refused(problem) if problem.may_pass());
@@ -403,11 +417,24 @@ impl RulesFolder {
             options::read(&path.with_extension("toml")).map_err(|(code, message)| self.problem(&path.with_extension("toml"), &name, code, message))?;
         let bytes = std::fs::read(path).map_err(|e| self.problem(path, &name, UNREADABLE, e.to_string()))?;
         let info = self.check(path, &name, &bytes, &options, tables)?;
+        let signature = self.signature(path, &info)?;
         let digest = self.modules.put(&bytes).map_err(|e| self.problem(path, &name, NOT_KEPT, e.to_string()))?;
         debug_assert_eq!(digest, info.digest.as_str());
         let entry = options.to_entry(&info);
         let (order, offered) = (order(path), slots::offer(&entry.running()));
-        Ok(Outcome::Good { entry: RuleEntry { order, offered, ..entry }, info, is_enabled: options.enabled })
+        Ok(Outcome::Good { entry: RuleEntry { order, offered, ..entry }, info, is_enabled: options.enabled, signature })
+    }
+
+    /// Whose signature lies beside a module; without one that counts, when publishers are configured, it is not used.
+    fn signature(&self, path: &Path, info: &RuleInfo) -> Result<Option<VersionSignature>, Problem> {
+        let beside = signature::beside(path);
+        let file = signature::read(&beside).map_err(|e| self.problem(&beside, &info.name, UNREADABLE, e.to_string()))?;
+        let signed = version::signed(&self.publishers, &info.name, &info.version, &info.digest, file.as_deref());
+        let signed = signed.map_err(|why| self.problem(path, &info.name, why.code(), why.to_string()))?;
+        if let Some(file) = file.filter(|_| signed.is_some()) {
+            self.modules.put(&file).map_err(|e| self.problem(&beside, &info.name, NOT_KEPT, e.to_string()))?;
+        }
+        Ok(signed)
     }
 
     fn check(&self, path: &Path, name: &str, bytes: &[u8], options: &RuleOptions, tables: &TableSet) -> Result<RuleInfo, Problem> {

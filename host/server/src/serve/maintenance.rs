@@ -100,10 +100,11 @@ pub async fn bound_modules(unused: UnusedModules, keeper: Arc<RuleKeeper>, journ
             held_by.between_looks(newest_in_state, |held| looking.surplus(held))
         });
         for change in surplus.await.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_else(not_looked_for) {
-            if let Err(error) = journal.append(RecordBody::RuleVersion(change), None).await {
+            if let Err(error) = journal.append(RecordBody::RuleVersion(change.clone()), None).await {
                 tracing::warn!(%error, "an old version of a rule could not be removed");
                 break;
             }
+            keeper.knows(&change);
         }
         let (looking, held_by) = (unused.clone(), keeper.clone());
         let removed = tokio::task::spawn_blocking(move || {

@@ -22,13 +22,14 @@ pub use in_flight::InFlightJournal;
 pub use progress::Progress;
 pub use storage::{FamilyUse, Storage, StorageReport};
 
+use crate::api::rules_write::{self, RulesApi, Turns};
 use crate::api::{self, Api, CommandCounters, Operating, WatchedRules};
 use crate::compile;
 use crate::config::Config;
 use crate::config::types::FingerprintAlgorithm;
 use crate::doors::{self, DoorConfig, Doors, SourceConfig};
-use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits};
-use crate::rules::RuleKeeper;
+use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits, spool};
+use crate::rules::{RuleKeeper, quarantine};
 use crate::rules_folder::{RulesFolder, SETTLED_AFTER};
 use crate::tables::Tables;
 use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, ListenerSnapshot, Metrics, PipelineSnapshot, Sources, handle};
@@ -41,7 +42,7 @@ use alertmill_core::record::RecordBody;
 use alertmill_core::value::Text;
 use alertmill_core::verdict::Verdicts;
 use alertmill_engine::Engine;
-use alertmill_stores::embedded::{Checkpointer, EmbeddedReport, FenceReport};
+use alertmill_stores::embedded::{Checkpointer, EmbeddedReader, EmbeddedReport, FenceReport};
 use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::journal::JournalReport;
 use anyhow::{Context, anyhow};
@@ -229,7 +230,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let fold = Fold::restore(&folder.restored, fold_config).map_err(|e| anyhow!("{e}"))?;
     let progress = Arc::new(Progress::new(&folder.restored, fold.open_alerts(), fold.next_due_ms(), backlog_end));
     let journal = InFlightJournal::new(folder.journal.clone(), config.limits.queue.as_usize(), progress.clone());
-    let rules = RulesFolder::new(&config, engine.clone(), folder.modules.clone());
+    let publishers = config.rules.signers().map_err(|why| anyhow!(why))?;
+    let rules = RulesFolder::new(&config, engine.clone(), folder.modules.clone()).signed_by(publishers.clone());
     let tables = rules.tables().clone();
     let keeper = Arc::new(RuleKeeper::new(rules, engine.clone(), folder.restored.rule_set.clone()));
 
@@ -274,7 +276,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let fetching = tables.fetch(&stop);
     if folder.restored.rule_set.generation == 0 {
         tables.tried(FIRST_TABLES_WITHIN).await;
-        begin_first_generation(&keeper, &journal, &progress, backlog_end).await?;
+        begin_first_generation(&keeper, &reader, &journal, &progress, backlog_end).await?;
     }
     let unused = maintenance::UnusedModules {
         modules: folder.modules.clone(),
@@ -284,9 +286,11 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         young: maintenance::YOUNG_MODULES,
         versions_kept: config.retention.rule_versions as usize,
     };
+    let looks = Looks { keeper: keeper.clone(), tables: tables.clone(), reader: reader.clone(), journal: journal.clone() };
     let mut helpers = vec![
-        tokio::spawn(rules_loop(keeper.clone(), tables.clone(), journal.clone(), progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
+        tokio::spawn(rules_loop(looks, progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
         tokio::spawn(maintenance::bound_modules(unused, keeper.clone(), journal.clone(), progress.clone(), stop.clone())),
+        tokio::spawn(quarantine::keep(keeper.clone(), engine.clone(), journal.clone(), stop.clone())),
         tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
         tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.clone(), removals.clone(), stop.clone())),
         tokio::spawn(maintenance::bound_quarantine(folder.dir.clone(), config.retention.clone(), removals, stop.clone())),
@@ -361,12 +365,34 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             })
         },
     }));
-    let api =
-        Api::new(Arc::new(reader), Arc::new(WatchedRules::new(keeper.clone(), engine.clone())), health, metrics, Operating { commands, counters, budget });
+    let uploads = config.data.dir.join("uploads");
+    spool::clear(&uploads).with_context(|| format!("{} cannot be used", uploads.display()))?;
+    let versions = reader.clone();
+    let api = Api::new(
+        Arc::new(reader),
+        Arc::new(WatchedRules::new(keeper.clone(), engine.clone())),
+        health,
+        metrics,
+        Operating { commands, counters, budget: budget.clone() },
+    );
+    let rules = RulesApi {
+        keeper: keeper.clone(),
+        journal: journal.clone(),
+        progress: progress.clone(),
+        reader: versions,
+        modules: folder.modules.clone(),
+        engine: engine.clone(),
+        budget,
+        uploads,
+        resuming: resuming.clone(),
+        publishers: Arc::new(publishers),
+        turns: Turns::default(),
+    };
     let backups = api::backups::Backups::new(folder.dir.clone(), folder.journal.clone());
     let app = api::finish(
         api::router(api)
             .merge(doors::router(&doors))
+            .merge(rules_write::router(rules))
             .merge(api::backups::router(backups))
             .merge(api::storage::router(measured))
             .merge(api::tables::router(tables))
@@ -416,9 +442,15 @@ fn cannot_be_bound(listen: &str, why: &std::io::Error) -> anyhow::Error {
 
 /// Begins the first generation before any door opens, so that no event is ever judged without one. The state knows none
 /// when it is new, and when the process before was killed early; then the journal may hold one.
-async fn begin_first_generation(keeper: &Arc<RuleKeeper>, journal: &InFlightJournal, progress: &Progress, backlog_end: u64) -> anyhow::Result<()> {
+async fn begin_first_generation(
+    keeper: &Arc<RuleKeeper>,
+    reader: &EmbeddedReader,
+    journal: &InFlightJournal,
+    progress: &Progress,
+    backlog_end: u64,
+) -> anyhow::Result<()> {
     backlog_folded(progress, backlog_end).await?;
-    keeper.is_replayed();
+    keeper.is_replayed(known_versions(reader));
     if keeper.shown().set.generation == 0 {
         look_blocking(keeper.clone(), journal.clone()).await?;
     }
@@ -445,6 +477,12 @@ async fn backlog_folded(progress: &Progress, backlog_end: u64) -> anyhow::Result
     }
 }
 
+/// Name and digest of all versions in the state. When it cannot be read, what the folder offers gets its record once more.
+fn known_versions(reader: &EmbeddedReader) -> Vec<(Text, Text)> {
+    let versions = reader.rule_versions(None, None, i64::MAX as usize).unwrap_or_default();
+    versions.into_iter().map(|version| (version.change.name, version.change.digest)).collect()
+}
+
 /// Reads and compiles on a thread where that is fine.
 async fn look_blocking(keeper: Arc<RuleKeeper>, journal: InFlightJournal) -> anyhow::Result<Option<u64>> {
     let runtime = tokio::runtime::Handle::current();
@@ -452,21 +490,22 @@ async fn look_blocking(keeper: Arc<RuleKeeper>, journal: InFlightJournal) -> any
     looked.map_err(|e| anyhow!("{e}"))
 }
 
-/// Looks at the rules folder at intervals, and when a table has changed, once the generations that the last process journaled are known.
-async fn rules_loop(
+/// What is looked at, and where what comes of it goes.
+struct Looks {
     keeper: Arc<RuleKeeper>,
     tables: Tables,
+    reader: EmbeddedReader,
     journal: InFlightJournal,
-    progress: Arc<Progress>,
-    backlog_end: u64,
-    poll_ms: u64,
-    mut stop: watch::Receiver<bool>,
-) {
+}
+
+/// Looks at the rules folder at intervals, and when a table has changed, once the generations that the last process journaled are known.
+async fn rules_loop(looks: Looks, progress: Arc<Progress>, backlog_end: u64, poll_ms: u64, mut stop: watch::Receiver<bool>) {
+    let Looks { keeper, tables, reader, journal } = looks;
     tokio::select! {
         () = progress.reached(backlog_end) => {}
         _ = stop.wait_for(|stop| *stop) => return,
     }
-    keeper.is_replayed();
+    keeper.is_replayed(known_versions(&reader));
     loop {
         if let Err(e) = look_blocking(keeper.clone(), journal.clone()).await {
             tracing::warn!("the rules folder could not be taken over, the rules in force go on: {e}");
@@ -479,7 +518,6 @@ async fn rules_loop(
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = keeper.look_is_due() => {}
             () = tables.changed() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
