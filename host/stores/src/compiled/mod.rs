@@ -181,7 +181,7 @@ impl Folder {
             if !is_private(&stat, FileType::RegularFile) {
                 continue;
             }
-            files.push(Kept { name, bytes: stat.st_size as u64, used_at: (stat.st_mtime as i64, stat.st_mtime_nsec as u64) });
+            files.push(Kept { name, bytes: stat.st_size as u64, used_at: (stat.st_mtime, stat.st_mtime_nsec) });
         }
         Ok(files)
     }
