@@ -44,7 +44,7 @@ pub fn missed(sum: &Outcome, seeds: u64) -> Vec<String> {
     let payloads = [
         ("normalized extra", sum.normalized_extra, PAYLOADS_EACH),
         ("no events", sum.no_events, PAYLOADS_EACH),
-        ("unjudged payloads", sum.unjudged_payloads, PAYLOADS_EACH),
+        ("unjudged payloads or letters tried again", sum.unjudged_payloads + sum.letters_done, PAYLOADS_EACH),
         ("invalid events", sum.invalid_events, PAYLOADS_EACH),
         ("letters done", sum.letters_done, PAYLOADS_EACH),
     ];
