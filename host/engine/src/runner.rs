@@ -52,6 +52,11 @@ impl<J> Turn<J> {
         Turn { judge, hook, policy, chosen: Vec::new(), batch_rows: BatchRows::new(batch_rows), verdicts: Verdicts::default() }
     }
 
+    /// Whether a row that it cannot judge halts the pipeline.
+    pub fn may_halt(&self) -> bool {
+        self.policy == Policy::Stop
+    }
+
     pub fn know(&mut self, runner: &Runner, verdicts: &[Verdict]) {
         self.verdicts.know(&runner.rule.info.name, &runner.rule.version_on_rows, self.hook, verdicts);
     }

@@ -30,6 +30,7 @@ pub async fn boot(world: &World) {
     let state = &mut *guard;
     // Into a segment of this process, in which there is room for its start.
     state.disk.journal.begin_segment();
+    state.life.in_reserve = state.disk.journal.segments() > state.setup.bounds.segments;
     match state.setup.plant {
         Some(Plant::TrustedTail) => state.disk.journal.trust_cache(),
         _ => state.disk.journal.sync(),

@@ -62,8 +62,8 @@ pub struct JournalOptions {
     pub queue_bytes_max: usize,
     /// Bytes of durable records kept in memory for the reader; it reads the rest from the files.
     pub live_bytes_max: usize,
-    /// Bytes of all segment files; when they are reached, appends are refused until some are released, but for verdicts, which
-    /// have one segment beyond them.
+    /// Bytes of all segment files; when they are reached, appends are refused until some are released, but for verdicts and
+    /// starts, which have one segment beyond them.
     pub disk_bytes_max: u64,
     /// Bytes of released segments that stay nevertheless, the newest ones, for golden re-runs.
     pub keep_bytes: u64,

@@ -797,7 +797,7 @@ fn a_journal_over_its_limit_refuses_until_segments_are_released() {
 #[test]
 fn a_full_journal_takes_verdicts() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { disk_bytes_max: 12_288, ..small(0) }).unwrap();
+    let (journal, reader, _) = JournalDir::open(dir.path(), JournalOptions { disk_bytes_max: 12_288, ..small(0) }).unwrap();
     let is_full = |answer: &Result<Appended, PortError>| matches!(answer, Err(PortError::Full(why)) if why.contains("is full"));
     let mut last = 0;
     while let Ok(appended) = wait(journal.append(body(last + 1), None)) {
@@ -814,6 +814,14 @@ fn a_full_journal_takes_verdicts() {
     };
     assert!(is_full(&refused) && last >= before + 5, "{refused:?} after {} of them", last - before);
     assert_eq!(segment_files(dir.path()).len(), 4, "three, and one in the reserve");
+    // The segment of the next process is in the reserve too, whoever finds room in it.
+    drop((journal, reader));
+    let options = JournalOptions { disk_bytes_max: 12_288, ..small(0) };
+    let (journal, mut reader, _) = JournalDir::open(dir.path(), options).unwrap();
+    assert!(is_full(&wait(journal.append(body(0), None))));
+    for body in [RecordBody::Start { version: "1".into() }, verdicts_body(last)] {
+        last = wait(journal.append(body, None)).unwrap().ordinal;
+    }
     // When the first can go, there is room for everyone again.
     let records = drain(&mut reader, last);
     check(&records[..before as usize]);

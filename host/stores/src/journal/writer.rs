@@ -29,8 +29,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    fn is_of_verdicts(&self) -> bool {
-        matches!(self.body, RecordBody::Verdicts(_))
+    /// The halves, and so whatever makes room, wait for it: it may use the reserve.
+    fn is_awaited(&self) -> bool {
+        matches!(self.body, RecordBody::Verdicts(_) | RecordBody::Start { .. })
     }
 }
 
@@ -112,6 +113,8 @@ impl Writer {
         }
         let heads: Vec<(FrameHead, &[u8])> = again.iter().map(|record| (record.head, record.payload.as_slice())).collect();
         self.active = Some(self.new_segment(self.next_ordinal, &heads)?);
+        // There is always one, but in a journal that was full it is no room for senders.
+        self.in_reserve = self.free() < 0;
         Ok(())
     }
 
@@ -121,7 +124,7 @@ impl Writer {
         while let Some(group) = self.next_group() {
             match self.make_durable(&group) {
                 Ok((first, received_at_ms)) => self.hand_over(group, first, received_at_ms),
-                Err(error @ PortError::Full(_)) => self.take_verdicts(group, &error),
+                Err(error @ PortError::Full(_)) => self.take_awaited(group, &error),
                 Err(error) => self.refuse(group, &error),
             }
         }
@@ -196,10 +199,10 @@ impl Writer {
             .collect();
         let began = Instant::now();
         let need: usize = heads.iter().map(|(_, payload)| segment::frame_bytes(payload.len())).sum();
-        let is_of_verdicts = group.iter().all(Request::is_of_verdicts);
+        let is_awaited = group.iter().all(Request::is_awaited);
         // What stands in the reserve is full for everyone else until it is none any more.
         self.in_reserve &= self.free() < 0;
-        let is_open = is_of_verdicts || !self.in_reserve;
+        let is_open = is_awaited || !self.in_reserve;
         match self.active.as_mut().filter(|active| is_open && active.has_room(need)) {
             Some(active) => {
                 if let Err(error) = active.write_group(&heads, &mut self.buffer) {
@@ -207,7 +210,7 @@ impl Writer {
                 }
             }
             None => {
-                let in_reserve = self.room_for(need, is_of_verdicts)?;
+                let in_reserve = self.room_for(need, is_awaited)?;
                 let begun = self.new_segment(first, &heads);
                 self.in_reserve = in_reserve;
                 self.seal(first - 1);
@@ -227,17 +230,17 @@ impl Writer {
 
     /// A journal that is full empties only when the halves go on, and they may wait for their verdicts to be taken: those have a
     /// reserve.
-    fn take_verdicts(&mut self, group: Vec<Request>, error: &PortError) {
-        let (verdicts, others): (Vec<Request>, Vec<Request>) = group.into_iter().partition(Request::is_of_verdicts);
+    fn take_awaited(&mut self, group: Vec<Request>, error: &PortError) {
+        let (awaited, others): (Vec<Request>, Vec<Request>) = group.into_iter().partition(Request::is_awaited);
         let are_alone = others.is_empty();
         self.refuse(others, error);
-        if verdicts.is_empty() {
+        if awaited.is_empty() {
             return;
         }
         // By themselves they have used up the reserve.
-        match if are_alone { Err(error.clone()) } else { self.make_durable(&verdicts) } {
-            Ok((first, received_at_ms)) => self.hand_over(verdicts, first, received_at_ms),
-            Err(error) => self.refuse(verdicts, &error),
+        match if are_alone { Err(error.clone()) } else { self.make_durable(&awaited) } {
+            Ok((first, received_at_ms)) => self.hand_over(awaited, first, received_at_ms),
+            Err(error) => self.refuse(awaited, &error),
         }
     }
 
@@ -287,11 +290,11 @@ impl Writer {
         self.shared.disk_bytes_max as i64 - self.shared.counters.segment_bytes.load(Relaxed) as i64
     }
 
-    /// Whether another segment would stand in the reserve, which is one segment for verdicts alone; or that there is no room.
-    fn room_for(&self, need: usize, is_of_verdicts: bool) -> Result<bool, PortError> {
+    /// Whether another segment would stand in the reserve, which is one segment for what is awaited; or that there is no room.
+    fn room_for(&self, need: usize, is_awaited: bool) -> Result<bool, PortError> {
         let (free, segment) = (self.free(), self.shared.segment_bytes.max(need as u64) as i64);
         let in_reserve = free < segment;
-        if !in_reserve || is_of_verdicts && free >= 0 {
+        if !in_reserve || is_awaited && free >= 0 {
             return Ok(in_reserve);
         }
         let (limit, taken) = (self.shared.disk_bytes_max, self.shared.counters.segment_bytes.load(Relaxed));

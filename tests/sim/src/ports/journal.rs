@@ -72,6 +72,15 @@ fn is_of_verdicts(waiting: &Waiting) -> bool {
     matches!(waiting.body, RecordBody::Verdicts(_))
 }
 
+fn is_start(waiting: &Waiting) -> bool {
+    matches!(waiting.body, RecordBody::Start { .. })
+}
+
+/// The halves, and so whatever makes room, wait for it.
+fn is_awaited(waiting: &Waiting) -> bool {
+    is_of_verdicts(waiting) || is_start(waiting)
+}
+
 fn full(_: usize) -> Result<Appended, PortError> {
     Err(PortError::Full("simulated: all segments are in use".to_owned()))
 }
@@ -94,14 +103,14 @@ pub async fn writer(world: &World) {
             continue;
         }
         if world.state().is_full(&group) {
-            let (verdicts, others): (Vec<Waiting>, Vec<Waiting>) = group.into_iter().partition(is_of_verdicts);
+            let (verdicts, others): (Vec<Waiting>, Vec<Waiting>) = group.into_iter().partition(is_awaited);
             answer(world, &others, full);
             if verdicts.is_empty() {
                 continue;
             }
             // The halves wait for them, and only the halves make room: they have a reserve.
             if others.is_empty() || world.state().is_full(&verdicts) {
-                world.state().life.verdict_waits = true;
+                world.state().life.verdict_waits |= verdicts.iter().any(is_of_verdicts);
                 answer(world, &verdicts, full);
                 continue;
             }
@@ -131,18 +140,19 @@ pub async fn writer(world: &World) {
 }
 
 impl State {
-    /// Whether there is no room for another segment, and the group needs one. Verdicts may have a few more of them, in which
-    /// nothing else gets.
+    /// Whether there is no room for another segment, and the group needs one. Verdicts and starts may have a few more of
+    /// them, in which nothing else gets.
     fn is_full(&mut self, group: &[Waiting]) -> bool {
         let (journal, bounds) = (&self.disk.journal, self.setup.bounds);
-        let is_of_verdicts = group.iter().all(is_of_verdicts);
-        let has_reserve = is_of_verdicts && self.setup.plant != Some(Plant::ReserveMissing);
+        // The planted bug: a process can start, and its halves come no further.
+        let reserved: fn(&Waiting) -> bool = if self.setup.plant == Some(Plant::ReserveMissing) { is_start } else { is_awaited };
+        let has_reserve = group.iter().all(reserved);
         let reserve = if has_reserve { RESERVE_RECORDS.div_ceil(bounds.segment_records) as usize } else { 0 };
         self.life.in_reserve &= journal.segments() > bounds.segments;
-        let needs_one = journal.active_records() + group.len() as u64 > bounds.segment_records || (self.life.in_reserve && !is_of_verdicts);
+        let needs_one = journal.active_records() + group.len() as u64 > bounds.segment_records || (self.life.in_reserve && !has_reserve);
         let full = needs_one && journal.segments() >= bounds.segments + reserve;
         self.life.in_reserve |= needs_one && !full && journal.segments() >= bounds.segments;
-        self.life.verdict_waits &= !(is_of_verdicts && !full);
+        self.life.verdict_waits &= full || !group.iter().any(is_of_verdicts);
         if full {
             self.saw(FaultKind::JournalFull);
             // Until a sync of the state goes well and segments are released behind it, which may take a few tries of half a
