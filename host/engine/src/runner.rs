@@ -61,10 +61,6 @@ impl<J> Turn<J> {
         self.verdicts.know(&runner.rule.info.name, &runner.rule.version_on_rows, self.hook, verdicts);
     }
 
-    pub fn may_halt(&self) -> bool {
-        self.policy == Policy::Stop
-    }
-
     pub fn take_verdicts(&mut self, into: &mut Vec<Verdict>) {
         self.verdicts.take(into);
     }

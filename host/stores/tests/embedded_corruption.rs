@@ -317,6 +317,8 @@ struct Counts {
     silently_wrong: u64,
     /// So, by a whole page that does not belong where it is, in a table whose rows nothing counts.
     whole_page_unseen: u64,
+    /// So, by a row whose key was hit, in such a table of a state that is too large to be looked at: it is found under its old key no more.
+    row_unseen: u64,
     panics: u64,
 }
 
@@ -327,6 +329,7 @@ const UNCOUNTED_IN_LARGE: [&str; 4] = ["alert_events", "ledger", "logs", "dead_l
 /// Begin the words for such a damage.
 const OLDER_PAGE: &str = "an older page";
 const OTHER_PAGE: &str = "another page";
+const ONE_BIT: &str = "bit ";
 
 impl World {
     fn new(kind: Kind) -> World {
@@ -397,6 +400,8 @@ impl World {
         let is_uncounted = |wrong: &String| wrong.split_once(':').is_some_and(|(table, _)| uncounted.contains(&table));
         if !wrong.is_empty() && is_whole_page && wrong.iter().all(is_uncounted) {
             self.counts.whole_page_unseen += 1;
+        } else if !wrong.is_empty() && is_large && what.starts_with(ONE_BIT) && wrong.iter().all(is_uncounted) {
+            self.counts.row_unseen += 1;
         } else if !wrong.is_empty() {
             self.counts.silently_wrong += 1;
             self.failures.push(format!("{what}: {}; {:?}", wrong.join("; "), said.fenced));
@@ -506,6 +511,7 @@ fn corrupt(spread: Spread, tier: Tier) {
             ("reads_refused", &refused),
             ("silently_wrong", &silently_wrong),
             ("whole_pages_unseen", &sum(|c| c.whole_page_unseen)),
+            ("rows_unseen_in_a_large_state", &sum(|c| c.row_unseen)),
             ("panics", &panics),
         ],
     );

@@ -80,9 +80,9 @@ fn a_start_with_a_warm_cache_compiles_nothing() {
     let mut server = at_work(&site, "Cold");
     assert_eq!((compiles(&mut server, "ok"), cached(&mut server, "miss"), cached(&mut server, "hit")), (2.0, 2.0, 0.0));
     assert_eq!(code_files(&site).len(), 2);
-    for _ in 0..2 {
+    for name in ["Warm", "Warm again"] {
         server.kill();
-        server = at_work(&site, "Warm");
+        server = at_work(&site, name);
         assert_eq!((compiles(&mut server, "ok"), cached(&mut server, "hit"), cached(&mut server, "miss")), (0.0, 2.0, 0.0), "{}", server.log());
         assert_eq!(server.metrics().get("alertmill_rule_compile_seconds_total"), 0.0);
     }

@@ -74,7 +74,7 @@ pub fn keygen(args: &Keygen, context: &Context) -> Result<(), Failure> {
             out.line(&format!("secret key: {} (whoever has it signs as you)", args.file.display()))?;
             out.line(&format!("public key: {}", public_file.display()))?;
             out.line(&format!("key_id: {}", key.public().id()))?;
-            out.line("\nfor the configuration of servers that are to take what it signs:\n\n[rules.publishers.NAME]")?;
+            out.bytes(b"\nfor the configuration of servers that are to take what it signs:\n\n[rules.publishers.NAME]\n")?;
             out.line(&format!("key = \"{}\"", key.public()))?;
         }
     }

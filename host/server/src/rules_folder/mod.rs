@@ -13,6 +13,8 @@ mod kept;
 pub(crate) mod options;
 pub(crate) mod settling;
 pub mod shipped;
+#[cfg(test)]
+mod signed_tests;
 mod source_gone;
 #[cfg(test)]
 pub(crate) mod tests;

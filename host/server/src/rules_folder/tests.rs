@@ -13,8 +13,8 @@ pub(crate) struct World {
     pub dir: TempDir,
     pub folder: RulesFolder,
     pub engine: Engine,
-    in_force: RuleSet,
-    config: Config,
+    pub in_force: RuleSet,
+    pub config: Config,
 }
 
 impl World {
@@ -42,24 +42,26 @@ impl World {
     }
 
     /// The folder as the next process finds it.
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.folder = self.renewed();
     }
 
     /// A folder that has not looked yet.
     pub fn renewed(&self) -> RulesFolder {
-        RulesFolder::new(&self.config, self.engine.clone(), self.folder.modules.clone()).swapping_at_once()
+        RulesFolder::new(&self.config, self.engine.clone(), self.folder.modules.clone())
+            .signed_by(self.config.rules.signers().expect("keys"))
+            .swapping_at_once()
     }
 
     /// Copies a compiled rule: `says` of `dist/test`, or a shipped one.
-    fn module(&self, file: &str, name: &str) {
+    pub fn module(&self, file: &str, name: &str) {
         let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules/dist");
         let bytes = std::fs::read(dist.join(format!("test/{name}.wasm"))).or_else(|_| std::fs::read(dist.join(format!("{name}.wasm"))));
         std::fs::write(self.dir.path().join("rules.d").join(file), bytes.expect("a compiled rule")).expect("written");
     }
 
     /// Looks, and begins the generation that it asks for, as the keeper does; whatever a look asks for can be loaded.
-    fn look(&mut self) -> Look {
+    pub fn look(&mut self) -> Look {
         self.look_at(SystemTime::now())
     }
 
@@ -75,12 +77,12 @@ impl World {
     }
 
     /// The look that sees a change, and the one that takes it.
-    fn take(&mut self) -> Look {
+    pub fn take(&mut self) -> Look {
         self.look();
         self.look()
     }
 
-    fn version(&self, rule: &str) -> Option<&str> {
+    pub fn version(&self, rule: &str) -> Option<&str> {
         self.in_force.rules.iter().find(|entry| entry.name == rule).map(|entry| entry.version.as_str())
     }
 
