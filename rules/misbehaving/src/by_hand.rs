@@ -94,7 +94,7 @@ fn room(bytes: usize) -> *mut u8 {
     at
 }
 
-#[unsafe(export_name = "cabi_realloc")]
+#[cfg_attr(target_arch = "wasm32", unsafe(export_name = "cabi_realloc"))]
 extern "C" fn cabi_realloc(old: *const u8, old_bytes: usize, _align: usize, bytes: usize) -> *mut u8 {
     let at = room(bytes);
     if old_bytes > 0 {
@@ -104,19 +104,19 @@ extern "C" fn cabi_realloc(old: *const u8, old_bytes: usize, _align: usize, byte
     at
 }
 
-#[unsafe(export_name = "alertmill:rules/lifecycle@0.1.0#describe")]
+#[cfg_attr(target_arch = "wasm32", unsafe(export_name = "alertmill:rules/lifecycle@0.1.0#describe"))]
 extern "C" fn describe() -> *const Manifest {
     &raw const MANIFEST
 }
 
-#[unsafe(export_name = "alertmill:rules/lifecycle@0.1.0#init")]
+#[cfg_attr(target_arch = "wasm32", unsafe(export_name = "alertmill:rules/lifecycle@0.1.0#init"))]
 extern "C" fn init(_config: *const u8, bytes: usize) -> *const Initialised {
     static GOOD: Initialised = Initialised { is_error: 0, why: text("") };
     static BAD: Initialised = Initialised { is_error: 1, why: text("this rule takes no config") };
     if bytes == 0 { &raw const GOOD } else { &raw const BAD }
 }
 
-#[unsafe(export_name = "alertmill:rules/dedupe-rule@0.1.0#dedupe")]
+#[cfg_attr(target_arch = "wasm32", unsafe(export_name = "alertmill:rules/dedupe-rule@0.1.0#dedupe"))]
 extern "C" fn dedupe(rows: u32, columns: *const TextColumn, _count: usize) -> *const List<Key> {
     // SAFETY: the host lowers one column of texts, as the manifest wants it, with an entry for each row.
     let (ends, missing, heap) = unsafe { (slice(&(*columns).ends), slice(&(*columns).missing), slice(&(*columns).heap)) };
@@ -141,7 +141,7 @@ extern "C" fn dedupe(rows: u32, columns: *const TextColumn, _count: usize) -> *c
     answer
 }
 
-#[unsafe(export_name = "cabi_post_alertmill:rules/dedupe-rule@0.1.0#dedupe")]
+#[cfg_attr(target_arch = "wasm32", unsafe(export_name = "cabi_post_alertmill:rules/dedupe-rule@0.1.0#dedupe"))]
 extern "C" fn after_dedupe(_answer: *const List<Key>) {
     HELD.with_borrow_mut(Vec::clear);
 }
