@@ -61,7 +61,7 @@ impl Exports {
 
 impl Export {
     fn typed<P: Params, R: Results>(&self, instance: Instance, store: &mut Store<Host>) -> Result<TypedFunc<P, R>, NotStarted> {
-        instance.get_typed_func(store, &self.at).map_err(|e| NotStarted::Type(self.name.clone(), format!("{e:#}")))
+        instance.get_typed_func(store, self.at).map_err(|e| NotStarted::Type(self.name.clone(), format!("{e:#}")))
     }
 }
 

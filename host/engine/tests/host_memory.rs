@@ -81,7 +81,7 @@ fn m08_a_thousand_generations_leave_nothing_behind() {
     let infos: Vec<_> = modules.iter().map(|bytes| bench.engine.inspect(bytes).unwrap()).collect();
     modules.iter().for_each(|bytes| drop(bench.keep(bytes)));
     // These stay compiled, so that one generation in ten compiles a module: compiling all would take minutes.
-    let kept = |n: &u64| n % (MODULES / 2) != 0;
+    let kept = |n: &u64| !n.is_multiple_of(MODULES / 2);
     let held: Vec<LoadedRule> =
         (0..MODULES).filter(kept).map(|n| bench.engine.load(&modules[n as usize], None, &RuleOptions::default(), &[]).unwrap()).collect();
     let mut open: Option<Box<dyn RuleChain>> = None;

@@ -8,7 +8,7 @@ use alertmill_engine::{Engine, Refusal};
 use serde_json::json;
 use std::sync::MutexGuard;
 use std::time::Duration;
-use support::bytes::{CORE, HEAD, importing, leb, maimed, name, renamed, section, with_component, with_start};
+use support::bytes::{CORE, Function, HEAD, importing, leb, maimed, name, renamed, section, with_component, with_start};
 use support::process::{Rise, alone, cpu_time};
 use support::{Bench, enrich, fixture, module, options, rows_with, tag};
 
@@ -162,7 +162,7 @@ fn m37_every_import_that_rules_do_not_get_is_named_at_once() {
         let text = cheaply(&alone, &engine, import, &bytes, "import-refused", &[&format!("`{import}`"), hint]);
         assert!(!text.contains("wasi:cli/exit"), "what is offered is not named: {text}");
     }
-    let all: Vec<(&str, &[(&str, &[u8])])> = family.iter().map(|(import, _)| (*import, &[][..])).collect();
+    let all: Vec<(&str, &[Function<'_>])> = family.iter().map(|(import, _)| (*import, &[][..])).collect();
     let text = cheaply(&alone, &engine, "all at once", &importing(&all), "import-refused", &["no files", "no network", "--stub-wasi"]);
     family.iter().for_each(|(import, _)| assert!(text.contains(import), "{import} is not in: {text}"));
     // As a toolchain builds it; the name is of the length of the clock's that the module imports.
@@ -170,7 +170,7 @@ fn m37_every_import_that_rules_do_not_get_is_named_at_once() {
     cheaply(&alone, &engine, "a whole module", &sockets, "import-refused", &["`wasi:sockets/ip-name-lookup@0.2.0`"]);
     // More than anyone reads, with names longer than anyone reads.
     let names: Vec<String> = (0..200).map(|i| format!("acme:a{i}{}/b", "x".repeat(1_000))).collect();
-    let many: Vec<(&str, &[(&str, &[u8])])> = names.iter().map(|import| (import.as_str(), &[][..])).collect();
+    let many: Vec<(&str, &[Function<'_>])> = names.iter().map(|import| (import.as_str(), &[][..])).collect();
     let text = cheaply(&alone, &engine, "200 long names", &importing(&many), "import-refused", &["136 more"]);
     assert!(text.len() < 16_384, "{}", text.len());
 }

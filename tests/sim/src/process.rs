@@ -25,7 +25,7 @@ pub struct Waiting {
 /// A durable record on its way to the reader.
 pub enum Live {
     /// In memory.
-    Held(Journaled, usize),
+    Held(Box<Journaled>, usize),
     /// There was no room for it: its ordinal.
     OnDisk(u64),
 }
@@ -117,7 +117,7 @@ impl State {
             self.life.live.push_back(Live::OnDisk(record.record.ordinal));
         } else {
             self.life.live_bytes += bytes;
-            self.life.live.push_back(Live::Held(record, bytes));
+            self.life.live.push_back(Live::Held(Box::new(record), bytes));
         }
         self.progress = true;
     }
@@ -127,7 +127,7 @@ impl State {
         match self.life.live.pop_front()? {
             Live::Held(record, bytes) => {
                 self.life.live_bytes -= bytes;
-                Some(record)
+                Some(*record)
             }
             Live::OnDisk(ordinal) => self.disk.journal.records.get(ordinal as usize - 1).map(DiskRecord::replayed),
         }

@@ -40,8 +40,10 @@ pub(crate) struct Contract {
     /// Adds what is offered.
     pub link: fn(&mut Linker<Host>) -> wasmtime::Result<()>,
     /// Finds the functions of an instance and checks their types.
-    pub functions: fn(&Exports, Instance, &mut Store<Host>) -> Result<Box<dyn Functions>, NotStarted>,
+    pub functions: FindFunctions,
 }
+
+type FindFunctions = fn(&Exports, Instance, &mut Store<Host>) -> Result<Box<dyn Functions>, NotStarted>;
 
 /// Where a version has a hook.
 pub(crate) struct HookExport {

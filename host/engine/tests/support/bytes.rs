@@ -115,9 +115,12 @@ pub fn name(text: &str) -> Vec<u8> {
     [leb(text.len() as u64), text.as_bytes().to_vec()].concat()
 }
 
+/// A function's name, and the bytes of its type.
+pub type Function<'a> = (&'a str, &'a [u8]);
+
 /// A component that imports interfaces with functions, and does nothing with them: interface, and its functions with the bytes
 /// of their types.
-pub fn importing(interfaces: &[(&str, &[(&str, &[u8])])]) -> Vec<u8> {
+pub fn importing(interfaces: &[(&str, &[Function<'_>])]) -> Vec<u8> {
     let mut types = leb(interfaces.len() as u64);
     let mut imports = leb(interfaces.len() as u64);
     for (index, (interface, functions)) in interfaces.iter().enumerate() {

@@ -47,7 +47,7 @@ fn a_new_version_is_taken_with_a_signature_and_not_without() {
     sign(&world, &key);
     let look = world.take();
     assert_eq!((codes(&look), world.version("says")), (vec![], Some("1.0.0")));
-    let (_, signed) = look.offers.signatures.iter().next().expect("signed");
+    let (_, signed) = look.offers.signatures.first().expect("signed");
     assert_eq!((signed.signer.as_str(), signed.key_id.as_str()), ("platform", key.public().id().as_str()));
     let kept = world.folder.modules.get(&signed.digest).expect("readable").expect("kept");
     assert_eq!(kept, std::fs::read(beside(&says(&world))).expect("the signature"));

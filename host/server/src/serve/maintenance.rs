@@ -457,7 +457,7 @@ mod tests {
         world.unused.young = YOUNG_MODULES;
         let module = world.unused.modules.put(b"its record is on its way").unwrap();
         world.unused.remove(&BTreeSet::new()).unwrap();
-        assert_eq!(world.files(), [module.clone()]);
+        assert_eq!(world.files(), std::slice::from_ref(&module));
         let old = SystemTime::now() - 2 * YOUNG_MODULES;
         let file = std::fs::File::options().append(true).open(dir.path().join("modules").join(&module)).unwrap();
         file.set_modified(old).unwrap();

@@ -197,13 +197,12 @@ async fn what_the_server_says_unchanged_begins_nothing() {
     turn.store(2, Relaxed);
     world.fetch().await;
     assert_eq!((world.in_force.generation, world.owner("hosts", "web-1").as_deref(), world.outcomes("hosts")), (2, Some("zoe"), [2, 2, 0, 0]));
-    let asked = server.asked();
+    let asked: Vec<_> = server.asked().drain(..).collect();
     assert!(asked.iter().all(|asked| asked.path == "/hosts?token=hunter2" && asked.method == "GET"));
     let header = |at: usize, name: &str| asked[at].headers.get(name).map(|value| value.to_str().expect("text").to_owned());
     assert_eq!((header(0, "if-none-match"), header(0, "if-modified-since")), (None, None));
     assert_eq!((header(1, "if-none-match").as_deref(), header(1, "if-modified-since").as_deref()), (Some("\"one\""), Some("Mon, 23 Nov 2026 10:00:00 GMT")));
     assert_eq!(header(3, "if-none-match").as_deref(), Some("\"two\""), "what was said with the content that is known");
-    drop(asked);
 
     // A start knows no tag, asks for all of it, and finds what is in force.
     let before = world.in_force.clone();

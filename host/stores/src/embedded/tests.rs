@@ -107,8 +107,8 @@ fn verdicts_without_an_end_are_restored_with_their_generation() {
         until: None,
     };
     let set = |generation| RuleSet { generation, tables: vec![("hosts".into(), "t".into())], ..RuleSet::default() };
-    let steps: [(&[u64], Option<Vec<Verdict>>, u64, Vec<Verdict>); 6] = [
-        (&[], Some(vec![verdict("nobody's")]), 0, Vec::new()),
+    let steps = [
+        (&[][..], Some(vec![verdict("nobody's")]), 0, Vec::new()),
         (&[1, 2], None, 2, Vec::new()),
         (&[], Some(vec![verdict("deadline")]), 2, vec![verdict("deadline")]),
         (&[], None, 2, vec![verdict("deadline")]),
@@ -768,7 +768,8 @@ fn the_audit_chain_shows_a_changed_row() {
     drop(store);
     // What somebody does who knows the schema and its checksums.
     let sums = |connection: &Connection| {
-        let rows: Vec<(u64, i64, String, String, Vec<u8>, Vec<u8>)> = connection
+        type Row = (u64, i64, String, String, Vec<u8>, Vec<u8>);
+        let rows: Vec<Row> = connection
             .prepare("SELECT ordinal, at_ms, object, content, before, hash FROM audit")
             .unwrap()
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))

@@ -103,10 +103,10 @@ fn verdicts_without_an_end_are_kept_until_the_next_generation() {
     let (open, other, closed) = (verdict("owner", None), verdict("team", None), verdict("owner", Some(1)));
     life.record(T, verdicts(2, &[closed, open.clone()]));
     // Its append was in doubt.
-    life.record(T, verdicts(2, &[open.clone()]));
-    assert_eq!(life.tables.open_verdicts, [open.clone()]);
+    life.record(T, verdicts(2, std::slice::from_ref(&open)));
+    assert_eq!(life.tables.open_verdicts, std::slice::from_ref(&open));
     life.restart();
-    life.record(T, verdicts(2, &[other.clone()]));
+    life.record(T, verdicts(2, std::slice::from_ref(&other)));
     assert_eq!(life.tables.open_verdicts, [open.clone(), other]);
     life.record(T, set(3));
     assert_eq!(life.tables.open_verdicts, []);

@@ -205,7 +205,7 @@ fn what_a_rule_rejected_counts_once_it_is_mended() {
         let arrival = letter.arrival.clone().unwrap();
         assert_eq!((letter.ordinal, letter.index, letter.code.as_str(), arrival.by), (1, 1, "rule-failed", ArrivalBy::Events));
         assert_eq!((arrival.idempotency_key.as_deref(), arrival.request_index, arrival.redriven), (key, 1, 0));
-        world.record(T + 10, again(&[letter.clone()]));
+        world.record(T + 10, again(std::slice::from_ref(&letter)));
         let places: Vec<_> = world.letters.iter().map(|letter| (letter.ordinal, letter.index, letter.arrival.as_ref().unwrap().redriven)).collect();
         assert_eq!((places, &world.fates[0][0].dead[..]), (vec![(1, 1, 1)], &[1][..]), "it died in its place");
         assert_eq!(world.letters[0].item, letter.item);
