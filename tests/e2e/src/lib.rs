@@ -1,10 +1,11 @@
 //! What the end-to-end tests share: a scratch folder with a server in it ([`Site`]), the running process ([`Server`]), a
-//! plain HTTP client ([`Http`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]); a data folder with a
+//! plain HTTP client ([`Http`]), commands that have ended ([`Done`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]); a data folder with a
 //! past ([`history`]); a disk that can lose its power ([`Site::with_disk`]); and load that outlives kills, with its checks ([`storm`]).
 //!
 //! Nothing here sleeps for a fixed time: tests wait for a condition with [`until`], which has a deadline and says what it
 //! waited for. The binary is `target/release/alertmill` of this workspace, or `ALERTMILL_BIN`.
 
+mod command;
 mod disk_image;
 pub mod history;
 mod http;
@@ -15,6 +16,7 @@ mod site;
 pub mod storm;
 pub mod view;
 
+pub use command::Done;
 pub use disk_image::Unsynced;
 pub use http::{Answer, Http};
 pub use metrics::Metrics;

@@ -1,44 +1,11 @@
 //! The command line against a running server: what is on stdout, what on stderr, and the exit code of each way to end.
 
-use alertmill_e2e::{PATIENCE, Server, Site, binary, free_port, rule_file, until, view};
+use alertmill_e2e::{Done, PATIENCE, Server, Site, binary, free_port, rule_file, until, view};
 use serde_json::Value;
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
-
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Done {
-    #[track_caller]
-    fn ok(self) -> String {
-        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
-        self.out
-    }
-
-    #[track_caller]
-    fn json(self) -> Value {
-        let out = self.ok();
-        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
-    }
-}
+use std::process::Command;
 
 fn run(server: &str, args: &[&str], stdin: &str) -> Done {
-    let mut child = Command::new(binary())
-        .args(args)
-        .env("ALERTMILL_SERVER", server)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    // A command that does not read its input may be gone already.
-    let _ = child.stdin.take().expect("stdin").write_all(stdin.as_bytes());
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("output");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    Done { code: status.code().expect("an exit code"), out: text(stdout), err: text(stderr) }
+    Done::with_input(Command::new(binary()).args(args).env("ALERTMILL_SERVER", server), stdin)
 }
 
 #[test]

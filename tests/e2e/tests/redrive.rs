@@ -1,7 +1,7 @@
 //! Dead letters that are tried again: what no rule was for becomes an alert once there is one, and counts once, however often it
 //! is asked for and whenever the process is killed.
 
-use alertmill_e2e::{Http, PATIENCE, Server, Site, binary, until, view};
+use alertmill_e2e::{Done, Http, PATIENCE, Server, Site, binary, until, view};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -47,9 +47,8 @@ fn wait_for_rule(server: &mut Server) {
 
 /// Runs the command line; gives its exit code and its answer.
 fn cli(server: &Server, args: &[&str]) -> (i32, Value, String) {
-    let done = Command::new(binary()).args(args).args(["--server", &server.url(), "-o", "json"]).output().expect("it runs");
-    let out = serde_json::from_slice(&done.stdout).unwrap_or(Value::Null);
-    (done.status.code().unwrap_or(-1), out, String::from_utf8_lossy(&done.stderr).into_owned())
+    let Done { code, out, err } = Done::of(Command::new(binary()).args(args).args(["--server", &server.url(), "-o", "json"]));
+    (code, serde_json::from_str(&out).unwrap_or(Value::Null), err)
 }
 
 #[test]

@@ -1,41 +1,13 @@
 //! Live versions from the command line, against a running server: what each command prints, what it changes, and how it ends.
 //! The commands of `docs/rule-versions.md` are run as they stand there.
 
-use alertmill_e2e::{PATIENCE, Server, Site, binary, event, now_s, rule_file, until, view};
+use alertmill_e2e::{Done, PATIENCE, Server, Site, binary, event, now_s, rule_file, until, view};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
-
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Done {
-    #[track_caller]
-    fn ok(self) -> String {
-        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
-        self.out
-    }
-
-    #[track_caller]
-    fn json(self) -> Value {
-        let out = self.ok();
-        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
-    }
-
-    #[track_caller]
-    fn ends(self, code: i32, words: &str) {
-        assert!(self.code == code && self.err.contains(words), "{} instead of {code}, {words:?}\nstdout: {}\nstderr: {}", self.code, self.out, self.err);
-    }
-}
+use std::process::Command;
 
 fn run(server: &Server, dir: &Path, args: &[&str]) -> Done {
-    let output = Command::new(binary()).args(args).current_dir(dir).env("ALERTMILL_SERVER", server.url()).env("ALERTMILL_OPERATOR", "wang").output();
-    let Output { status, stdout, stderr } = output.expect("the binary runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    Done { code: status.code().expect("an exit code"), out: text(stdout), err: text(stderr) }
+    Done::of(Command::new(binary()).args(args).current_dir(dir).env("ALERTMILL_SERVER", server.url()).env("ALERTMILL_OPERATOR", "wang"))
 }
 
 /// A folder with both versions of a rule in it.

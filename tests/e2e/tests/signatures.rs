@@ -1,29 +1,23 @@
 //! A module's way from who built it to who runs it, with the commands that a user types: keys, signatures, artifacts.
 
-use alertmill_e2e::{binary, rule_file};
+use alertmill_e2e::{Done, binary, rule_file};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Exit code and what was said, on stdout or on stderr.
-fn run(dir: &Path, args: &[&str]) -> (i32, String) {
-    let done = Command::new(binary()).args(args).current_dir(dir).env_remove("ALERTMILL_SERVER").output().expect("the binary runs");
-    let said = if done.status.success() { done.stdout } else { done.stderr };
-    (done.status.code().expect("an exit code"), String::from_utf8(said).expect("text"))
+fn run(dir: &Path, args: &[&str]) -> Done {
+    Done::of(Command::new(binary()).args(args).current_dir(dir).env_remove("ALERTMILL_SERVER"))
 }
 
 #[track_caller]
 fn json(dir: &Path, args: &[&str]) -> Value {
-    let (code, said) = run(dir, &[args, &["-o", "json"]].concat());
-    assert_eq!(code, 0, "{args:?}: {said}");
-    serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"))
+    run(dir, &[args, &["-o", "json"]].concat()).json()
 }
 
 #[track_caller]
 fn refused(dir: &Path, args: &[&str], code: i32, word: &str) {
-    let (found, said) = run(dir, args);
-    assert!(found == code && said.contains(word), "{args:?} ended with {found}: {said}");
+    run(dir, args).ends(code, word);
 }
 
 #[test]
@@ -47,7 +41,7 @@ fn modules_are_signed_checked_and_carried_by_commands() {
     assert_eq!((&signed["name"], &signed["version"], &signed["signatures"]), (&"says".into(), &"1.0.0".into(), &1.into()));
     let key = made["key"].as_str().expect("a key");
     assert_eq!(json(dir, &["rule", "verify", "says-a.wasm", "--key", key])["key_id"], made["key_id"]);
-    assert_eq!(run(dir, &["rule", "verify", "says-a.wasm", "--key", "other.key.pub", "--key", "platform.key.pub"]).0, 0);
+    assert_eq!(run(dir, &["rule", "verify", "says-a.wasm", "--key", "other.key.pub", "--key", "platform.key.pub"]).code, 0);
     refused(dir, &["rule", "verify", "says-a.wasm", "--key", "other.key.pub"], 7, "publisher-unknown");
     refused(dir, &["rule", "verify", "says-b.wasm", "--key", key], 7, "signature-missing");
     refused(dir, &["rule", "verify", "says-b.wasm", "--key", key, "--sig", "says-a.wasm.sig"], 7, "signature-invalid");
@@ -55,7 +49,7 @@ fn modules_are_signed_checked_and_carried_by_commands() {
     refused(dir, &["rule", "sign", "says-b.wasm", "--key", "platform.key.pub"], 2, "cannot sign");
     // A second signature beside the first.
     assert_eq!(json(dir, &["rule", "sign", "says-a.wasm", "--key", "other.key"])["signatures"], 2);
-    assert_eq!(run(dir, &["rule", "verify", "says-a.wasm", "--key", "other.key.pub"]).0, 0);
+    assert_eq!(run(dir, &["rule", "verify", "says-a.wasm", "--key", "other.key.pub"]).code, 0);
 
     // As an artifact, and out of it again.
     let exported = json(dir, &["rule", "export", "says-a.wasm", "--oci", "dist"]);

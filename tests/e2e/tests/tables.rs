@@ -1,7 +1,7 @@
 //! Look-up tables on the real server: swapped under load, one from a file and one from a URL; a source that goes away; a kill
 //! with the source gone; what the command line says and how it ends.
 
-use alertmill_e2e::{PATIENCE, Server, Site, binary, event, now_s, until, view};
+use alertmill_e2e::{Done, PATIENCE, Server, Site, binary, event, now_s, until, view};
 use alertmill_proof::{Tier, record};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -321,9 +321,8 @@ fn a_source_that_goes_away_keeps_its_table_also_over_a_kill() {
 
 /// The command line against this server: exit code, stdout, stderr.
 fn alertmill(server: &Server, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(binary()).args(arguments).args(["--server", &server.url()]).output().expect("the command runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().expect("it ended by itself"), text(&output.stdout), text(&output.stderr))
+    let Done { code, out, err } = Done::of(Command::new(binary()).args(arguments).args(["--server", &server.url()]));
+    (code, out, err)
 }
 
 #[test]
