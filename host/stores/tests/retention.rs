@@ -5,7 +5,7 @@ use alertmill_core::event::{Fingerprint, Status, Uid};
 use alertmill_core::ports::{AlertEvents, AlertWrite, Commit, DeadLetter, EventRole, Journal, KnownUids, StoredEvent};
 use alertmill_core::record::{Arrival, ArrivalBy, RecordBody, RuleSet};
 use alertmill_proof::Tier;
-use alertmill_proof::processes::copy_live;
+use alertmill_proof::processes::copy;
 use alertmill_stores::embedded::EmbeddedOptions;
 use alertmill_stores::folder::{DataFolder, FolderOptions};
 use alertmill_stores::journal::{Clock, JournalOptions};
@@ -133,7 +133,7 @@ fn everything_stays_within_its_bounds_and_nothing_goes_that_a_start_needs() {
         journal_most = journal_most.max(folder.journal.counts().segment_bytes);
         assert!(reader.dead_letter_sums().unwrap().0 <= 31 && reader.rule_sets(99).unwrap().len() <= 10);
         if n % 40 == 0 {
-            copy_live(&data, &copied);
+            copy(&data, &copied);
             std::fs::remove_file(copied.join("lock")).unwrap();
             let mut killed = DataFolder::open(&copied, options(&clock)).unwrap();
             assert_eq!((killed.restored.position, killed.fenced.len(), killed.journal_report.gaps.len()), (n, 0, 0));

@@ -31,16 +31,11 @@ pub fn counts<'a>(calls: &[&'a str], logs: &Path) -> BTreeMap<&'a str, u64> {
     most
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder with all that is in it. When somebody works in it, the copy is as the folder may lie there after a kill: it is
+/// begun again whenever a file goes before it is copied.
 #[track_caller]
 pub fn copy(from: &Path, to: &Path) {
-    try_copy(from, to).unwrap_or_else(|error| panic!("{} to {}: {error}", from.display(), to.display()));
-}
-
-/// Copies a folder in which somebody works, as it may lie there after a kill: from the beginning again whenever a file goes
-/// before it is copied.
-#[track_caller]
-pub fn copy_live(from: &Path, to: &Path) {
+    assert!(from.is_dir(), "{} is no folder", from.display());
     while let Err(error) = try_copy(from, to) {
         assert_eq!(error.kind(), io::ErrorKind::NotFound, "{} to {}: {error}", from.display(), to.display());
         std::fs::remove_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));

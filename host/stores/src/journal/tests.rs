@@ -73,12 +73,7 @@ fn sealed(journal: &JournalHandle, dir: &Path) {
 /// A copy of a journal folder as a kill would leave it.
 fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
-        }
-    }
+    alertmill_proof::processes::copy(from, to.path());
     to
 }
 
