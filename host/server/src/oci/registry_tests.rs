@@ -245,6 +245,10 @@ async fn credentials_never_reach_another_host() {
     let module = artifact.module.clone();
     let other = Double::https(move |asked| match asked.method.as_str() {
         "PUT" => answer(201, &[], ""),
+        _ if asked.path.starts_with("/asks") => {
+            let host = asked.headers["host"].to_str().expect("a host");
+            answer(401, &[("www-authenticate", &format!("Bearer realm=\"https://{host}/token\",service=\"the registry\""))], "")
+        }
         _ if asked.path.starts_with("/token") => answer(200, &[], json!({"access_token": TOKEN}).to_string()),
         _ => answer(200, &[], module.clone()),
     })
@@ -257,6 +261,10 @@ async fn credentials_never_reach_another_host() {
     assert_eq!(registry.code(&access_of(sources(dir.path()), &[]), ":1.0.0").await, "fetched");
     assert_eq!(other.asked().iter().map(|asked| asked.authorization.as_str()).collect::<Vec<_>>(), [""]);
     assert!(registry.double.asked().iter().any(|asked| asked.authorization == State::basic()));
+    // Also when that place asks who we are, and sends to itself for a token.
+    registry.state().blobs_at = Some(format!("{elsewhere}/asks"));
+    assert_eq!(registry.code(&access_of(sources(dir.path()), &[]), ":1.0.0").await, "denied");
+    assert_eq!(other.asked().iter().map(|asked| asked.authorization.as_str()).collect::<Vec<_>>(), ["", ""]);
 
     // So is an upload put there.
     (registry.state().blobs_at, registry.state().uploads_at) = (None, Some(format!("{elsewhere}/upload")));
