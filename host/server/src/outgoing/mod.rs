@@ -20,10 +20,10 @@ pub(crate) mod double;
 mod tests;
 
 pub use failure::Failure;
-pub use url::{join, parse as parse_url};
+pub use url::{join, parse as parse_url, shown};
 
 use self::connect::{Connector, Resolve};
-use self::url::{is_same_origin, shown};
+use self::url::is_same_origin;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};

@@ -133,6 +133,10 @@ impl Tables {
             let said = tokio::select! {
                 said = async {
                     let _permit = permits.acquire().await;
+                    // Whoever asked before it begins is answered by it.
+                    while let Ok(ask) = asked.try_recv() {
+                        waiting.push(ask);
+                    }
                     self.refetch(source).await
                 } => said,
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -142,7 +146,7 @@ impl Tables {
             let pause = pause(source.config.refresh_s, failures, RandomState::new().build_hasher().finish());
             next = pause.map(|pause| Instant::now() + pause);
             source.state().next_at = pause.map(|pause| SystemTime::now() + pause);
-            // Who asked while it was fetched gets a fetch of its own; who is gone needs no answer.
+            // Who asked while it was fetched gets the next one; who is gone needs no answer.
             waiting.into_iter().for_each(|ask| drop(ask.send(said.clone())));
         }
     }

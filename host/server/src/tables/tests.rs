@@ -175,7 +175,7 @@ async fn what_the_server_says_unchanged_begins_nothing() {
     let turn = Arc::new(AtomicUsize::new(0));
     let at = turn.clone();
     let server = Double::http(move |asked| {
-        let validators = [("etag", "\"one\""), ("last-modified", "Mon, 23 Nov 2026 10:00:00 GMT")];
+        let validators = [("etag", "\"one\""), ("last-modified", "Mon, 23 Nov 2020 10:00:00 GMT")];
         match at.load(Relaxed) {
             0 if asked.headers.contains_key("if-none-match") => answer(304, &[], ""),
             0 => answer(200, &validators, HOSTS),
@@ -201,7 +201,7 @@ async fn what_the_server_says_unchanged_begins_nothing() {
     assert!(asked.iter().all(|asked| asked.path == "/hosts?token=hunter2" && asked.method == "GET"));
     let header = |at: usize, name: &str| asked[at].headers.get(name).map(|value| value.to_str().expect("text").to_owned());
     assert_eq!((header(0, "if-none-match"), header(0, "if-modified-since")), (None, None));
-    assert_eq!((header(1, "if-none-match").as_deref(), header(1, "if-modified-since").as_deref()), (Some("\"one\""), Some("Mon, 23 Nov 2026 10:00:00 GMT")));
+    assert_eq!((header(1, "if-none-match").as_deref(), header(1, "if-modified-since").as_deref()), (Some("\"one\""), Some("Mon, 23 Nov 2020 10:00:00 GMT")));
     assert_eq!(header(3, "if-none-match").as_deref(), Some("\"two\""), "what was said with the content that is known");
 
     // A start knows no tag, asks for all of it, and finds what is in force.
@@ -209,6 +209,65 @@ async fn what_the_server_says_unchanged_begins_nothing() {
     world.restart();
     assert_eq!((world.fetch().await, &world.in_force, world.outcomes("hosts")), (Vec::new(), &before, [0, 1, 0, 0]));
     assert!(!serde_json::to_string(&world.tables.rows()).expect("JSON").contains("hunter2"), "a query is not shown");
+}
+
+#[tokio::test]
+async fn a_second_change_within_a_second_is_seen() {
+    // It changes twice within a second, and answers both questions in it; then it is left alone.
+    let (at, later) = ("Mon, 23 Nov 2020 10:00:00 GMT", "Mon, 23 Nov 2020 10:00:01 GMT");
+    let turn = Arc::new(AtomicUsize::new(0));
+    let now = turn.clone();
+    let server = Double::http(move |asked| match (now.load(Relaxed), asked.headers.get("if-modified-since")) {
+        (_, Some(since)) if since == at => answer(304, &[("date", later)], ""),
+        (0, _) => answer(200, &[("date", at), ("last-modified", at)], HOSTS),
+        _ => answer(200, &[("date", later), ("last-modified", at)], "host,owner\nweb-1,zoe\n"),
+    })
+    .await;
+    let mut world = World::new(&[("hosts", &format!("url = \"{}\"", server.base))]);
+    world.fetch().await;
+    assert_eq!(world.owner("hosts", "web-1").as_deref(), Some("alice"));
+    turn.store(1, Relaxed);
+    world.fetch().await;
+    assert_eq!(world.owner("hosts", "web-1").as_deref(), Some("zoe"));
+    world.fetch().await;
+    assert_eq!(world.outcomes("hosts"), [2, 1, 0, 0], "now its time says that nothing changed");
+    assert!(server.asked()[2].headers.contains_key("if-modified-since"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn all_who_ask_while_a_fetch_runs_get_one_more() {
+    // The first answer waits until it is opened.
+    let (gate, waits) = std::sync::mpsc::channel::<()>();
+    let waits = Mutex::new(waits);
+    let server = Double::http(move |_| {
+        let _ = waits.lock().expect("no test panics with it").recv();
+        answer(200, &[], HOSTS)
+    })
+    .await;
+    let world = World::new(&[("hosts", &format!("url = \"{}\"\nrefresh_s = 0", server.base))]);
+    let (stopping, stop) = watch::channel(false);
+    let fetching = world.tables.fetch(&stop);
+    let begun = Instant::now();
+    while server.asked().is_empty() {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::task::yield_now().await;
+    }
+    let source = &world.tables.0.sources[0];
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        let (ask, answered) = oneshot::channel();
+        source.asks.send(ask).await.expect("it is being fetched");
+        answers.push(answered);
+    }
+    drop(gate);
+    for answered in answers {
+        assert_eq!(answered.await.expect("an answer"), Ok(()));
+    }
+    assert_eq!(server.asked().len(), 2);
+    stopping.send_replace(true);
+    for fetching in fetching {
+        fetching.await.expect("it ends");
+    }
 }
 
 #[tokio::test]

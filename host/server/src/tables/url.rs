@@ -2,11 +2,12 @@
 
 use super::{Offer, Source};
 use crate::config::types::TableFormat as Wanted;
-use crate::outgoing::{Client, Failure, Request, Settings, parse_url};
+use crate::outgoing::{self, Client, Failure, Request, Settings, parse_url};
 use crate::rules_folder::Problem;
 use alertmill_engine::TableRefusal;
-use axum::http::header::{ACCEPT, CONTENT_ENCODING, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use axum::http::header::{ACCEPT, CONTENT_ENCODING, DATE, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use axum::http::{HeaderMap, StatusCode};
+use jiff::fmt::rfc2822::DateTimeParser;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -26,18 +27,19 @@ pub(super) struct Validators {
 }
 
 impl Validators {
+    /// A time tells seconds: content that changed in the second of its answer may have changed again within it, and would be
+    /// called unchanged for ever. So a time counts only when the answer is of a later second, by the clock that both are of.
     fn of(headers: &HeaderMap) -> Validators {
-        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Validators { etag: text(ETAG), last_modified: text(LAST_MODIFIED) }
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let second = |name: HeaderName| DateTimeParser::new().parse_timestamp(text(name)?).ok().map(|at| at.as_second());
+        let is_over = second(LAST_MODIFIED).zip(second(DATE)).is_some_and(|(modified, answered)| modified < answered);
+        Validators { etag: text(ETAG).map(str::to_owned), last_modified: text(LAST_MODIFIED).filter(|_| is_over).map(str::to_owned) }
     }
 }
 
 /// A URL as it may be shown: without its query.
 pub(super) fn shown(url: &str) -> String {
-    parse_url(url).map_or_else(
-        |_| "a URL that cannot be used".to_owned(),
-        |url| format!("{}://{}{}", url.scheme_str().unwrap_or(""), url.authority().map_or("", |authority| authority.as_str()), url.path()),
-    )
+    parse_url(url).map_or_else(|_| "a URL that cannot be used".to_owned(), |url| outgoing::shown(&url))
 }
 
 impl Source {
@@ -117,6 +119,27 @@ fn secret(file: &Path) -> Result<Option<(HeaderName, String)>, String> {
 mod tests {
     use super::*;
     use std::path::PathBuf;
+
+    #[test]
+    fn a_time_counts_only_when_the_answer_is_of_a_later_second() {
+        let (at, next) = ("Mon, 23 Nov 2020 10:00:00 GMT", "Mon, 23 Nov 2020 10:00:01 GMT");
+        for (modified, answered, expected) in [
+            (at, Some(next), true),
+            (at, Some(at), false),
+            (next, Some(at), false),
+            (at, None, false),
+            (at, Some("now"), false),
+            ("now", Some(next), false),
+            ("Monday, 23-Nov-20 10:00:00 GMT", Some(next), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ETAG, "\"one\"".parse().expect("a tag"));
+            headers.insert(LAST_MODIFIED, modified.parse().expect("a value"));
+            answered.map(|answered| headers.insert(DATE, answered.parse().expect("a value")));
+            let expected = Validators { etag: Some("\"one\"".to_owned()), last_modified: expected.then(|| modified.to_owned()) };
+            assert_eq!(Validators::of(&headers), expected, "{modified}, {answered:?}");
+        }
+    }
 
     #[test]
     fn a_header_file_holds_one_line_and_its_content_is_never_repeated() {
