@@ -7,6 +7,7 @@ use super::sign::{inspect, read_signature, write_whole};
 use crate::oci::credentials::Sources;
 use crate::oci::{self, Access, Artifact, Reference, fetch, layout, registry};
 use crate::{outgoing, signature};
+use alertmill_stores::modules::digest;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ pub async fn export(args: &Export, context: &Context) -> Result<(), Failure> {
         signature::SignatureFile::parse(bytes).map_err(unsound)?;
     }
     let module = read_module(&args.file)?;
-    if signature::sha256_hex(&module) != info.digest.as_str() {
+    if digest(&module) != info.digest.as_str() {
         return Err(Failure::new(Exit::Conflict, format!("{} was changed meanwhile; try again", args.file.display())));
     }
     let artifact = Artifact::new(module.into(), &info.name, &info.version, &info.exports, &info.imports, beside.as_deref());
@@ -111,7 +112,7 @@ pub async fn fetch_to_file(args: &Fetch, context: &Context) -> Result<(), Failur
     write_whole(&args.to, &fetched.module)?;
     let got = json!({
         "file": args.to,
-        "digest": format!("sha256:{}", signature::sha256_hex(&fetched.module)),
+        "digest": format!("sha256:{}", digest(&fetched.module)),
         "size_bytes": fetched.module.len(),
         "source": fetched.source,
         "is_signed": fetched.signature.is_some(),

@@ -17,7 +17,7 @@ impl Digest {
 
     /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Digest {
-        Digest(crate::signature::sha256_hex(bytes))
+        Digest(alertmill_stores::modules::digest(bytes))
     }
 
     /// 64 hexadecimal digits, and so a file name that leads nowhere.

@@ -52,7 +52,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 fn what_is_signed_are_these_lines() {
     let lines = format!("alertmill-rule-signature/1\ntenant=system\nname=owner\nversion=1.2.0\ndigest=sha256:{DIGEST}\n");
     assert_eq!(STATEMENT.signed_bytes(), Some(lines.into_bytes()));
-    assert_eq!(sha256_hex(b"a module"), DIGEST);
+    assert_eq!(alertmill_stores::modules::digest(b"a module"), DIGEST);
     for (what, unsound) in [
         ("a line break", Statement { name: "owner\nversion=9", ..STATEMENT }),
         ("a carriage return", Statement { version: "1\r2", ..STATEMENT }),
