@@ -320,7 +320,9 @@ async fn take(api: RulesApi, rule: String, received: Received, who: Who, dry_run
     blocking(move || beside.map_or(Ok(String::new()), |beside| modules.put(&beside)).and_then(|_| modules.put(&bytes))).await?;
     let change = version::came(&info, who, &source, signed);
     tracing::info!(rule, version = %info.version, digest, operator = %change.operator, "a version was uploaded");
-    let is_seen = recorded(&api, change).await?;
+    let appended = api.journal.append(RecordBody::RuleVersion(change.clone()), None).await.map_err(crate::doors::refused_by_journal)?;
+    api.keeper.knows(&change);
+    let is_seen = is_seen(&api, appended.ordinal).await;
     let mut answer = json(if is_seen { StatusCode::CREATED } else { StatusCode::ACCEPTED }, &row("created"));
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/rules/{rule}/versions/sha256:{digest}")) {
         answer.headers_mut().insert(header::LOCATION, location);
@@ -333,14 +335,7 @@ async fn remove_version(State(api): State<RulesApi>, Path((rule, version)): Path
     let (head, _) = request.into_parts();
     let (who, dry_run) = said(&Query::read(&head.uri, &["operator", "comment", "dry_run"])?, &head.extensions)?;
     let row = named(&api, &rule, &version).await?;
-    if api.keeper.shown().set.rules.iter().any(|slot| slot.name == rule && slot.digests().any(|digest| *digest == row.change.digest)) {
-        let why = format!("version {} (sha256:{}) runs or is the one to roll back to; activate others first", row.change.version, row.change.digest);
-        return Err(ProblemCode::InUse.problem(why));
-    }
     let body = json!({"name": rule, "version": row.change.version.as_str(), "digest": format!("sha256:{}", row.change.digest), "status": "removed"});
-    if dry_run {
-        return Ok(json(StatusCode::OK, &json!({ "would": body })));
-    }
     let Who { operator, address, comment } = who;
     let change = VersionChange {
         action: VersionAction::Removed,
@@ -352,16 +347,21 @@ async fn remove_version(State(api): State<RulesApi>, Path((rule, version)): Path
         comment,
         ..VersionChange::default()
     };
-    let task = tokio::spawn(async move { recorded(&api, change).await });
+    if dry_run {
+        api.keeper.may_go(&change)?;
+        return Ok(json(StatusCode::OK, &json!({ "would": body })));
+    }
+    let task = tokio::spawn(async move {
+        let appended = api.keeper.remove_version(&api.journal, change).await?;
+        Ok(is_seen(&api, appended.ordinal).await)
+    });
     let is_seen = task.await.unwrap_or_else(|_| Err(ProblemCode::Internal.problem("the change ended early; the log says why")))?;
     Ok(json(if is_seen { StatusCode::OK } else { StatusCode::ACCEPTED }, &body))
 }
 
-/// Writes the record of a version and waits until it is in the state, within bounds; whether it is.
-async fn recorded(api: &RulesApi, change: VersionChange) -> Result<bool, Problem> {
-    let appended = api.journal.append(RecordBody::RuleVersion(change.clone()), None).await.map_err(crate::doors::refused_by_journal)?;
-    api.keeper.knows(&change);
-    Ok(timeout(SEEN_WITHIN, api.progress.reached(appended.ordinal)).await.is_ok())
+/// Waits until a record is in the state, within bounds; whether it is.
+async fn is_seen(api: &RulesApi, ordinal: u64) -> bool {
+    timeout(SEEN_WITHIN, api.progress.reached(ordinal)).await.is_ok()
 }
 
 async fn turn(checking: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {

@@ -10,12 +10,12 @@ use super::version;
 use crate::doors::refused_by_journal;
 use crate::http::{Problem, ProblemCode};
 use crate::rules_folder::{Look, RulesFolder, is_enabled};
-use alertmill_core::ports::{Journal, PortError};
+use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::RecordBody;
 use alertmill_core::rule_set::{Change, RuleEntry, RuleSet};
 use alertmill_core::rules::Generation;
 use alertmill_core::value::Text;
-use alertmill_core::version_change::{VersionAction, VersionChange};
+use alertmill_core::version_change::VersionChange;
 use alertmill_engine::{Engine, LoadedRule, RuleInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -169,13 +169,36 @@ impl RuleKeeper {
         self.is_replayed.store(true, Relaxed);
     }
 
-    /// A version has a record that it came or went.
+    /// A version has a record that it came.
     pub fn knows(&self, change: &VersionChange) {
+        self.versions().insert((change.name.clone(), change.digest.clone()));
+    }
+
+    /// Writes the record that a version goes, if it [may](RuleKeeper::may_go); from then on nobody lets it run.
+    pub async fn remove_version(&self, journal: &impl Journal, change: VersionChange) -> Result<Appended, Problem> {
+        // Nobody who saw it there decides meanwhile.
+        let _deciding = self.deciding.lock().await;
+        self.may_go(&change)?;
         let version = (change.name.clone(), change.digest.clone());
-        match change.action {
-            VersionAction::Uploaded => self.versions().insert(version),
-            VersionAction::Removed => self.versions().remove(&version),
-        };
+        let appended = journal.append(RecordBody::RuleVersion(change), None).await.map_err(refused_by_journal)?;
+        self.versions().remove(&version);
+        Ok(appended)
+    }
+
+    /// Refuses that a version goes which runs or is the one to roll back to.
+    pub fn may_go(&self, change: &VersionChange) -> Result<(), Problem> {
+        self.knows_the_last()?;
+        let VersionChange { name, version, digest, .. } = change;
+        match self.lock().set.rules.iter().any(|slot| slot.name == *name && slot.digests().any(|used| used == digest)) {
+            true => Err(ProblemCode::InUse.problem(format!("version {version} (sha256:{digest}) runs or is the one to roll back to; activate others first"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses while nobody knows which set is the last.
+    fn knows_the_last(&self) -> Result<(), Problem> {
+        let replaying = || ProblemCode::Replaying.problem("the records of the last process are being read; try again in a moment");
+        if self.is_replayed.load(Relaxed) { Ok(()) } else { Err(replaying()) }
     }
 
     /// What to show.
@@ -272,8 +295,11 @@ impl RuleKeeper {
 
     /// What the set in force becomes.
     fn decide(&self, ask: &Ask) -> Result<Changed, Problem> {
-        if !self.is_replayed.load(Relaxed) {
-            return Err(ProblemCode::Replaying.problem("the records of the last process are being read; try again in a moment"));
+        self.knows_the_last()?;
+        // It was there when the caller looked for it.
+        if let Some(named) = ask.what.names().filter(|named| !self.versions().contains(&(ask.rule.clone(), named.digest.clone()))) {
+            let why = format!("version {} (sha256:{}) of rule `{}` is removed; upload it again", named.version, named.digest, ask.rule);
+            return Err(ProblemCode::NotFound.problem(why));
         }
         let shown = self.lock();
         let of = |rules: &[RuleEntry]| rules.iter().find(|slot| slot.name == ask.rule).cloned();

@@ -8,6 +8,7 @@ use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::RecordBody;
 use alertmill_core::rule_set::{ChangeAction, Quarantine, RuleSet};
+use alertmill_core::version_change::{VersionAction, VersionChange};
 use alertmill_stores::modules;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -152,7 +153,15 @@ impl Kept {
         self.keeper.is_replayed(Vec::new());
     }
 
+    /// A version came by the API.
+    fn uploaded(&self, version: &Named) {
+        let Named { version, digest } = version.clone();
+        self.keeper.knows(&VersionChange { name: "says".into(), version, digest, ..VersionChange::default() });
+    }
+
+    /// What it names was uploaded before.
     async fn ask_if(&self, what: What, only_if: Condition) -> Result<Changed, Problem> {
+        what.names().into_iter().for_each(|version| self.uploaded(version));
         let who = Who { operator: "wang".into(), ..Who::default() };
         self.keeper.change(&self.journal, &Ask { rule: "says".into(), what, only_if, who }).await
     }
@@ -265,6 +274,8 @@ async fn no_change_while_the_last_process_is_replayed() {
     let ask = Ask { rule: "says".into(), what: What::Deactivate, only_if: Condition::Any, who: Who::default() };
     let refused = keeper.change(&kept.journal, &ask).await.unwrap_err();
     assert_eq!((refused.code, refused.retry_after_s, kept.records()), ("replaying", Some(1), 1));
+    let version = VersionChange { name: "says".into(), digest: versions()[1].digest.clone(), ..VersionChange::default() };
+    assert_eq!(keeper.remove_version(&kept.journal, version).await.unwrap_err().code, "replaying", "a record to come may let it run");
     keeper.is_replayed(Vec::new());
     assert!(keeper.change(&kept.journal, &ask).await.unwrap().is_changed);
 }
@@ -273,6 +284,8 @@ async fn no_change_while_the_last_process_is_replayed() {
 async fn what_is_only_tried_begins_nothing_and_says_what_would_be() {
     let kept = Kept::new().await;
     let ask = Ask { rule: "says".into(), what: activate(&versions()[1]), only_if: Condition::Any, who: Who::default() };
+    assert_eq!(kept.keeper.try_change(&ask).unwrap_err().code, "not-found", "nobody has uploaded it");
+    kept.uploaded(&versions()[1]);
     let would = kept.keeper.try_change(&ask).unwrap();
     assert_eq!((would.is_changed, would.set.generation, would.info.unwrap().version.as_str()), (true, 2, "1.1.0"));
     assert_eq!((kept.records(), kept.version().as_str()), (1, "1.0.0"));
@@ -312,4 +325,58 @@ async fn what_the_folder_offers_is_a_version_with_one_record() {
         })
         .collect();
     assert_eq!(came, [("1.0.0", "folder"), ("1.1.0", "folder")]);
+}
+
+/// A journal that answers when it is let.
+struct Gated<'a>(&'a Journaled, tokio::sync::Semaphore);
+
+impl Journal for Gated<'_> {
+    async fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        self.1.acquire().await.expect("open").forget();
+        self.0.append(body, parsed).await
+    }
+}
+
+#[tokio::test]
+async fn a_version_goes_or_runs_and_never_both() {
+    for removal_is_first in [true, false] {
+        let kept = Kept::new().await;
+        let [_, second] = versions();
+        kept.uploaded(&second);
+        let journal = Gated(&kept.journal, tokio::sync::Semaphore::new(0));
+        let change = |what| Ask { rule: "says".into(), what, only_if: Condition::Any, who: Who::default() };
+        let (off, on) = (change(What::Deactivate), change(activate(&second)));
+        let removed = VersionChange { action: VersionAction::Removed, name: "says".into(), digest: second.digest.clone(), ..VersionChange::default() };
+        // A change that waits for the journal lets none other decide; those who wait behind it have seen the version there.
+        let mut off = std::pin::pin!(kept.keeper.change(&journal, &off));
+        let mut activation = std::pin::pin!(kept.keeper.change(&journal, &on));
+        let mut removal = std::pin::pin!(kept.keeper.remove_version(&journal, removed));
+        assert!(waits(&mut off).await);
+        if removal_is_first {
+            assert!(waits(&mut removal).await && waits(&mut activation).await);
+        } else {
+            assert!(waits(&mut activation).await && waits(&mut removal).await);
+        }
+        journal.1.add_permits(9);
+        let (off, activation, removal) = tokio::join!(off, activation, removal);
+        let records = kept
+            .journal
+            .versions
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|body| matches!(body, RecordBody::RuleVersion(change) if change.action == VersionAction::Removed))
+            .count();
+        assert!(off.unwrap().is_changed);
+        if removal_is_first {
+            assert_eq!((activation.unwrap_err().code, removal.is_ok(), records, kept.version().as_str()), ("not-found", true, 1, "1.0.0"));
+        } else {
+            assert_eq!((activation.unwrap().is_changed, removal.unwrap_err().code, records, kept.version().as_str()), (true, "in-use", 0, "1.1.0"));
+        }
+    }
+}
+
+/// Goes as far as it can; whether it waits.
+async fn waits(future: &mut std::pin::Pin<&mut impl Future>) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }

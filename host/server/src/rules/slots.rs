@@ -62,6 +62,14 @@ pub struct Named {
 }
 
 impl What {
+    /// The version that it names.
+    pub fn names(&self) -> Option<&Named> {
+        match self {
+            What::Activate { version, .. } | What::Pin(Some(version)) => Some(version),
+            _ => None,
+        }
+    }
+
     /// The audit's word for it.
     pub fn action(&self) -> ChangeAction {
         match self {
