@@ -20,6 +20,13 @@ fn halted(server: &mut Server) -> Vec<Value> {
     server.json("/api/v1/pipeline/halted")["items"].as_array().expect("items").clone()
 }
 
+/// Whether the pipeline and the rule are halted, and the verdicts so far, as a scraper sees them.
+fn metrics(server: &mut Server) -> (f64, f64, f64) {
+    let metrics = server.metrics();
+    let of_rule = metrics.sum("alertmill_rule_halted", &[("rule", "traps")]);
+    (metrics.get("alertmill_pipeline_halted"), of_rule, metrics.sum("alertmill_verdict_records_total", &[("kind", "trap")]))
+}
+
 fn letters(server: &mut Server) -> Vec<Value> {
     server.json("/api/v1/dead-letters?limit=1000")["items"].as_array().expect("items").clone()
 }
@@ -28,6 +35,7 @@ fn letters(server: &mut Server) -> Vec<Value> {
 fn the_pipeline_waits_for_an_operator_and_goes_on_over_kills() {
     let site = Site::new().rule("10-traps.wasm", "test/traps", "on_failure = \"stop\"\n");
     let mut server = site.start();
+    assert_eq!(metrics(&mut server), (0.0, 0.0, 0.0));
     let now = now_s();
     let mut events: Vec<Value> = (0..30).map(|n| event(&n.to_string(), "Flows", &format!("web-{n}"), now, "ABNORMAL")).collect();
     events.insert(20, poison("bad", now));
@@ -52,12 +60,14 @@ fn the_pipeline_waits_for_an_operator_and_goes_on_over_kills() {
     let since = halted(&mut server)[0]["halted_at"].clone();
     assert_eq!(resume(&mut server, "traps", &json!({"as": "retry"})).0, 200);
     until("it halts again", PATIENCE, || halted(&mut server).first().map(|row| assert_eq!(row["halted_at"], since)));
+    assert_eq!(metrics(&mut server), (1.0, 1.0, 0.0), "to try again is no verdict");
     let (status, answer) = resume(&mut server, "traps", &json!({"as": "dead-letter"}));
     assert_eq!((status, &answer["items"][0]["index"]), (200, &20.into()), "{answer}");
     server.wait_ready();
     server.wait_folded();
     let (found, ledger) = (letters(&mut server), view::ledger(&mut server));
     assert_eq!((found.len(), &found[0]["code"]), (1, &"rule-failed".into()), "{found:?}");
+    assert_eq!(metrics(&mut server), (0.0, 0.0, 1.0));
     assert_eq!((ledger["journaled"], ledger["dead_letters"], ledger["folded"]), (32, 1, 31), "{ledger:?}");
 
     // It was said of that event alone.

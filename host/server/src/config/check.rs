@@ -92,6 +92,7 @@ impl Checking<'_> {
             ("retention.quarantine_days", u64::from(config.retention.quarantine_days)),
             ("rules.compile_cpu_s", u64::from(config.rules.compile_cpu_s)),
             ("retention.rule_versions", u64::from(config.retention.rule_versions)),
+            ("retention.table_versions", u64::from(config.retention.table_versions)),
             ("retention.audit_days", u64::from(config.retention.audit_days)),
         ] {
             self.at_least(key, value, 1);

@@ -113,9 +113,11 @@ section! {
         dead_letters_size: ByteSize = ByteSize::mib(64),
         /// Days that dead letters are kept.
         dead_letters_days: u32 = 30,
-        /// Generations of rules whose modules and tables are kept; four times as many of those that began within seven days. What
-        /// neither they nor the journal name is removed once an hour.
+        /// Generations of rules whose modules are kept; four times as many of those that began within seven days. What neither they
+        /// nor the journal name is removed once an hour.
         rule_generations: u32 = 64,
+        /// Versions of each look-up table that are kept; older ones go once an hour, but none that a replay of the journal may need.
+        table_versions: u32 = 8,
         /// Versions of each rule that can be activated; older ones go once an hour, but not what runs, what ran before it, and what
         /// the rules folder offers.
         rule_versions: u32 = 32,

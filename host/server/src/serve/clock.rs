@@ -68,7 +68,8 @@ fn ask_at(asked: Instant, now: Instant, due_in: Option<Duration>, is_troubled: b
     due_in.map_or(quiet, |due_in| quiet.min(now + due_in))
 }
 
-fn wall_ms() -> i64 {
+/// The wall clock, milliseconds since 1970.
+pub(super) fn wall_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
 

@@ -1,5 +1,6 @@
 //! Rows at which a rule with the policy `stop` halted the pipeline: what waits, and what operators say of it.
 
+use super::clock::wall_ms;
 use super::progress::{Part, Progress};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Halts, Journal, PortError, Resume};
@@ -8,7 +9,7 @@ use alertmill_core::verdict::{Halted, Place};
 use alertmill_stores::JournalHandle;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 
 /// Between two times that a rule is asked about the same row, at most.
@@ -72,7 +73,7 @@ impl Operators {
     fn since(&mut self, at: Place) -> (i64, u32) {
         let (since_ms, tries) = match self.last {
             Some((last, since_ms, tries)) if last == at => (since_ms, tries + 1),
-            _ => (now_ms(), 0),
+            _ => (wall_ms(), 0),
         };
         self.last = Some((at, since_ms, tries));
         (since_ms, tries)
@@ -118,6 +119,8 @@ impl Halts for Operators {
 pub struct VerdictJournal {
     /// The journal itself: the bound of what is in flight is the halves' own to empty.
     pub journal: JournalHandle,
+    /// Where verdicts are counted.
+    pub progress: Arc<Progress>,
     /// Turns true before it is closed on purpose.
     pub stop: watch::Receiver<bool>,
     /// Told when that is why nothing goes on.
@@ -126,7 +129,11 @@ pub struct VerdictJournal {
 
 impl Journal for VerdictJournal {
     async fn append(&self, body: RecordBody, parsed: Option<Vec<Item>>) -> Result<Appended, PortError> {
+        let verdicts = if let RecordBody::Verdicts(verdicts) = &body { Some(verdicts.clone()) } else { None };
         let answer = self.journal.append(body, parsed).await;
+        if let (Ok(_), Some(verdicts)) = (&answer, verdicts) {
+            self.progress.judged(&verdicts);
+        }
         let stopping = *self.stop.borrow();
         if matches!(answer, Err(PortError::Fatal(_))) && stopping && self.journal.failure().is_none() {
             self.gave_up.notify_one();
@@ -144,10 +151,6 @@ fn pause(tries: u32) -> Duration {
 /// Comes back when the process is asked to stop.
 async fn stopping(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The two threads that run core's loops on the real ports: prepare and fold, with a short queue between them.
 
 use super::between::{self, Receiver, Sender};
+use super::clock::wall_ms;
 use super::halted::{HaltedRows, Operators, VerdictJournal};
 use super::maintenance::Retaining;
 use super::progress::{Part, Progress};
@@ -19,7 +20,7 @@ use alertmill_stores::{JournalHandle, JournalReader};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// What the halves work with.
@@ -120,7 +121,7 @@ struct Around {
 
 impl Around {
     fn verdicts(&self) -> VerdictJournal {
-        VerdictJournal { journal: self.journal.clone(), stop: self.stop.clone(), gave_up: self.gave_up.clone() }
+        VerdictJournal { journal: self.journal.clone(), progress: self.progress.clone(), stop: self.stop.clone(), gave_up: self.gave_up.clone() }
     }
 
     fn judging<'j>(self, journal: &'j VerdictJournal, known: &'j [Verdicts]) -> Judging<'j, VerdictJournal, Operators, Backoff> {
@@ -253,8 +254,7 @@ struct Watcher(Arc<Progress>);
 
 impl Committed for Watcher {
     fn committed(&mut self, commit: &Commit) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.0.committed(commit, now.as_millis() as i64);
+        self.0.committed(commit, wall_ms());
         self.0.works(Part::Fold);
     }
 }

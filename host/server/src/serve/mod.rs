@@ -11,10 +11,14 @@ mod halted;
 mod halves;
 mod health;
 mod in_flight;
+mod looks;
 mod maintenance;
+mod options;
 mod progress;
+mod report;
 mod stop_signals;
 mod storage;
+mod unused;
 
 pub use halted::{HaltedRow, HaltedRows};
 pub use halves::Generations;
@@ -27,11 +31,10 @@ use crate::api::{self, Api, CommandCounters, Operating, WatchedRules};
 use crate::compile;
 use crate::config::Config;
 use crate::config::types::FingerprintAlgorithm;
-use crate::doors::{self, DoorConfig, Doors, SourceConfig};
-use crate::http::{BodyLimits, Budget, HostPolicy, Listener, ListenerLimits, spool};
+use crate::doors::{self, Doors};
+use crate::http::{Budget, HostPolicy, Listener, spool};
 use crate::rules::{RuleKeeper, quarantine};
-use crate::rules_folder::{RulesFolder, SETTLED_AFTER};
-use crate::tables::Tables;
+use crate::rules_folder::RulesFolder;
 use crate::telemetry::{AlertsSnapshot, EngineSnapshot, JournalSnapshot, ListenerSnapshot, Metrics, PipelineSnapshot, Sources, handle};
 use alertmill_core::alert::LifecycleConfig;
 use alertmill_core::identity::Algorithm;
@@ -42,12 +45,13 @@ use alertmill_core::record::RecordBody;
 use alertmill_core::value::Text;
 use alertmill_core::verdict::Verdicts;
 use alertmill_engine::Engine;
-use alertmill_stores::embedded::{Checkpointer, EmbeddedReader, EmbeddedReport, FenceReport};
-use alertmill_stores::folder::{DataFolder, FolderOptions};
+use alertmill_stores::embedded::Checkpointer;
+use alertmill_stores::folder::DataFolder;
 use alertmill_stores::journal::JournalReport;
 use anyhow::{Context, anyhow};
 use commands::JournaledCommands;
-use progress::Part;
+use looks::Looks;
+use options::{door_config, folder_options, listener_limits};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -210,8 +214,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let options = folder_options(&config);
     let dir = config.data.dir.clone();
     let folder = tokio::task::spawn_blocking(move || DataFolder::open(&dir, options)).await?.context("the data folder cannot be opened")?;
-    report(&folder.journal_report, &folder.store_report);
-    folder.fenced.iter().for_each(report_fenced);
+    report::opened(&folder.journal_report, &folder.store_report);
+    folder.fenced.iter().for_each(report::fenced);
     let losses = health::Losses::of(&config.data.dir);
     let backlog_end = folder.journal_report.last_ordinal;
 
@@ -274,22 +278,24 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let started = RecordBody::Start { version: Text::new_static(env!("CARGO_PKG_VERSION")) };
     journal.append(started, None).await.map_err(|e| anyhow!("the journal does not take the first record: {e}"))?;
     let fetching = tables.fetch(&stop);
+    let looks =
+        Looks { keeper: keeper.clone(), tables: tables.clone(), reader: reader.clone(), journal: journal.clone(), progress: progress.clone(), backlog_end };
     if folder.restored.rule_set.generation == 0 {
         tables.tried(FIRST_TABLES_WITHIN).await;
-        begin_first_generation(&keeper, &reader, &journal, &progress, backlog_end).await?;
+        looks.begin_first_generation().await?;
     }
-    let unused = maintenance::UnusedModules {
+    let unused = unused::UnusedModules {
         modules: folder.modules.clone(),
         reader: reader.clone(),
         checkpointer: checkpointer.clone(),
         removals: removals.clone(),
-        young: maintenance::YOUNG_MODULES,
+        young: unused::YOUNG_MODULES,
         versions_kept: config.retention.rule_versions as usize,
+        tables_kept: config.retention.table_versions as usize,
     };
-    let looks = Looks { keeper: keeper.clone(), tables: tables.clone(), reader: reader.clone(), journal: journal.clone() };
     let mut helpers = vec![
-        tokio::spawn(rules_loop(looks, progress.clone(), backlog_end, config.rules.poll_ms, stop.clone())),
-        tokio::spawn(maintenance::bound_modules(unused, keeper.clone(), journal.clone(), progress.clone(), stop.clone())),
+        tokio::spawn(looks.keep_looking(config.rules.poll_ms, stop.clone())),
+        tokio::spawn(unused::bound_modules(unused, keeper.clone(), journal.clone(), progress.clone(), stop.clone())),
         tokio::spawn(quarantine::keep(keeper.clone(), engine.clone(), journal.clone(), stop.clone())),
         tokio::spawn(clock::run(journal.clone(), progress.clone(), stop.clone())),
         tokio::spawn(maintenance::release_journal(folder.journal.clone(), checkpointer.clone(), config.data.clone(), removals.clone(), stop.clone())),
@@ -299,7 +305,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     helpers.extend(fetching);
 
     let budget = Budget::new(config.limits.queue.as_usize());
-    let resuming = api::resume::Resuming { rows: halted, budget: budget.clone() };
+    let resuming = api::resume::Resuming { rows: halted.clone(), budget: budget.clone() };
     let doors = Doors::new(journal.clone(), budget.clone(), door_config(&config));
     let commands = Arc::new(JournaledCommands::new(journal.clone(), progress.clone()));
     let counters = Arc::new(CommandCounters::default());
@@ -324,7 +330,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             handle(move || JournalSnapshot::of(&journal, segment_bytes_max))
         },
         pipeline: {
-            let (progress, doors, journal) = (progress.clone(), doors.clone(), journal.clone());
+            let (progress, doors, journal, halted) = (progress.clone(), doors.clone(), journal.clone(), halted.clone());
             handle(move || {
                 let received: u64 = doors.snapshot().iter().map(|door| door.received).sum();
                 PipelineSnapshot {
@@ -333,6 +339,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
                     in_flight_bytes: journal.bytes() as u64,
                     in_flight_bytes_max: journal.bytes_max() as u64,
                     unanswered_bytes: doors.bytes_in_flight() as u64,
+                    halted_by: halted.all().into_iter().map(|row| row.halted.rule).collect(),
                     ..progress.pipeline()
                 }
             })
@@ -440,205 +447,9 @@ fn cannot_be_bound(listen: &str, why: &std::io::Error) -> anyhow::Error {
     anyhow!("server.listen = {listen:?} cannot be bound: {why}; stop what listens there, or set server.listen / ALERTMILL__SERVER__LISTEN")
 }
 
-/// Begins the first generation before any door opens, so that no event is ever judged without one. The state knows none
-/// when it is new, and when the process before was killed early; then the journal may hold one.
-async fn begin_first_generation(
-    keeper: &Arc<RuleKeeper>,
-    reader: &EmbeddedReader,
-    journal: &InFlightJournal,
-    progress: &Progress,
-    backlog_end: u64,
-) -> anyhow::Result<()> {
-    backlog_folded(progress, backlog_end).await?;
-    keeper.is_replayed(known_versions(reader));
-    if keeper.shown().set.generation == 0 {
-        look_blocking(keeper.clone(), journal.clone()).await?;
-    }
-    Ok(())
-}
-
-/// Comes back when the last process's records are folded. A part that is refused what it needs would try for ever, with no
-/// door open and no `/readyz` to say so: then the start ends with its words, and the records stay in the journal.
-async fn backlog_folded(progress: &Progress, backlog_end: u64) -> anyhow::Result<()> {
-    let mut troubles = progress.troubles();
-    loop {
-        tokio::select! {
-            biased;
-            () = progress.reached(backlog_end) => return Ok(()),
-            why = progress.failed() => return Err(anyhow!("the pipeline stopped: {why}")),
-            _ = troubles.wait_for(|troubled| *troubled > 0) => {}
-        }
-        if let Some((part, why)) = Part::ALL.into_iter().find_map(|part| Some((part, progress.troubled(part)?))) {
-            return Err(anyhow!(
-                "{} is refused what it needs for the records of the last process: {why}; they wait in the journal for the next start",
-                part.name()
-            ));
-        }
-    }
-}
-
-/// Name and digest of all versions in the state. When it cannot be read, what the folder offers gets its record once more.
-fn known_versions(reader: &EmbeddedReader) -> Vec<(Text, Text)> {
-    let versions = reader.rule_versions(None, None, i64::MAX as usize).unwrap_or_default();
-    versions.into_iter().map(|version| (version.change.name, version.change.digest)).collect()
-}
-
-/// Reads and compiles on a thread where that is fine.
-async fn look_blocking(keeper: Arc<RuleKeeper>, journal: InFlightJournal) -> anyhow::Result<Option<u64>> {
-    let runtime = tokio::runtime::Handle::current();
-    let looked = tokio::task::spawn_blocking(move || runtime.block_on(keeper.look(&journal))).await?;
-    looked.map_err(|e| anyhow!("{e}"))
-}
-
-/// What is looked at, and where what comes of it goes.
-struct Looks {
-    keeper: Arc<RuleKeeper>,
-    tables: Tables,
-    reader: EmbeddedReader,
-    journal: InFlightJournal,
-}
-
-/// Looks at the rules folder at intervals, and when a table has changed, once the generations that the last process journaled are known.
-async fn rules_loop(looks: Looks, progress: Arc<Progress>, backlog_end: u64, poll_ms: u64, mut stop: watch::Receiver<bool>) {
-    let Looks { keeper, tables, reader, journal } = looks;
-    tokio::select! {
-        () = progress.reached(backlog_end) => {}
-        _ = stop.wait_for(|stop| *stop) => return,
-    }
-    keeper.is_replayed(known_versions(&reader));
-    loop {
-        if let Err(e) = look_blocking(keeper.clone(), journal.clone()).await {
-            tracing::warn!("the rules folder could not be taken over, the rules in force go on: {e}");
-        }
-        let pause = match poll_ms {
-            // What was written right before the start is still taken, once it is whole.
-            0 if keeper.shown().is_unsettled => SETTLED_AFTER,
-            0 => Duration::MAX,
-            poll_ms => Duration::from_millis(poll_ms),
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = tables.changed() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-/// Of a segment's bytes, more than what is in it beside the frames of records.
-const SEGMENT_HEADS_BYTES: usize = 4 << 10;
-
-fn folder_options(config: &Config) -> FolderOptions {
-    let mut options = FolderOptions::default();
-    options.journal.segment_bytes = config.data.journal_segment.0;
-    options.journal.keep_bytes = config.data.journal_keep.0;
-    options.journal.disk_bytes_max = config.data.journal_max.0;
-    // What gathers while a slow disk syncs goes into one group, but a group fits in a segment: the least `data.journal_max` has
-    // room for no more, and a group that never fits would be refused for ever.
-    let segment_holds = config.data.journal_segment.as_usize().saturating_sub(SEGMENT_HEADS_BYTES);
-    options.journal.group_bytes_max = (config.limits.queue.as_usize() / 4).max(options.journal.group_bytes_max).min(segment_holds);
-    options.journal.queue_bytes_max = config.limits.queue.as_usize();
-    options.journal.live_bytes_max = config.limits.queue.as_usize();
-    // Nothing is shipped in this version; alerts that waited for it would never be retired.
-    options.embedded.outbox = false;
-    options.embedded.dead_letters_per_source_max = u64::from(config.retention.dead_letters_per_source);
-    options.embedded.dead_letter_bytes_per_source_max = config.retention.dead_letters_size.0;
-    options
-}
-
-fn door_config(config: &Config) -> DoorConfig {
-    let source = |enabled: bool, name: &str| enabled.then(|| Text::new(name));
-    DoorConfig {
-        body: BodyLimits {
-            sent_max: config.limits.body.as_usize(),
-            decoded_max: config.limits.body_decoded.as_usize(),
-            total: Duration::from_secs(config.limits.body_timeout_s),
-            ..BodyLimits::default()
-        },
-        items_max: config.limits.items as usize,
-        events_source: source(config.doors.events.enabled, &config.doors.events.source),
-        alertmanager_source: source(config.doors.alertmanager.enabled, &config.doors.alertmanager.source),
-        sources: config.sources.iter().map(|(name, source)| (Text::new(name), SourceConfig::of(source))).collect(),
-        ..DoorConfig::default()
-    }
-}
-
-fn listener_limits(config: &Config) -> ListenerLimits {
-    ListenerLimits {
-        header_timeout: Duration::from_secs(config.limits.header_timeout_s),
-        keep_alive: Duration::from_secs(config.limits.keep_alive_s),
-        connections_max: config.limits.connections as usize,
-        connections_per_ip_max: config.limits.connections_per_address as usize,
-        stop_grace: Duration::from_secs(config.server.stop_grace_s),
-        ..ListenerLimits::default()
-    }
-}
-
-/// A damaged state is never left behind silently.
-fn report_fenced(report: &FenceReport) {
-    let made = match report.rebuilt.as_str() {
-        "copy" => "an earlier whole commit goes on, and the journal is replayed behind it",
-        "replay" => "the journal has every record and is replayed: nothing is lost",
-        "rows" => "all rows that are whole go on; the report names the others",
-        _ => "it begins anew with what the journal holds; the report says what is lost",
-    };
-    tracing::error!(
-        findings = %report.findings.join("; "),
-        set_aside = %report.set_aside.join(", "),
-        report = %format!("quarantine/{}-state.json", report.at_ms),
-        position = report.position,
-        alerts = report.alerts,
-        lost_open_alerts = %list(&report.lost_open_alerts),
-        lost_alerts = %list(&report.lost_alerts),
-        lost_parts_of = %list(&report.lost_parts_of),
-        lost_rows = %report.lost_rows.join("; "),
-        "the state was damaged and is made again: {made}"
-    );
-}
-
-/// The first of them, and how many there are.
-fn list(seqs: &[u64]) -> String {
-    let first = seqs.iter().take(20).map(u64::to_string).collect::<Vec<_>>().join(",");
-    if seqs.len() > 20 { format!("{first} and {} more", seqs.len() - 20) } else { first }
-}
-
-/// What recovery found is said once, at start, with exact numbers.
-fn report(report: &JournalReport, store: &EmbeddedReport) {
-    if report.torn_bytes > 0 {
-        tracing::info!(bytes = report.torn_bytes, "the journal ended in the middle of a write; nothing acknowledged was in it");
-    }
-    for gap in &report.gaps {
-        tracing::error!(first = gap.first, last = gap.last, "journal records are lost; files that were damaged are in journal/quarantine");
-    }
-    for fenced in &report.fenced {
-        tracing::error!(file = %fenced.quarantined.display(), "a damaged journal file was set aside; what could be read of it stays");
-    }
-    if report.watermark_missing {
-        tracing::warn!(
-            "journal/watermark was not there or damaged: had the last acknowledged records been lost, this start could not know. So once after an upgrade from a version without it"
-        );
-    }
-    if report.behind_state {
-        tracing::error!("the journal ends before the state: it was deleted, or an older copy was restored; new records go on behind the state");
-    }
-    if store.event_rows_missing {
-        tracing::error!("event files end before the state says: events since then cannot be shown, their alerts are right");
-    }
-    if store.damaged_event_files > 0 {
-        tracing::error!(files = store.damaged_event_files, "event files are damaged; retries of the events in them count again");
-    }
-    if store.uids_forgotten {
-        tracing::error!("files of known uids are damaged or gone, and so are the event files to build them from: retries of events count again");
-    }
-    if report.identity_replaced {
-        tracing::error!("journal/identity was lost and made anew: retries of events received before now count again");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::types::ByteSize;
-    use alertmill_core::ports::Restored;
 
     #[tokio::test]
     async fn an_address_that_is_taken_ends_the_start_before_anything_is_written() {
@@ -651,27 +462,6 @@ mod tests {
         let (begin, remedy) = (format!("server.listen = {:?} cannot be bound: ", config.server.listen), "or set server.listen / ALERTMILL__SERVER__LISTEN");
         assert!(words.starts_with(&begin) && words.ends_with(remedy), "{words}");
         assert!(!config.data.dir.exists());
-    }
-
-    #[tokio::test]
-    async fn a_start_that_is_refused_what_it_needs_ends_with_the_part_and_its_words() {
-        let progress = Progress::new(&Restored::default(), 0, None, 7);
-        progress.trouble(Part::Fold, "no room".to_owned());
-        let words = backlog_folded(&progress, 7).await.expect_err("it is refused").to_string();
-        assert!(words.starts_with("state is refused") && words.contains("no room"), "{words}");
-        let nothing_left = Progress::new(&Restored::default(), 0, None, 0);
-        backlog_folded(&nothing_left, 0).await.unwrap();
-    }
-
-    #[test]
-    fn what_gathers_for_the_journal_fits_in_a_segment_whatever_may_be_queued() {
-        for (queue, segment) in [(1024, 64), (16, 64), (1024, 1), (1, 1)] {
-            let mut config = Config::default();
-            (config.limits.queue, config.data.journal_segment) = (ByteSize::mib(queue), ByteSize::mib(segment));
-            let options = folder_options(&config);
-            assert!(options.journal.group_bytes_max < config.data.journal_segment.as_usize(), "queue {queue} MiB, segment {segment} MiB");
-        }
-        assert_eq!(folder_options(&Config::default()).journal.group_bytes_max, Config::default().limits.queue.as_usize() / 4, "the defaults need no cut");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use alertmill_core::command::Decision;
 use alertmill_core::letter::LetterFate;
 use alertmill_core::ports::{Commit, LedgerValue, Restored};
 use alertmill_core::value::Text;
+use alertmill_core::verdict::Verdicts;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -57,6 +58,7 @@ pub struct Progress {
     lag_ms: Histogram,
     decisions: Decisions<Vec<Decision>>,
     redriven: Decisions<Vec<LetterFate>>,
+    verdicts: Mutex<BTreeMap<Text, u64>>,
 }
 
 const NEVER: i64 = i64::MAX;
@@ -84,6 +86,7 @@ impl Progress {
             lag_ms: Histogram::new(MILLISECONDS),
             decisions: Decisions::default(),
             redriven: Decisions::default(),
+            verdicts: Mutex::default(),
         }
     }
 
@@ -187,6 +190,14 @@ impl Progress {
         &self.redriven
     }
 
+    /// Verdicts became durable.
+    pub fn judged(&self, verdicts: &Verdicts) {
+        let mut counts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        for verdict in &verdicts.verdicts {
+            *counts.entry(verdict.kind.clone()).or_insert(0) += 1;
+        }
+    }
+
     /// A half has stopped for good.
     pub fn fail(&self, why: String) {
         self.failure.send_if_modified(|failure| {
@@ -245,7 +256,7 @@ impl Progress {
         self.lock().iter().map(|((scope, name, counter), value)| LedgerValue { scope, name: name.clone(), counter: counter.clone(), value: *value }).collect()
     }
 
-    /// Numbers of both halves; items and parses are the caller's.
+    /// Numbers of both halves; items, parses and halts are the caller's.
     pub fn pipeline(&self) -> PipelineSnapshot {
         let folded = self.items_folded.load(Relaxed);
         PipelineSnapshot {
@@ -253,6 +264,7 @@ impl Progress {
             prepare_rows: self.prepare_rows.snapshot(),
             fold_rows: self.fold_rows.snapshot(),
             lag_ms: self.lag_ms.snapshot(),
+            verdicts: self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ..PipelineSnapshot::default()
         }
     }

@@ -222,7 +222,14 @@ impl Storage {
                     let counts = self.uids.counts();
                     ((self.files(DataFolder::UIDS).0, counts.in_memory + counts.in_files), Vec::new())
                 }
-                Family::Modules => (self.files(DataFolder::MODULES), vec![("retention.rule_generations", retention.rule_generations.into())]),
+                Family::Modules => (
+                    self.files(DataFolder::MODULES),
+                    vec![
+                        ("retention.rule_generations", retention.rule_generations.into()),
+                        ("retention.rule_versions", retention.rule_versions.into()),
+                        ("retention.table_versions", retention.table_versions.into()),
+                    ],
+                ),
                 Family::CompiledCode => (self.files(DataFolder::COMPILED), vec![("rules.compiled_size", self.config.rules.compiled_size.0)]),
                 Family::Backup => (held_by_backups(&data.dir), Vec::new()),
                 Family::Quarantine => (

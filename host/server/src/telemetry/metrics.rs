@@ -6,7 +6,7 @@ use crate::serve::{FamilyUse, StorageReport};
 use crate::tables::TableRow;
 use alertmill_core::ledger::Ledger;
 use alertmill_core::ports::LedgerValue;
-use alertmill_engine::{CALL_NANOS_BOUNDS, LoadStats, RuleStatsSnapshot};
+use alertmill_engine::{CALL_NANOS_BOUNDS, FailureKind, LoadStats, RuleStatsSnapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -250,7 +250,13 @@ impl Writer<'_> {
         self.gauge("unanswered_bytes", "Bytes of requests that are not answered yet; limits.queue bounds them too", pipeline.unanswered_bytes)?;
         self.histogram("prepare_batch_rows", "Rows of prepare batches", &pipeline.prepare_rows)?;
         self.histogram("fold_batch_rows", "Rows of fold batches", &pipeline.fold_rows)?;
-        self.histogram("lag_milliseconds", "From received to folded and committed", &pipeline.lag_ms)
+        self.histogram("lag_milliseconds", "From received to folded and committed", &pipeline.lag_ms)?;
+        let verdicts = FailureKind::ALL.iter().map(|kind| ([("kind", kind.as_str())], pipeline.verdicts.get(kind.as_str()).copied().unwrap_or(0)));
+        self.counters("verdict_records", "Verdicts on rows that a rule did not judge, journaled since the process started", verdicts)?;
+        let help = "1 while the pipeline waits at a row that a rule with the policy stop could not judge";
+        self.gauge("pipeline_halted", help, u64::from(!pipeline.halted_by.is_empty()))?;
+        let rules = Rows::of(pipeline.halted_by.iter().map(|rule| ([("rule", rule.as_str())], Highest(1.0))));
+        self.family(("rule_halted", "1 while that rule is the one", MetricType::Gauge), rules, |mut m, n| m.encode_gauge(&n.0))
     }
 
     fn engine(&mut self, engine: &EngineSnapshot) -> fmt::Result {

@@ -4,7 +4,9 @@ use super::HistogramSnapshot;
 use crate::serve::StorageReport;
 use crate::tables::TableRow;
 use alertmill_core::ports::LedgerValue;
+use alertmill_core::value::Text;
 use alertmill_engine::{LoadStats, RuleStatsSnapshot};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Gives the present value of something.
@@ -149,6 +151,10 @@ pub struct PipelineSnapshot {
     pub fold_rows: HistogramSnapshot,
     /// Milliseconds from received to folded and committed.
     pub lag_ms: HistogramSnapshot,
+    /// Verdicts that were journaled, by kind of the failure.
+    pub verdicts: BTreeMap<Text, u64>,
+    /// Rules at whose rows the pipeline waits for an operator now.
+    pub halted_by: Vec<Text>,
 }
 
 /// The rule engine since the process started.

@@ -2,6 +2,7 @@ use super::histogram::{MILLISECONDS, ROWS};
 use super::log::parse_level;
 use super::*;
 use alertmill_core::ports::LedgerValue;
+use alertmill_core::value::Text;
 use alertmill_engine::{RuleStatsSnapshot, Used};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -95,6 +96,8 @@ fn every_family_is_there_even_when_nothing_happened() {
         "rule_compiles_total{outcome=\"compile-limit\"} 0",
         "rule_compile_seconds_total",
         "code_cache_total{outcome=\"distrusted\"} 0",
+        "verdict_records_total{kind=\"deadline\"} 0",
+        "pipeline_halted 0.0",
         "build_info",
     ] {
         assert!(text.contains(&format!("\nalertmill_{name}")), "{name} is not in\n{text}");
@@ -103,6 +106,26 @@ fn every_family_is_there_even_when_nothing_happened() {
         assert!(text.contains("alertmill_process_resident_bytes") && text.contains("alertmill_process_open_files"));
     }
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn a_halt_names_its_rules_as_long_as_it_lasts() {
+    let halted = Arc::new(std::sync::Mutex::new(vec![Text::from("owner"), Text::from("owner"), Text::from("keys")]));
+    let now = halted.clone();
+    let pipeline = handle(move || PipelineSnapshot { halted_by: now.lock().unwrap().clone(), verdicts: [("trap".into(), 3)].into(), ..Default::default() });
+    let metrics = Metrics::new(Sources { pipeline, ..Sources::default() });
+    let text = metrics.text().expect("text");
+    for line in [
+        "alertmill_pipeline_halted 1.0",
+        "alertmill_rule_halted{rule=\"owner\"} 1.0",
+        "alertmill_rule_halted{rule=\"keys\"} 1.0",
+        "alertmill_verdict_records_total{kind=\"trap\"} 3",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    halted.lock().unwrap().clear();
+    let text = metrics.text().expect("text");
+    assert!(text.contains("\nalertmill_pipeline_halted 0.0\n") && !text.contains("alertmill_rule_halted{"), "{text}");
 }
 
 #[test]

@@ -80,10 +80,10 @@ impl EmbeddedStore {
     }
 
     /// Forgets rule-set generations that are neither among the newest `kept`, nor among the newest `kept_young` and begun since
-    /// `begun_before_ms` (milliseconds), nor in the journal, whose first record is `journal_begins`. Gives the number removed.
+    /// `begun_before_ms` (milliseconds), nor in the journal, whose first record is `journal_begins`, nor in force when it begins. Gives the number removed.
     pub fn retire_rule_sets(&mut self, kept: u64, kept_young: u64, begun_before_ms: i64, journal_begins: u64) -> Result<usize, StoreError> {
         let remove = || {
-            let old = "DELETE FROM rule_sets WHERE ordinal < ?4
+            let old = "DELETE FROM rule_sets WHERE ordinal < (SELECT max(ordinal) FROM rule_sets WHERE ordinal < ?4)
                  AND generation NOT IN (SELECT generation FROM rule_sets ORDER BY generation DESC LIMIT ?1)
                  AND (received_at_ms < ?3 OR generation NOT IN (SELECT generation FROM rule_sets ORDER BY generation DESC LIMIT ?2))";
             self.connection.prepare_cached(old)?.execute(params![storable(kept), storable(kept_young), begun_before_ms, storable(journal_begins)])

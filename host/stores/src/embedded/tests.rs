@@ -615,8 +615,8 @@ fn dead_letters_and_rule_sets_go_by_age_and_number() {
     assert_eq!(reader.dead_letter_sums().unwrap(), (6, 0, 12));
     let kept = || reader.rule_sets(99).unwrap().iter().map(|set| set.generation).collect::<Vec<_>>();
     let all = u64::MAX;
-    // The newest stay, and so do those that are young, up to a number, and those that the journal still holds.
-    assert_eq!((store.retire_rule_sets(4, 4, i64::MAX, 2).unwrap(), kept()), (1, vec![6, 5, 4, 3, 2]));
+    // The newest stay, and so do those that are young, up to a number, those that the journal still holds, and the one before them.
+    assert_eq!((store.retire_rule_sets(4, 4, i64::MAX, 3).unwrap(), kept()), (1, vec![6, 5, 4, 3, 2]));
     assert_eq!((store.retire_rule_sets(1, 9, (T + 4) * 1_000, all).unwrap(), kept()), (2, vec![6, 5, 4]));
     assert_eq!((store.retire_rule_sets(1, 2, (T + 4) * 1_000, all).unwrap(), kept()), (1, vec![6, 5]));
     assert_eq!((store.retire_rule_sets(1, 1, i64::MAX, all).unwrap(), kept()), (1, vec![6]));
