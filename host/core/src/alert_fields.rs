@@ -322,7 +322,11 @@ impl RuleRow for AlertRow {
         let name = format!("{TAG_DIMENSION}{key}");
         let bytes = 2 * (name.len() + value.len());
         let room = check_tag(key, value).and_then(|()| check_room(self, bytes));
-        let dimension = room.and_then(|()| only_tag(&mut self.alert.dimensions, &name, "alert")).map_err(|why| refused_tag(key, why))?;
+        let dimensions = &mut self.alert.dimensions;
+        let dimension = match room.and_then(|()| only_tag(dimensions, &name, "alert")).map_err(|why| refused_tag(key, why))? {
+            Some(at) => &mut dimensions[at],
+            None => dimensions.push_mut(Tag::new(name.as_str(), Value::Null)),
+        };
         dimension.display_key.get_or_insert_with(|| Value::from(name.as_str()));
         dimension.value = Value::from(value);
         dimension.display_value = Some(Value::from(value));

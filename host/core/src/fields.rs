@@ -370,7 +370,7 @@ impl Field {
         let value = || Value::from(text);
         let e = &mut row.event;
         match self {
-            Field::Tag(key) => return write_tag(row, key, text),
+            Field::Tag(key) => return put_tag(row, key.clone(), text).map_err(|why| self.refuses(why)),
             Field::Extra(keys) => return write_extra(&mut e.extra_info, keys, text).map_err(|why| self.refuses(why)),
             Field::Known(known) => match known {
                 KnownField::AlertName => e.alert_name = value(),
@@ -615,20 +615,21 @@ pub(crate) fn check_alert_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.contains('\0') { Err("empty or with a NUL".to_owned()) } else { Ok(()) }
 }
 
-/// The first tag of that key to be written, made at the end if there is none; all others of that key go.
-pub(crate) fn only_tag<'a>(tags: &'a mut Vec<Tag>, key: &str, what: &str) -> Result<&'a mut Tag, String> {
-    match tags.iter().position(|tag| tag.key == key) {
+/// The place of the first tag of that key, once all others of it are gone; `None` when there is none and room for one.
+pub(crate) fn only_tag(tags: &mut Vec<Tag>, key: &str, what: &str) -> Result<Option<usize>, String> {
+    let first = tags.iter().position(|tag| tag.key == key);
+    match first {
         Some(first) => {
             let mut at = 0;
             tags.retain(|tag| {
                 at += 1;
                 at - 1 == first || tag.key != key
             });
-            Ok(&mut tags[first])
         }
-        None if tags.len() >= TAGS_MAX => Err(format!("the {what} already has {TAGS_MAX} tags")),
-        None => Ok(tags.push_mut(Tag::new(key, Value::Null))),
+        None if tags.len() >= TAGS_MAX => return Err(format!("the {what} already has {TAGS_MAX} tags")),
+        None => {}
     }
+    Ok(first)
 }
 
 /// What no tag may have, and no dimension that a rule makes of it.
@@ -639,8 +640,16 @@ pub(crate) fn check_tag(key: &str, value: &str) -> Result<(), String> {
 
 /// Sets a tag: a write replaces all tags of that key.
 pub fn write_tag(row: &mut Row, key: &str, value: &str) -> Result<(), WriteError> {
-    let tag = check_tag(key, value).and_then(|()| only_tag(&mut row.event.tags, key, "event"));
-    *tag.map_err(|why| refused_tag(key, why))? = Tag::new(key, value);
+    check_tag(key, value).and_then(|()| put_tag(row, Text::new(key), value)).map_err(|why| refused_tag(key, why))
+}
+
+/// The same, with a key and a value that passed their checks: a field's key did so when it was read.
+fn put_tag(row: &mut Row, key: Text, value: &str) -> Result<(), String> {
+    let tags = &mut row.event.tags;
+    match only_tag(tags, &key, "event")? {
+        Some(at) => tags[at] = Tag::new(key, value),
+        None => tags.push(Tag::new(key, value)),
+    }
     Ok(())
 }
 
