@@ -6,6 +6,7 @@
 
 mod cold_start;
 mod path;
+mod rule_rows;
 mod rules;
 mod samples;
 
