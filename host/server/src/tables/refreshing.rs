@@ -99,12 +99,12 @@ impl Tables {
             {
                 let state = source.state();
                 match (&state.standing, &state.problem, &state.in_force) {
-                    (Standing::Refused(problem), _, _) => return Err(problem.clone()),
-                    (_, Some(problem), _) => return Err(problem.clone()),
+                    (Standing::Refused(problem), _, _) | (Standing::Given, Some(problem), _) => return Err(problem.clone()),
                     (Standing::Given, None, Some(in_force)) => {
                         let (digest, generation) = (in_force.digest.clone(), in_force.generation);
                         return Ok(Refreshed { changed: before.as_ref() != Some(&digest), digest, generation });
                     }
+                    // Also where a problem is known: it is of what the source said before.
                     _ => {}
                 }
             }

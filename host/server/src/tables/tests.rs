@@ -449,6 +449,7 @@ async fn who_asks_for_a_refresh_hears_what_came_of_it() {
     .await;
     let world = World::new(&[("files", ""), ("hosts", &format!("url = \"{}\"\nrefresh_s = 0\nrows_max = 2", server.base))]);
     world.write("files", HOSTS);
+    let file = world.dir.path().join("files.csv");
     let tables = world.tables.clone();
     let (stopping, stop) = watch::channel(false);
     let fetching = tables.fetch(&stop);
@@ -486,8 +487,22 @@ async fn who_asks_for_a_refresh_hears_what_came_of_it() {
     let (_, changed) = in_time(ask(&tables, "POST", "/api/v1/tables/hosts:refresh")).await;
     assert!(changed["changed"] == true && changed["generation"].as_u64() > first["generation"].as_u64(), "{changed}");
     assert_eq!(ask(&tables, "GET", "/api/v1/tables/hosts").await.1["problem"], Value::Null);
-    let (status, file) = in_time(ask(&tables, "POST", "/api/v1/tables/files:refresh")).await;
-    assert_eq!((status, &file["changed"]), (200, &Value::Bool(false)), "{file}");
+    let (status, unchanged) = in_time(ask(&tables, "POST", "/api/v1/tables/files:refresh")).await;
+    assert_eq!((status, &unchanged["changed"]), (200, &Value::Bool(false)), "{unchanged}");
+    // What is said is always of the content that lies there, not of the one before, however soon somebody asks.
+    for (content, status, code) in [
+        (Some("no table"), 422, Value::from("table-invalid")),
+        (None, 502, Value::from("table-fetch")),
+        (Some("host,owner\nweb-1\n"), 422, Value::from("table-invalid")),
+        (Some("host,owner\nweb-1,yan\n"), 200, Value::Null),
+    ] {
+        match content {
+            Some(content) => std::fs::write(&file, content).expect("written"),
+            None => std::fs::remove_file(&file).expect("removed"),
+        }
+        let (found, said) = in_time(ask(&tables, "POST", "/api/v1/tables/files:refresh")).await;
+        assert_eq!((found, &said["code"]), (status, &code), "{content:?}: {said}");
+    }
     for (method, path, status, code) in [
         ("POST", "/api/v1/tables/none:refresh", 404, "not-found"),
         ("POST", "/api/v1/tables/hosts", 404, "not-found"),
