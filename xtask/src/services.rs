@@ -1,5 +1,5 @@
-//! Real services for the tests: fetched once by the system's package manager into a cache, never installed, so that
-//! nothing is started and nothing outside the cache changes.
+//! What the tests need of the machine. Real services are fetched once by the system's package manager into a cache, never
+//! installed, so that nothing is started and nothing outside the cache changes.
 
 use crate::steps::run;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,17 @@ use std::process::Command;
 
 /// Where services are kept between runs.
 const CACHE: &str = "/var/cache/testservices";
+
+/// Whether disks can be mounted, and processes stopped at their system calls: said before anything is built.
+pub fn privileged() -> Result<(), String> {
+    let user = Command::new("id").arg("-u").output().map_err(|e| format!("id -u: {e}"))?;
+    match user.stdout.trim_ascii() {
+        b"0" => Ok(()),
+        _ => Err("some tests mount disks of their own; run `cargo xtask test` as root (in a container with --privileged), \
+                  or the tests of one crate with `cargo test --release -p alertmill-core`"
+            .to_owned()),
+    }
+}
 
 /// The path of a Prometheus server: `ALERTMILL_TEST_PROMETHEUS` if set, else Debian's package, unpacked into the cache.
 pub fn prometheus() -> Result<PathBuf, String> {

@@ -27,6 +27,7 @@ pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
     let began = Instant::now();
     guarantees::forget(root)?;
     step("services for the tests (a real Prometheus, strace, mkfs.ext4)", || {
+        services::privileged()?;
         services::prometheus()?;
         services::strace()?;
         services::mkfs_ext4().map(|_| ())
