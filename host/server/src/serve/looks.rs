@@ -53,8 +53,8 @@ impl Looks {
                 tracing::warn!("the rules folder could not be taken over, the rules in force go on: {e}");
             }
             let pause = match poll_ms {
-                // What was written right before the start is still taken, once it is whole.
-                0 if self.keeper.shown().is_unsettled => SETTLED_AFTER,
+                // What was written right before the start is still taken, once it is whole; so are versions, once they can be read.
+                0 if !is_replayed || self.keeper.shown().is_unsettled => SETTLED_AFTER,
                 0 => Duration::MAX,
                 poll_ms => Duration::from_millis(poll_ms),
             };
