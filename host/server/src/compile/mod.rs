@@ -132,12 +132,13 @@ impl Children {
                 _ => Err(CompileFailed::Unavailable(format!("the compiler's process ended with {status}: {words}"))),
             };
         }
-        let rest = if answer.is_empty() { Vec::new() } else { answer.split_off(1) };
-        let said = || String::from_utf8_lossy(&rest).into_owned();
-        match answer.first() {
-            Some(&CODE) => Ok(rest),
-            Some(&REFUSED) => Err(CompileFailed::Refused(said())),
-            Some(&MEMORY) => memory(),
+        // Machine code may be long, and is not copied.
+        let tag = (!answer.is_empty()).then(|| answer.remove(0));
+        let said = || String::from_utf8_lossy(&answer).into_owned();
+        match tag {
+            Some(CODE) => Ok(answer),
+            Some(REFUSED) => Err(CompileFailed::Refused(said())),
+            Some(MEMORY) => memory(),
             _ => Err(CompileFailed::Unavailable(format!("the compiler's process answered nothing: {}{words}", said()))),
         }
     }

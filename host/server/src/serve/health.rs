@@ -92,4 +92,12 @@ mod tests {
         std::fs::remove_file(folder.join("2-state.json")).unwrap();
         assert_eq!((losses.standing().len(), words(&losses.standing()).as_str()), (0, "none"));
     }
+
+    #[test]
+    fn the_page_on_operating_has_every_part() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md")).unwrap();
+        for part in Part::ALL.map(Part::name).iter().chain(&["replay", "losses"]) {
+            assert!(page.contains(&format!("\n| `{part}` | ")), "{part}");
+        }
+    }
 }

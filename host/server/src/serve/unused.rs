@@ -42,8 +42,11 @@ pub async fn bound_modules(unused: UnusedModules, keeper: Arc<RuleKeeper>, journ
             let newest_in_state = looking.newest_in_state()?;
             held_by.between_looks(newest_in_state, |held| looking.remove(held, records.oldest_ordinal()))
         });
-        if let Ok(Err(error)) = removed.await {
-            tracing::warn!(%error, "modules that no generation uses could not be removed");
+        match removed.await {
+            // The segment that is written may last for weeks, and so would what it names. Behind the next one it is released.
+            Ok(Ok(Held::ByTheJournal)) => journal.handle().begin_segment(),
+            Ok(Err(error)) => tracing::warn!(%error, "modules that no generation uses could not be removed"),
+            Ok(Ok(Held::ByNobody)) | Err(_) => {}
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(3_600)) => {}
@@ -76,6 +79,15 @@ pub struct UnusedModules {
     pub tables_kept: usize,
 }
 
+/// Whether there are old versions of tables that stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// None.
+    ByNobody,
+    /// A replay of the journal may ask for them.
+    ByTheJournal,
+}
+
 /// How long an upload may take from its file to its record.
 pub const YOUNG_MODULES: Duration = Duration::from_secs(3_600);
 
@@ -103,9 +115,10 @@ impl UnusedModules {
 
     /// Removes what neither the state nor `held` names, and old versions of tables, but none that a replay of the journal from
     /// `journal_begins`, its first record, may ask for.
-    fn remove(&self, held: &BTreeSet<Text>, journal_begins: u64) -> Result<(), StoreError> {
+    fn remove(&self, held: &BTreeSet<Text>, journal_begins: u64) -> Result<Held, StoreError> {
         let sets = self.reader.rule_sets(i64::MAX as usize)?;
         let outdated = outdated_tables(&sets, self.tables_kept, journal_begins);
+        let all_old = outdated_tables(&sets, self.tables_kept, u64::MAX);
         let versions = self.reader.rule_versions(None, None, i64::MAX as usize)?;
         let kept: BTreeSet<&str> = versions.iter().flat_map(|version| version.change.digests()).map(Text::as_str).collect();
         // What was read may be lost with the power as long as it is not synced, and an earlier state asks for what was then in use.
@@ -115,7 +128,7 @@ impl UnusedModules {
             held.contains(digest) || kept.contains(digest) || (!outdated.contains(digest) && is_named())
         })?;
         self.removals.add(Family::Modules, Why::Count, removed as u64);
-        Ok(())
+        Ok(if all_old.len() > outdated.len() { Held::ByTheJournal } else { Held::ByNobody })
     }
 }
 
@@ -209,7 +222,7 @@ mod tests {
             table
         }
 
-        fn remove(&self, held: &BTreeSet<Text>) -> Result<(), StoreError> {
+        fn remove(&self, held: &BTreeSet<Text>) -> Result<Held, StoreError> {
             self.unused.remove(held, self.journal_begins.load(Relaxed))
         }
 
@@ -262,8 +275,8 @@ mod tests {
         let mut world = Hourly::new(dir.path());
         world.unused.tables_kept = 3;
         let module = digest(b"a module");
-        let check = |world: &Hourly, tables: &[String]| {
-            world.remove(&BTreeSet::new()).unwrap();
+        let check = |world: &Hourly, tables: &[String], are_held: Held| {
+            assert_eq!(world.remove(&BTreeSet::new()).unwrap(), are_held);
             let mut expected: Vec<String> = tables.iter().chain([&module]).cloned().collect();
             expected.sort();
             expected.dedup();
@@ -271,16 +284,16 @@ mod tests {
         };
         // All records are folded, and none is kept.
         let mut tables: Vec<String> = (0..40).map(|_| world.hour()).collect();
-        check(&world, &tables[37..]);
+        check(&world, &tables[37..], Held::ByNobody);
         // The journal goes back to record 45, when the table of the generation before, of record 44, was in force.
         tables.extend((40..60).map(|_| world.hour()));
         world.journal_begins.store(45, Relaxed);
-        check(&world, &tables[43..]);
+        check(&world, &tables[43..], Held::ByTheJournal);
         // A content that comes again is no old one.
         world.journal_begins.store(u64::MAX, Relaxed);
         let again = world.hour_with(1);
         assert_eq!(again, tables[0]);
-        check(&world, &[tables[58].clone(), tables[59].clone(), again]);
+        check(&world, &[tables[58].clone(), tables[59].clone(), again], Held::ByNobody);
         // And what a look holds stays, however old.
         let held = world.unused.modules.put(b"key,hour\na,held\n").unwrap();
         world.remove(&BTreeSet::from([Text::new(&held)])).unwrap();

@@ -129,6 +129,19 @@ fn a_halt_names_its_rules_as_long_as_it_lasts() {
 }
 
 #[test]
+fn the_page_on_operating_names_numbers_that_are_there() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md")).expect("the page");
+    let text = Metrics::new(Sources::default()).text().expect("text");
+    let families: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|word| word.starts_with("alertmill_")).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        let family = name.split('{').next().unwrap_or_default().trim_end_matches("_total");
+        assert!(families.contains(&family), "{name} is not among {families:?}");
+    }
+}
+
+#[test]
 fn labels_are_bounded_and_escaped() {
     let rules = || -> Vec<RuleStatsSnapshot> {
         let rule = |i| RuleStatsSnapshot { rule: format!("r{i}").into(), version: "1.0.0".into(), digest: "00".into(), calls: 1, ..Default::default() };

@@ -41,7 +41,7 @@ use live::LiveQueue;
 use std::fs::OpenOptions;
 use std::future::{Future, ready};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use writer::{AppendQueue, Request, Writer};
@@ -133,6 +133,8 @@ struct Shared {
     keep_bytes: u64,
     append: Mutex<AppendQueue>,
     append_ready: Condvar,
+    /// The next record is to be the first of a segment.
+    begins_anew: AtomicBool,
     live: LiveQueue,
     segments: Mutex<Vec<Segment>>,
     counters: Counters,
@@ -168,6 +170,7 @@ fn open_on(dir: &Path, options: JournalOptions, disk: Arc<dyn Disk>) -> Result<(
         keep_bytes: options.keep_bytes,
         append: Mutex::default(),
         append_ready: Condvar::new(),
+        begins_anew: AtomicBool::new(false),
         live,
         segments: Mutex::default(),
         counters: Counters::default(),
@@ -336,6 +339,12 @@ impl JournalHandle {
     /// Ordinal of the first record that the segments hold; 1 when there is none yet.
     pub fn oldest_ordinal(&self) -> u64 {
         self.inner.shared.oldest_ordinal()
+    }
+
+    /// Lets the next record begin a segment, if there is room for one, so that all records so far can be released once they are
+    /// covered. For those who keep what records name: a segment may else be written for weeks.
+    pub fn begin_segment(&self) {
+        self.inner.shared.begins_anew.store(true, Relaxed);
     }
 
     /// Why the journal works no more, if so; for health.

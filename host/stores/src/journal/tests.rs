@@ -236,6 +236,35 @@ fn a_file_that_the_disk_cannot_read_is_a_gap_to_a_copy_too() {
 }
 
 #[test]
+fn a_segment_is_begun_for_those_who_ask_and_never_without_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = |position| JournalOptions { disk_bytes_max: 10_240, ..small(position) };
+    let (journal, mut reader, _) = JournalDir::open(dir.path(), options(0)).unwrap();
+    // One that holds no record is not left for another.
+    journal.begin_segment();
+    append(&journal, 1..=2);
+    assert_eq!((segment_files(dir.path()).len(), journal.oldest_ordinal()), (1, 1));
+    journal.begin_segment();
+    append(&journal, 3..=4);
+    sealed(&journal, dir.path());
+    assert_eq!(segment_files(dir.path()).len(), 2, "once");
+    check(&drain(&mut reader, 4));
+    assert_eq!((journal.release(SyncedPosition::vouched(3)).unwrap(), journal.oldest_ordinal()), (1, 3));
+    // A journal that has no room for another segment goes on in the one that it has.
+    let mut last = 4;
+    while segment_files(dir.path()).len() < 2 {
+        last = wait(journal.append(body(last + 1), None)).unwrap().ordinal;
+    }
+    journal.begin_segment();
+    last = wait(journal.append(body(last + 1), None)).unwrap().ordinal;
+    assert_eq!(segment_files(dir.path()).len(), 2);
+    check(&drain(&mut reader, last));
+    drop((journal, reader));
+    let (_, mut reader, report) = JournalDir::open(dir.path(), options(2)).unwrap();
+    assert_eq!((report.last_ordinal, report.gaps.len(), drain(&mut reader, last).len() as u64), (last, 0, last - 2));
+}
+
+#[test]
 fn segments_go_only_behind_a_synced_position() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut reader, _) = JournalDir::open(dir.path(), JournalOptions { keep_bytes: 8192, ..small(0) }).unwrap();

@@ -203,7 +203,8 @@ impl Writer {
         // What stands in the reserve is full for everyone else until it is none any more.
         self.in_reserve &= self.free() < 0;
         let is_open = is_awaited || !self.in_reserve;
-        match self.active.as_mut().filter(|active| is_open && active.has_room(need)) {
+        let begins_anew = self.shared.begins_anew.swap(false, Relaxed) && matches!(self.room_for(need, is_awaited), Ok(false));
+        match self.active.as_mut().filter(|active| is_open && active.has_room(need) && !(begins_anew && active.has_records())) {
             Some(active) => {
                 if let Err(error) = active.write_group(&heads, &mut self.buffer) {
                     self.rescue(&heads, &error)?;
@@ -409,6 +410,10 @@ impl Drop for Panics {
 }
 
 impl Active {
+    fn has_records(&self) -> bool {
+        self.offset > segment::HEADER_BYTES as u64
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         self.offset + (bytes + segment::FRAME_HEAD_BYTES) as u64 <= self.capacity
     }
