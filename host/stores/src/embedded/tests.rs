@@ -1,3 +1,9 @@
+//! Commits: all of one or nothing, and what a start finds. Reads, retention and what is kept of rules are in files of their own.
+
+mod reads;
+mod retiring;
+mod rules;
+
 use super::*;
 use crate::event_segments::EventRead;
 use crate::port_suite::block_on;
@@ -10,6 +16,7 @@ use alertmill_core::verdict::{Hook, Place, Policy, Verdict};
 use alertmill_core::version_change::{VersionAction, VersionChange, VersionSignature};
 
 pub(super) const T: i64 = 1_790_000_000;
+
 /// Until when its events are known: the end of an hour.
 const UNTIL_S: i64 = (T + 86_400) / 3_600 * 3_600 + 3_600;
 
@@ -93,41 +100,6 @@ fn a_commit_is_restored_and_applies_once() {
 }
 
 #[test]
-fn verdicts_without_an_end_are_restored_with_their_generation() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let verdict = |kind: &str| Verdict {
-        rule: "r".into(),
-        version: "1@sha256:d".into(),
-        hook: Hook::Dedupe,
-        kind: kind.into(),
-        message: "on\ntwo lines".into(),
-        policy: Policy::PassThrough,
-        from: Place { ordinal: 1, index: 0 },
-        until: None,
-    };
-    let set = |generation| RuleSet { generation, tables: vec![("hosts".into(), "t".into())], ..RuleSet::default() };
-    let steps = [
-        (&[][..], Some(vec![verdict("nobody's")]), 0, Vec::new()),
-        (&[1, 2], None, 2, Vec::new()),
-        (&[], Some(vec![verdict("deadline")]), 2, vec![verdict("deadline")]),
-        (&[], None, 2, vec![verdict("deadline")]),
-        (&[], Some(vec![verdict("deadline"), verdict("init")]), 2, vec![verdict("deadline"), verdict("init")]),
-        (&[3], Some(Vec::new()), 3, Vec::new()),
-    ];
-    for (n, (generations, open_verdicts, generation, expected)) in (1..).zip(steps) {
-        let rule_sets = generations.iter().copied().map(set).collect();
-        store.commit_blocking(&Commit { rule_sets, open_verdicts, ..commit(n - 1, n) }).unwrap();
-        let shown = store.reader().rule_sets(1).unwrap();
-        assert!(shown.iter().all(|row| serde_json::from_str::<RuleSet>(&row.content).is_ok()), "what is shown is the set: {shown:?}");
-        drop(store);
-        let (opened, restored) = EmbeddedStore::open(dir.path()).unwrap();
-        assert_eq!((restored.rule_set.generation, restored.open_verdicts), (generation, expected), "commit {n}");
-        store = opened;
-    }
-}
-
-#[test]
 fn only_open_alerts_and_ends_that_the_fold_remembers_are_restored() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
@@ -142,209 +114,6 @@ fn only_open_alerts_and_ends_that_the_fold_remembers_are_restored() {
         assert_eq!(restored.alerts.iter().map(|alert| alert.seq).collect::<Vec<_>>(), expected);
         store = opened;
     }
-}
-
-#[test]
-fn lists_are_newest_first_filtered_and_paged() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let mut all = commit(0, 1);
-    all.alerts = (1..=60).map(|seq| alert(seq, 1, STATUSES[seq as usize % 3])).collect();
-    store.commit_blocking(&all).unwrap();
-    let reader = store.reader();
-    let filters = [
-        AlertFilter::default(),
-        AlertFilter { status: vec![Status::Abnormal], ..AlertFilter::default() },
-        AlertFilter { severity: vec![1, 2], tenant: Some("system".into()), ..AlertFilter::default() },
-        AlertFilter { from_s: Some(T + 130), to_s: Some(T + 40), ..AlertFilter::default() },
-    ];
-    for filter in filters {
-        let wanted = |alert: &&AlertWrite| {
-            (filter.status.is_empty() || filter.status.contains(&alert.status))
-                && (filter.severity.is_empty() || filter.severity.contains(&alert.severity))
-                && filter.tenant.as_deref().is_none_or(|tenant| tenant == alert.tenant)
-                && filter.from_s.is_none_or(|from| alert.end_time.is_none_or(|end| end >= from))
-                && filter.to_s.is_none_or(|to| alert.begin_time <= to)
-        };
-        let expected: Vec<u64> = all.alerts.iter().filter(wanted).map(|alert| alert.seq).rev().collect();
-        let (mut seen, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = reader.list_alerts(&filter, 7, cursor, false).unwrap();
-            let Some(last) = page.last() else { break };
-            cursor = Some(last.seq);
-            seen.extend(page.iter().map(|row| row.seq));
-        }
-        assert_eq!(seen, expected, "{filter:?}");
-        assert!(!seen.is_empty());
-    }
-    let row = reader.list_alerts(&AlertFilter::default(), 1, None, true).unwrap().remove(0);
-    assert_eq!((row.seq, row.document), (60, Some(alert(60, 1, Status::Abnormal).document)));
-    let counts = reader.alert_counts(None).unwrap();
-    assert_eq!(counts.iter().map(|count| count.count).sum::<u64>(), 60);
-}
-
-#[test]
-fn changes_of_an_alert_keep_its_index_right() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    for (revision, status) in [(1, Status::Abnormal), (2, Status::Abnormal), (3, Status::Recovered)] {
-        let mut change = commit(revision - 1, revision);
-        change.alerts = vec![alert(1, revision, status)];
-        store.commit_blocking(&change).unwrap();
-        let found = |status| store.reader().list_alerts(&AlertFilter { status: vec![status], ..AlertFilter::default() }, 9, None, false).unwrap();
-        assert_eq!(found(status)[0].revision, revision);
-        assert_eq!(found(Status::Abnormal).len(), usize::from(status == Status::Abnormal));
-    }
-    let whole: String = store.connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(whole, "ok");
-}
-
-#[test]
-fn events_and_logs_of_an_alert_are_paged_and_merged() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let log = |op_type, create_time| LogWrite { seq: 1, op_type, create_time, document: format!("\"{op_type}\"").into_bytes() };
-    for n in 1..=4u8 {
-        let mut one = commit(n as u64 - 1, n as u64);
-        let second = T + i64::from(n);
-        let a = add_event(&mut one, n, &format!("{{\"id\":\"a{n}\",\"create_time\":{second},\"time\":5,\"description\":\"d\"}}"));
-        let b = add_event(&mut one, n + 100, &format!("{{\"id\":\"b{n}\",\"create_time\":{second}}}"));
-        let role = if n == 1 { EventRole::Opened } else { EventRole::Updated };
-        one.alert_events = vec![AlertEvents { seq: 1, events: vec![(a, role), (b, EventRole::Late)] }];
-        one.alerts = vec![alert(1, n.into(), Status::Abnormal)];
-        match n {
-            1 => one.logs = vec![log("CREATE", second)],
-            4 => one.logs = vec![log("RECOVER", second)],
-            _ => {}
-        }
-        store.commit_blocking(&one).unwrap();
-    }
-    let reader = store.reader();
-    let (mut events, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = reader.alert_events(1, cursor, 3).unwrap();
-        let Some(last) = page.last() else { break };
-        cursor = Some(last.cursor);
-        events.extend(page.into_iter().map(|event| match event.row {
-            EventRead::Found(row) => row.uid.0[0],
-            EventRead::Gone | EventRead::Damaged => 0,
-        }));
-    }
-    assert_eq!(events, [104, 4, 103, 3, 102, 2, 101, 1]);
-    let (mut logs, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = reader.alert_logs(1, cursor, 2).unwrap();
-        let Some(last) = page.last() else { break };
-        cursor = Some(last.cursor);
-        logs.extend(page);
-    }
-    let ops: Vec<&str> = logs.iter().map(|log| log.op_type.as_str()).collect();
-    let c = "CONVERGE";
-    assert_eq!(ops, ["RECOVER", c, c, c, c, c, c, c, "CREATE"]);
-    let expected = format!("{{\"alert_id\":\"{T}1\",\"op_type\":\"CONVERGE\",\"create_time\":{},\"time\":5,\"description\":\"d\",\"event_id\":\"a4\"}}", T + 4);
-    assert_eq!(String::from_utf8(logs[2].document.clone()).unwrap(), expected);
-}
-
-#[test]
-fn dead_letters_are_bounded_per_source() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions { dead_letters_per_source_max: 3, ..EmbeddedOptions::default() };
-    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
-    for to in 1..=4 {
-        let mut one = commit(to - 1, to);
-        one.dead_letters = vec![dead_letter(to, "loud"), dead_letter(to, "loud")];
-        one.dead_letters.extend((to == 1).then(|| dead_letter(to, "quiet")));
-        store.commit_blocking(&one).unwrap();
-    }
-    let reader = store.reader();
-    let loud = reader.dead_letters(Some("loud"), None, 0, 10).unwrap();
-    assert_eq!(loud.iter().map(|letter| letter.ordinal).collect::<Vec<_>>(), [3, 4, 4]);
-    assert_eq!(reader.dead_letter_counts().unwrap(), [("loud".into(), 3, 5), ("quiet".into(), 1, 0)]);
-    assert_eq!(reader.dead_letters(None, None, loud[0].id, 10).unwrap().len(), 2);
-    let one = reader.dead_letter(loud[1].id).unwrap().unwrap();
-    assert_eq!((one.item.as_deref(), one.bytes), (Some(&b"{}"[..]), 2));
-    assert_eq!(DeadLetterRow { item: None, ..one }, loud[1], "lists have all of it but the item");
-    assert_eq!(store.remove_dead_letters(&[loud[1].id, 999]).unwrap(), 1);
-    assert_eq!(reader.dead_letter_counts().unwrap()[0], ("loud".into(), 2, 5));
-}
-
-#[test]
-fn dead_letters_are_bounded_in_bytes_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions { dead_letter_bytes_per_source_max: 1_000, ..EmbeddedOptions::default() };
-    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
-    let mut kept = Vec::new();
-    for (to, bytes) in [(1, 400), (2, 400), (3, 300), (4, 5_000), (5, 10)] {
-        let letter = DeadLetter { item: vec![b' '; bytes], code: format!("c{}", to % 2).into(), ..dead_letter(to, "loud") };
-        store.commit_blocking(&Commit { dead_letters: vec![letter], ..commit(to - 1, to) }).unwrap();
-        kept.push(store.reader().dead_letters(None, None, 0, 10).unwrap().iter().map(|letter| letter.bytes).collect::<Vec<_>>());
-    }
-    assert_eq!(kept, [vec![400], vec![400, 400], vec![400, 300], vec![5_000], vec![10]]);
-    assert_eq!(store.reader().dead_letter_counts().unwrap(), [("loud".into(), 1, 4)]);
-    let sum: u64 = store.connection.query_row("SELECT bytes FROM dead_letter_counts", [], |row| row.get(0)).unwrap();
-    assert_eq!(sum, 10);
-    let of_code = |code| store.reader().dead_letters(None, Some(code), 0, 10).unwrap().len();
-    assert_eq!((of_code("c1"), of_code("c0")), (1, 0));
-}
-
-#[test]
-fn numbers_that_no_row_can_have_find_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let mut one = commit(0, 1);
-    one.alerts = vec![alert(1, 1, Status::Closed)];
-    let event = add_event(&mut one, 1, "{}");
-    one.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Updated)] }];
-    one.dead_letters = vec![dead_letter(1, "web")];
-    store.commit_blocking(&one).unwrap();
-    let reader = store.reader();
-    for n in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
-        assert!(reader.alert(n).unwrap().is_none() && reader.dead_letter(n).unwrap().is_none());
-        assert!(reader.alert_events(n, None, 9).unwrap().is_empty() && reader.alert_logs(n, None, 9).unwrap().is_empty());
-        assert!(reader.dead_letters(None, None, n, 9).unwrap().is_empty());
-        assert_eq!(reader.list_alerts(&AlertFilter::default(), 9, Some(n), false).unwrap().len(), 1);
-        assert_eq!(reader.alert_events(1, Some((n, u32::MAX)), 9).unwrap().len(), 1);
-        assert_eq!(reader.alert_logs(1, Some((n, u32::MAX)), 9).unwrap().len(), 1);
-        assert_eq!(store.remove_dead_letters(&[n]).unwrap(), 0);
-    }
-}
-
-#[test]
-fn event_lists_of_open_alerts_go_with_the_files_they_name() {
-    let dir = tempfile::tempdir().unwrap();
-    // Every commit begins a new event file, and every event a new table of uids.
-    let uids = UidOptions { table_uids_max: 1, ..UidOptions::default() };
-    let options = EmbeddedOptions { event_segment_bytes: 1, uids, ..EmbeddedOptions::default() };
-    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
-    let commit_events = |store: &mut EmbeddedStore, to: u64| {
-        let mut one = commit(to - 1, to);
-        let event = add_event(&mut one, to as u8, "{\"n\":1}");
-        one.alerts = [1, 2].map(|seq| alert(seq, to, Status::Abnormal)).to_vec();
-        one.alert_events = [1, 2].map(|seq| AlertEvents { seq, events: vec![(event, EventRole::Updated)] }).to_vec();
-        store.commit_blocking(&one).unwrap();
-        store.checkpoint().unwrap();
-    };
-    (1..=6).for_each(|to| commit_events(&mut store, to));
-    // The next commit sees that all of it is synced.
-    commit_events(&mut store, 7);
-    store.uids.lock().settle();
-    let lists = |store: &EmbeddedStore| -> i64 { store.connection.query_row("SELECT count(*) FROM alert_events", [], |row| row.get(0)).unwrap() };
-    assert_eq!(lists(&store), 14);
-    let removed = store.retire_events(0, 0).unwrap().by_size as i64;
-    assert!(removed >= 5, "{removed}");
-    assert_eq!(lists(&store), 14 - 2 * removed);
-    assert_eq!(store.reader().alert_events(1, None, 99).unwrap().len() as i64, 7 - removed);
-    // The same in small steps, which later calls take.
-    store.sweep.looks_max = 2;
-    commit_events(&mut store, 8);
-    commit_events(&mut store, 9);
-    store.uids.lock().settle();
-    let removed_later = store.retire_events(0, 0).unwrap().by_size as i64;
-    assert!(removed_later > 0);
-    for _ in 0..9 {
-        assert_eq!(store.retire_events(u64::MAX, 0).unwrap().by_size, 0);
-    }
-    assert_eq!(lists(&store), 2 * (9 - removed - removed_later));
 }
 
 #[test]
@@ -373,28 +142,6 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     let events = store.reader().alert_events(1, None, 9).unwrap();
     let uids: Vec<u8> = events.into_iter().map(|event| if let EventRead::Found(row) = event.row { row.uid.0[0] } else { 0 }).collect();
     assert_eq!(uids, [3, 1]);
-}
-
-#[test]
-fn one_damaged_event_does_not_cost_the_page() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let mut one = commit(0, 1);
-    let events = (1..=3).map(|n| (add_event(&mut one, n, "{\"create_time\":7}"), EventRole::Updated)).collect();
-    one.alert_events = vec![AlertEvents { seq: 1, events }];
-    one.alerts = vec![alert(1, 1, Status::Abnormal)];
-    store.commit_blocking(&one).unwrap();
-    let path = dir.path().join("events/0000000001.events");
-    let mut bytes = std::fs::read(&path).unwrap();
-    let second = bytes.windows(16).position(|window| window == [2; 16]).unwrap();
-    bytes[second] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-    let page = store.reader().alert_events(1, None, 9).unwrap();
-    assert!(matches!(
-        &page[..],
-        [AlertEvent { row: EventRead::Found(_), .. }, AlertEvent { row: EventRead::Damaged, .. }, AlertEvent { row: EventRead::Found(_), .. }]
-    ));
-    assert_eq!(store.reader().alert_logs(1, None, 9).unwrap().len(), 2);
 }
 
 #[test]
@@ -435,26 +182,6 @@ fn a_database_that_another_program_reads_is_not_taken_for_settled() {
     assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(EmbeddedStore::open(dir.path()).unwrap().1.position, 1);
-}
-
-#[test]
-fn old_alerts_go_with_all_that_is_theirs() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let mut one = commit(0, 1);
-    one.alerts = vec![alert(1, 1, Status::Closed), alert(2, 1, Status::Abnormal), alert(3, 1, Status::Recovered)];
-    let event = add_event(&mut one, 1, "{}");
-    one.alert_events = vec![AlertEvents { seq: 1, events: vec![(event, EventRole::Opened)] }];
-    store.commit_blocking(&one).unwrap();
-    assert_eq!(store.retire_alerts(T + 1_000, 10).unwrap(), 0, "the fold goes on from their ends");
-    store.commit_blocking(&Commit { received_at_ms: (T + 1_000 + REMEMBER_END_S) * 1_000, ..commit(1, 2) }).unwrap();
-    assert_eq!(store.retire_alerts(T + 1_000, 10).unwrap(), 0, "the outbox still needs them");
-    let settled = SettledAlerts { position: 1, done: vec![(1, 1), (3, 1)], refused: Vec::new() };
-    block_on(store.outbox().unwrap().settle_alerts(&settled)).unwrap();
-    assert_eq!(store.retire_alerts(T + 102, 10).unwrap(), 1);
-    let reader = store.reader();
-    assert_eq!(reader.alert(1).unwrap(), None);
-    assert!(reader.alert_events(1, None, 9).unwrap().is_empty() && reader.alert(3).unwrap().is_some());
 }
 
 #[test]
@@ -527,134 +254,6 @@ fn a_copy_of_the_files_after_a_kill_is_the_last_commit() {
 }
 
 #[test]
-fn a_state_over_its_bound_loses_what_ended_first() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open_with(dir.path(), EmbeddedOptions { outbox: false, ..EmbeddedOptions::default() }).unwrap();
-    let mut one = commit(0, 1);
-    one.alerts = (1..=400)
-        .map(|seq| AlertWrite {
-            document: format!("{{\"pad\":\"{}\"}}", " ".repeat(5_000)).into_bytes(),
-            ..alert(seq, 1, if seq % 4 == 0 { Status::Abnormal } else { Status::Closed })
-        })
-        .collect();
-    store.commit_blocking(&one).unwrap();
-    let bound = 1 << 20;
-    assert_eq!(store.shrink_state(bound, 50).unwrap(), 0, "the fold goes on from their ends");
-    store.commit_blocking(&Commit { received_at_ms: (T + 900 + REMEMBER_END_S) * 1_000, ..commit(1, 2) }).unwrap();
-    assert_eq!(store.shrink_state(u64::MAX, 50).unwrap(), 0);
-    let mut removed = 0;
-    while store.shrink_state(bound, 50).unwrap() > 0 {
-        removed += 1;
-        assert!(removed < 9);
-    }
-    let pages = store.reader().pages().unwrap();
-    assert!(pages.used_bytes() <= bound && pages.free > 0, "{pages:?}");
-    let kept: Vec<u64> = store.reader().list_alerts(&AlertFilter::default(), 999, None, false).unwrap().iter().map(|row| row.seq).collect();
-    let oldest_ended = kept.iter().filter(|seq| *seq % 4 != 0).min().unwrap();
-    assert!(kept.iter().filter(|seq| *seq % 4 == 0).count() == 100, "open alerts stay");
-    assert!((1..*oldest_ended).all(|seq| seq % 4 == 0 || !kept.contains(&seq)) && (*oldest_ended..=400).all(|seq| kept.contains(&seq)));
-    // What comes free is used again before the file grows.
-    let before = pages.all;
-    store.commit_blocking(&Commit { alerts: vec![AlertWrite { document: vec![b' '; 300_000], ..alert(900, 1, Status::Abnormal) }], ..commit(2, 3) }).unwrap();
-    assert_eq!(store.reader().pages().unwrap().all, before);
-}
-
-#[test]
-fn what_waits_for_a_service_stays_in_a_state_over_its_bound_and_that_is_said() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let long_after_ms = (T + 900 + REMEMBER_END_S) * 1_000;
-    let alerts = (1..=30).map(|seq| alert(seq, 1, Status::Closed)).collect();
-    store.commit_blocking(&Commit { received_at_ms: long_after_ms, alerts, ..commit(0, 1) }).unwrap();
-    assert_eq!((store.shrink_state(u64::MAX, 50).unwrap(), store.is_held_back()), (0, false), "within its bound");
-    assert_eq!((store.shrink_state(0, 50).unwrap(), store.is_held_back()), (0, true));
-    let settled = SettledAlerts { position: 1, done: (1..=20).map(|seq| (seq, 1)).collect(), refused: Vec::new() };
-    block_on(store.outbox().unwrap().settle_alerts(&settled)).unwrap();
-    assert_eq!((store.shrink_state(0, 15).unwrap(), store.is_held_back()), (15, false), "there is more to remove");
-    assert_eq!((store.shrink_state(0, 15).unwrap(), store.is_held_back()), (5, true));
-    // The look at each alert is a jump in the outbox, however much waits there.
-    let plan = format!("EXPLAIN QUERY PLAN {} AND NOT {}", retention::ENDED, retention::WAITS);
-    let steps: Vec<String> = store.connection.prepare(&plan).unwrap().query_map([T], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
-    assert!(steps.iter().any(|step| step.starts_with("SEARCH outbox") && step.ends_with("(service=? AND seq=?)")), "{steps:?}");
-    assert!(!steps.iter().any(|step| step.starts_with("SCAN outbox")), "{steps:?}");
-}
-
-#[test]
-fn every_generation_of_one_commit_is_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let mut one = commit(0, 9);
-    one.rule_sets = (1..=3)
-        .map(|generation| RuleSet { generation, rules: Vec::new(), tables: vec![("hosts".into(), format!("t{generation}").into())], ..RuleSet::default() })
-        .collect();
-    store.commit_blocking(&one).unwrap();
-    let rows = store.reader().rule_sets(99).unwrap();
-    let seen: Vec<_> = rows.iter().map(|row| (row.generation, row.ordinal, row.content.contains(&format!("\"t{}\"", row.generation)))).collect();
-    assert_eq!(seen, [(3, 9, true), (2, 9, true), (1, 9, true)]);
-    drop(store);
-    assert_eq!(EmbeddedStore::open(dir.path()).unwrap().1.rule_set, one.rule_sets[2], "the last one is in force");
-}
-
-#[test]
-fn dead_letters_and_rule_sets_go_by_age_and_number() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    for to in 1..=6 {
-        let mut one = commit(to - 1, to);
-        let received_at_ms = (T + to as i64) * 1_000;
-        one.received_at_ms = received_at_ms;
-        one.dead_letters = ["a", "b"].map(|source| DeadLetter { received_at_ms, ..dead_letter(to, source) }).to_vec();
-        one.rule_sets = vec![RuleSet { generation: to, ..RuleSet::default() }];
-        store.commit_blocking(&one).unwrap();
-    }
-    assert_eq!(store.retire_dead_letters((T + 1) * 1_000, 99).unwrap(), 0);
-    assert_eq!(store.retire_dead_letters((T + 4) * 1_000, 4).unwrap(), 4, "a step at a time");
-    assert_eq!(store.retire_dead_letters((T + 4) * 1_000, 99).unwrap(), 2);
-    let reader = store.reader();
-    assert_eq!(reader.dead_letters(None, None, 0, 99).unwrap().iter().map(|letter| letter.ordinal).collect::<Vec<_>>(), [4, 4, 5, 5, 6, 6]);
-    assert_eq!(reader.dead_letter_sums().unwrap(), (6, 0, 12));
-    let kept = || reader.rule_sets(99).unwrap().iter().map(|set| set.generation).collect::<Vec<_>>();
-    let all = u64::MAX;
-    // The newest stay, and so do those that are young, up to a number, those that the journal still holds, and the one before them.
-    assert_eq!((store.retire_rule_sets(4, 4, i64::MAX, 3).unwrap(), kept()), (1, vec![6, 5, 4, 3, 2]));
-    assert_eq!((store.retire_rule_sets(1, 9, (T + 4) * 1_000, all).unwrap(), kept()), (2, vec![6, 5, 4]));
-    assert_eq!((store.retire_rule_sets(1, 2, (T + 4) * 1_000, all).unwrap(), kept()), (1, vec![6, 5]));
-    assert_eq!((store.retire_rule_sets(1, 1, i64::MAX, all).unwrap(), kept()), (1, vec![6]));
-}
-
-#[test]
-fn event_files_go_by_the_time_of_their_events() {
-    let dir = tempfile::tempdir().unwrap();
-    let uids = UidOptions { table_uids_max: 1, ..UidOptions::default() };
-    let options = EmbeddedOptions { event_segment_bytes: 1, uids, ..EmbeddedOptions::default() };
-    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options.clone()).unwrap();
-    let one = |store: &mut EmbeddedStore, to: u64| {
-        let mut one = Commit { received_at_ms: (T + 100 * to as i64) * 1_000, ..commit(to - 1, to) };
-        add_event(&mut one, to as u8, "{}");
-        store.commit_blocking(&one).unwrap();
-        store.checkpoint().unwrap();
-    };
-    (1..=5).for_each(|to| one(&mut store, to));
-    // All files are as young as this test; a restart forgets none of it.
-    drop(store);
-    let (mut store, _) = EmbeddedStore::open_with(dir.path(), options).unwrap();
-    (6..=8).for_each(|to| one(&mut store, to));
-    store.uids.lock().settle();
-    assert_eq!(store.retire_events(u64::MAX, T + 100).unwrap().by_age, 0);
-    assert_eq!(store.retire_events(u64::MAX, T + 301).unwrap().by_age, 3);
-    assert_eq!(store.retire_events(u64::MAX, T + 301).unwrap().by_age, 0);
-    // The time of a commit without events is none of the file's.
-    store.commit_blocking(&Commit { received_at_ms: (T + 5_000) * 1_000, ..commit(8, 9) }).unwrap();
-    let noted = |store: &EmbeddedStore, number: u32| -> i64 {
-        store.connection.query_row("SELECT received_at_s FROM event_files WHERE number = ?1", [number], |row| row.get(0)).unwrap()
-    };
-    one(&mut store, 10);
-    assert_eq!(noted(&store, 8), T + 800);
-    let left: u64 = store.connection.query_row("SELECT count(*) FROM event_files", [], |row| row.get(0)).unwrap();
-    assert_eq!(left, 5, "files 4 to 8; 9 is written");
-}
-
-#[test]
 fn what_is_begun_is_nothing_before_its_commit() {
     let dir = tempfile::tempdir().unwrap();
     let with_event = |from: u64, to: u64, n: u8| {
@@ -702,117 +301,6 @@ fn what_is_begun_is_nothing_before_its_commit() {
     store.reader().event_reader().scan(EventPlace::default(), store.events.end(), |uid, _, _| rows.push(uid.0[0])).unwrap();
     assert_eq!(rows, [1, 2, 4, 6, 7], "nothing of the others is left");
     store.commit_blocking(&with_event(7, 8, 8)).unwrap();
-}
-
-fn upload(ordinal: u64, name: &str, digest: &str) -> VersionWrite {
-    let change = VersionChange {
-        name: name.into(),
-        version: "1.0.0".into(),
-        digest: digest.into(),
-        signature: Some(VersionSignature { signer: "platform".into(), key_id: "k".into(), digest: format!("{digest}-sig").into() }),
-        ..VersionChange::default()
-    };
-    VersionWrite { ordinal, received_at_ms: T * 1_000 + ordinal as i64, change }
-}
-
-fn removal(ordinal: u64, name: &str, digest: &str) -> VersionWrite {
-    let mut write = upload(ordinal, name, digest);
-    (write.change.action, write.change.operator) = (VersionAction::Removed, "retention".into());
-    write
-}
-
-#[test]
-fn versions_are_listed_newest_first_until_they_are_removed() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    let writes: Vec<VersionWrite> = (1..=4).map(|n| upload(n, if n == 3 { "other" } else { "owner" }, &format!("d{n}"))).collect();
-    store.commit_blocking(&Commit { rule_versions: writes.clone(), ..commit(0, 4) }).unwrap();
-    let (reader, owner) = (store.reader(), Some("owner"));
-    let listed = |name, before, limit| reader.rule_versions(name, before, limit).unwrap().iter().map(|row| row.ordinal).collect::<Vec<_>>();
-    assert_eq!((listed(owner, None, 2), listed(owner, Some(2), 2), listed(None, None, 9)), (vec![4, 2], vec![1], vec![4, 3, 2, 1]));
-    assert_eq!(reader.rule_version("other", "d3").unwrap().as_ref(), Some(&writes[2]));
-    assert_eq!(reader.rule_version("owner", "d3").unwrap(), None);
-    // The same again is the newest, and one that is removed and comes again in one commit is there.
-    let again = vec![upload(5, "owner", "d1"), removal(6, "owner", "d4"), removal(7, "owner", "d2"), upload(8, "owner", "d2"), removal(9, "owner", "never")];
-    store.commit_blocking(&Commit { rule_versions: again, ..commit(4, 9) }).unwrap();
-    assert_eq!(listed(owner, None, 9), [8, 5]);
-    drop(store);
-    let (store, _) = EmbeddedStore::open(dir.path()).unwrap();
-    assert_eq!(store.reader().rule_versions(owner, None, 9).unwrap().iter().map(|row| row.change.digest.clone()).collect::<Vec<_>>(), ["d2", "d1"]);
-}
-
-fn audit_entry(ordinal: u64, object: &str) -> AuditEntry {
-    let at_ms = T * 1_000 + ordinal as i64;
-    AuditEntry { ordinal, at_ms, action: "activate".into(), object: object.into(), operator: "wang".into(), generation: ordinal, ..AuditEntry::default() }
-}
-
-/// A store with entries of five commits, two each.
-fn audited(dir: &std::path::Path) -> EmbeddedStore {
-    let (mut store, _) = EmbeddedStore::open(dir).unwrap();
-    for to in [2, 4, 6, 8, 10] {
-        let audit = vec![audit_entry(to - 1, "owner"), audit_entry(to, "other")];
-        store.commit_blocking(&Commit { audit, ..commit(to - 2, to) }).unwrap();
-    }
-    store
-}
-
-#[test]
-fn the_audit_chain_shows_a_changed_row() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = audited(dir.path());
-    let reader = store.reader();
-    let whole = reader.check_audit().unwrap();
-    assert_eq!((whole.entries, whole.first, whole.broken, whole.last.map(|last| last.0)), (10, Some(1), None, Some(10)));
-    let listed = |object, before| reader.audit(object, before, 3).unwrap().iter().map(|row| row.entry.ordinal).collect::<Vec<_>>();
-    assert_eq!((listed(None, None), listed(Some("owner"), Some(7)), listed(Some("nobody"), None)), (vec![10, 9, 8], vec![5, 3, 1], vec![]));
-    drop(store);
-    // What somebody does who knows the schema and its checksums.
-    let sums = |connection: &Connection| {
-        type Row = (u64, i64, String, String, Vec<u8>, Vec<u8>);
-        let rows: Vec<Row> = connection
-            .prepare("SELECT ordinal, at_ms, object, content, before, hash FROM audit")
-            .unwrap()
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
-        for (ordinal, at_ms, object, content, before, hash) in rows {
-            let sum = checksum::of_audit(ordinal, at_ms, &object, &content, &before, &hash);
-            connection.execute("UPDATE audit SET sum = ?2 WHERE ordinal = ?1", params![ordinal, sum]).unwrap();
-        }
-    };
-    let changes = [
-        ("UPDATE audit SET content = replace(content, 'wang', 'li') WHERE ordinal = 5", 5),
-        ("UPDATE audit SET content = replace(content, '\"at_ms\":1', '\"at_ms\":2') WHERE ordinal = 1", 1),
-        ("DELETE FROM audit WHERE ordinal = 4", 5),
-        ("UPDATE audit SET hash = zeroblob(32) WHERE ordinal = 7", 7),
-        ("UPDATE audit SET before = zeroblob(32) WHERE ordinal = 7", 7),
-        ("UPDATE audit SET ordinal = 99 WHERE ordinal = 3", 4),
-    ];
-    for (change, broken_at) in changes {
-        let copy = tempfile::tempdir().unwrap();
-        drop(audited(copy.path()));
-        let connection = Connection::open(copy.path().join("state.sqlite")).unwrap();
-        assert_eq!(connection.execute(change, []).unwrap(), 1, "{change}");
-        sums(&connection);
-        drop(connection);
-        let (store, _) = EmbeddedStore::open(copy.path()).unwrap();
-        let found = store.reader().check_audit().unwrap();
-        assert_eq!(found.broken.as_ref().map(|broken| broken.0), Some(broken_at), "{change}: {found:?}");
-    }
-}
-
-#[test]
-fn old_entries_of_the_audit_go_and_the_chain_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = audited(dir.path());
-    assert_eq!(store.retire_audit(T * 1_000 + 7).unwrap(), 6);
-    let check = store.reader().check_audit().unwrap();
-    assert_eq!((check.entries, check.first, check.broken), (4, Some(7), None));
-    assert_eq!(store.retire_audit(i64::MAX).unwrap(), 3, "the newest stays, or the chain would begin anew");
-    store.commit_blocking(&Commit { audit: vec![audit_entry(11, "owner")], ..commit(10, 11) }).unwrap();
-    let check = store.reader().check_audit().unwrap();
-    assert_eq!((check.entries, check.first, check.broken), (2, Some(10), None));
 }
 
 #[test]
