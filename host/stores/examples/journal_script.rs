@@ -9,8 +9,13 @@
 //!
 //! Ends with 3 when the journal has stopped for good.
 
+use alertmill_core::command::{Action, AlertRef, Command};
+use alertmill_core::letter::{Arrival, ArrivalBy, Redrive, RedrivenLetter};
 use alertmill_core::ports::{Appended, Journal, PortError};
-use alertmill_core::record::{Door, DoorCounts, Items, RecordBody, RuleEntry, RuleSet};
+use alertmill_core::record::{Door, DoorCounts, Items, RawPayload, RecordBody};
+use alertmill_core::rule_set::{Change, ChangeAction, Origin, Quarantine, RuleEntry, RuleSet, RuleVersion};
+use alertmill_core::verdict::{Hook, Place, Policy, Verdict, Verdicts};
+use alertmill_core::version_change::{VersionAction, VersionChange, VersionSignature};
 use alertmill_stores::embedded::SyncedPosition;
 use alertmill_stores::journal::{Clock, JournalDir, JournalOptions, JournalReader};
 use alertmill_stores::port_suite::{block_on, record_body};
@@ -144,21 +149,74 @@ fn shown(body: &RecordBody) -> String {
             }
             text
         }
-        RecordBody::RuleVersion(change) => format!("rule-version {} {} {}", change.action.as_str(), change.name, change.digest),
-        RecordBody::Redrive(redrive) => format!("redrive {}", redrive.letters.len()),
-        RecordBody::Verdicts(verdicts) => format!("verdicts {} {}", verdicts.generation, verdicts.verdicts.len()),
+        RecordBody::RuleVersion(change) => {
+            let VersionChange { action, name, version, digest, size_bytes, operator, address, comment, source, signature, info } = change;
+            let mut text = format!("rule-version {} {name} {version} {digest} {size_bytes} {operator} {address} {comment} {source} {info}", action.as_str());
+            if let Some(VersionSignature { signer, key_id, digest }) = signature {
+                write!(text, " signed {signer} {key_id} {digest}").expect("text");
+            }
+            text
+        }
+        RecordBody::Redrive(Redrive { tenant, operator, comment, letters }) => {
+            let mut text = format!("redrive {tenant} {operator} {comment}");
+            for RedrivenLetter { ordinal, index, received_at_ms, source, arrival, item } in letters {
+                let Arrival { by, idempotency_key, request_index, content_type, headers, redriven } = arrival;
+                let (by, key, item) = (*by as u8, idempotency_key.as_deref().unwrap_or("-"), String::from_utf8_lossy(item));
+                write!(text, " letter {ordinal} {index} {received_at_ms} {source} {by} {key} {request_index} {content_type} {redriven} {item}").expect("text");
+                headers.iter().for_each(|(name, value)| write!(text, " {name}={value}").expect("text"));
+            }
+            text
+        }
+        RecordBody::Verdicts(Verdicts { generation, verdicts }) => {
+            let mut text = format!("verdicts {generation}");
+            for Verdict { rule, version, hook, kind, message, policy, from, until } in verdicts {
+                let (hook, policy) = (hook.name(), policy.as_str());
+                write!(text, " verdict {rule} {version} {hook} {kind} {message} {policy} {}.{}", from.ordinal, from.index).expect("text");
+                if let Some(until) = until {
+                    write!(text, " until {}.{}", until.ordinal, until.index).expect("text");
+                }
+            }
+            text
+        }
         RecordBody::RuleSet(set) => {
-            let rule = |rule: &RuleEntry| format!(" rule {} {} {} {} {}", rule.name, rule.version, rule.digest, rule.config, rule.options);
-            let rules: String = set.rules.iter().map(rule).collect();
+            let rules: String = set.rules.iter().map(shown_rule).collect();
             let tables: String = set.tables.iter().map(|(name, digest)| format!(" table {name} {digest}")).collect();
-            format!("rule-set {}{rules}{tables}", set.generation)
+            let Change { action, object, from, to, operator, address, comment } = &set.change;
+            let change = match action {
+                ChangeAction::Unknown => String::new(),
+                action => format!(" change {} {object} {from} {to} {operator} {address} {comment}", action.as_str()),
+            };
+            format!("rule-set {}{change}{rules}{tables}", set.generation)
         }
         RecordBody::Clock => "clock".to_owned(),
         RecordBody::Start { version } => format!("start {version}"),
-        // In no fixture yet; one that holds it wants words of its own here.
-        RecordBody::Command(_) => "command".to_owned(),
-        RecordBody::Payload(_) => "payload".to_owned(),
+        RecordBody::Command(Command { tenant, action, alerts, operator, comment, idempotency_key }) => {
+            let ids: String = alerts.iter().map(|alert| format!(" {}", alert.id())).collect();
+            format!("command {tenant} {} {operator} {comment} {}{ids}", action.name(), idempotency_key.as_deref().unwrap_or("-"))
+        }
+        RecordBody::Payload(RawPayload { tenant, source, idempotency_key, counts, content_type, headers, body }) => {
+            let DoorCounts { received, refused, duplicates } = counts;
+            let headers: String = headers.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            let (key, body) = (idempotency_key.as_deref().unwrap_or("-"), String::from_utf8_lossy(body));
+            format!("payload {tenant} {source} {key} {received} {refused} {duplicates} {content_type}{headers} {body}")
+        }
     }
+}
+
+/// What the first fixtures have not is shown only where it is.
+fn shown_rule(rule: &RuleEntry) -> String {
+    let RuleEntry { name, version, digest, config, options, order, origin, pinned, disabled, offered, previous, quarantine } = rule;
+    let mut text = format!(" rule {name} {version} {digest} {config} {options}");
+    if !order.is_empty() {
+        write!(text, " order {order} from {origin:?} pinned {pinned} disabled {disabled} offered {offered}").expect("text");
+    }
+    if let Some(RuleVersion { version, digest, config, options }) = previous {
+        write!(text, " before {version} {digest} {config} {options}").expect("text");
+    }
+    if let Some(Quarantine { kind, message, times, since_ms, retry_at_ms }) = quarantine {
+        write!(text, " quarantine {kind} {message} {times} {since_ms} {retry_at_ms:?}").expect("text");
+    }
+    text
 }
 
 fn read(dir: &Path) -> ExitCode {
@@ -175,6 +233,112 @@ fn read(dir: &Path) -> ExitCode {
 
 /// Times in a fixture go up by a second a record.
 const BEGINS_MS: i64 = 1_790_000_000_000;
+
+/// A record of each kind that is rare, and says all that it can.
+fn rare(n: u64) -> RecordBody {
+    let headers = || vec![("x-event".into(), "push".into())];
+    let running = || RuleVersion { version: "1.1.0".into(), digest: "ef".repeat(32).into(), config: "{}".into(), options: "{}".into() };
+    match n {
+        30 => RecordBody::RuleSet(RuleSet {
+            generation: 2,
+            change: Change {
+                action: ChangeAction::Activate,
+                object: "owner".into(),
+                from: "ab".repeat(32).into(),
+                to: "cd".repeat(32).into(),
+                operator: "wang".into(),
+                address: "127.0.0.1".into(),
+                comment: "as-asked".into(),
+            },
+            rules: vec![RuleEntry {
+                name: "owner".into(),
+                version: "1.2.0".into(),
+                digest: "cd".repeat(32).into(),
+                config: "{}".into(),
+                options: "{}".into(),
+                order: "10".into(),
+                origin: Origin::Upload,
+                pinned: true,
+                disabled: true,
+                offered: "0f".repeat(32).into(),
+                previous: Some(running()),
+                quarantine: Some(Quarantine {
+                    kind: "deadline".into(),
+                    message: "still-running".into(),
+                    times: 2,
+                    since_ms: BEGINS_MS,
+                    retry_at_ms: Some(BEGINS_MS + 60_000),
+                }),
+            }],
+            tables: vec![("owners".into(), "cd".repeat(32).into())],
+        }),
+        31 => RecordBody::Verdicts(Verdicts {
+            generation: 2,
+            verdicts: [None, Some(Place { ordinal: 29, index: 4 })]
+                .map(|until| Verdict {
+                    rule: "owner".into(),
+                    version: "1.2.0@sha256:cd".into(),
+                    hook: Hook::EnrichEvent,
+                    kind: "deadline".into(),
+                    message: "still-running".into(),
+                    policy: Policy::DeadLetter,
+                    from: Place { ordinal: 29, index: 1 },
+                    until,
+                })
+                .to_vec(),
+        }),
+        32 => RecordBody::RuleVersion(VersionChange {
+            action: VersionAction::Uploaded,
+            name: "owner".into(),
+            version: "1.3.0".into(),
+            digest: "01".repeat(32).into(),
+            size_bytes: 4_096,
+            operator: "wang".into(),
+            address: "127.0.0.1".into(),
+            comment: "next".into(),
+            source: "upload".into(),
+            signature: Some(VersionSignature { signer: "platform".into(), key_id: "k1".into(), digest: "02".repeat(32).into() }),
+            info: "{}".into(),
+        }),
+        33 => RecordBody::Redrive(Redrive {
+            tenant: "system".into(),
+            operator: "wang".into(),
+            comment: "mended".into(),
+            letters: vec![RedrivenLetter {
+                ordinal: 29,
+                index: 3,
+                received_at_ms: BEGINS_MS + 28_000,
+                source: "grafana".into(),
+                arrival: Arrival {
+                    idempotency_key: Some("k".into()),
+                    request_index: 2,
+                    content_type: "text/csv".into(),
+                    headers: headers(),
+                    redriven: 3,
+                    ..Arrival::by(ArrivalBy::Payload)
+                },
+                item: b"a,b".to_vec().into(),
+            }],
+        }),
+        34 => RecordBody::Command(Command {
+            tenant: "system".into(),
+            action: Action::Close,
+            alerts: vec![AlertRef { create_time: BEGINS_MS / 1_000, seq: 4 << 14 }],
+            operator: "wang".into(),
+            comment: "INC-881".into(),
+            idempotency_key: Some("k2".into()),
+        }),
+        _ => RecordBody::Payload(RawPayload {
+            tenant: "system".into(),
+            source: "grafana".into(),
+            idempotency_key: Some("k3".into()),
+            counts: DoorCounts { received: 2, refused: 1, duplicates: 0 },
+            content_type: "text/csv".into(),
+            headers: headers(),
+            body: b"a,b".to_vec().into(),
+        }),
+    }
+}
 
 fn fixture(dir: &Path) -> ExitCode {
     let work = tempfile::tempdir().expect("a scratch folder");
@@ -204,6 +368,7 @@ fn fixture(dir: &Path) -> ExitCode {
     append(&journal, RecordBody::RuleSet(rules));
     for n in 3..=40 {
         let body = match record_body(n, n as usize % 5 + 1) {
+            _ if (30..=35).contains(&n) => rare(n),
             _ if n % 7 == 0 => RecordBody::Clock,
             RecordBody::Items(items) if n % 3 == 0 => {
                 let counts = DoorCounts { received: n, refused: 2, duplicates: 1 };
