@@ -42,6 +42,7 @@ plants! {
     DoubleCount "double-count" I2 "After a crash the store has the last commit's rows and the position before it."
     DroppedUidMemory "dropped-uid-memory" I2 "The uids that the store knows are gone after a restart."
     KeyLostOnReplay "key-lost-on-replay" I2 "A payload that is read again after a restart has lost its Idempotency-Key."
+    RejectedRemembered "rejected-remembered" I2 "The uid of an event that a rule rejects is known as soon as its dead letter is stored."
     UidsForgottenEarly "uids-forgotten-early" I2 "Uids are forgotten behind the last commit, synced or not."
     ForgottenAlert "forgotten-alert" I3 "The store does not give back one of the open alerts."
     UnorderedShards "unordered-shards" I4 "The fold gets a later record for an earlier one now and then."

@@ -7,6 +7,7 @@ use crate::plant::Plant;
 use crate::setup::Setup;
 use crate::world::State;
 use alertmill_core::command::Decision;
+use alertmill_core::event::Uid;
 use alertmill_core::item::Item;
 use alertmill_core::letter::LetterFate;
 use alertmill_core::pipeline::in_flight::InFlight;
@@ -63,6 +64,8 @@ pub struct Life {
     pub decided: BTreeMap<u64, Vec<Decision>>,
     /// What became of dead letters, by the ordinal of the record that had them tried again.
     pub redriven: BTreeMap<u64, Vec<LetterFate>>,
+    /// Uids of events that a rule has rejected, by the place of their letter; only a planted bug asks for them.
+    pub rejected: BTreeMap<(u64, u32), Uid>,
     /// When it began.
     pub up_since_ms: i64,
     /// Its start is in the journal: doors are open.
@@ -98,6 +101,7 @@ impl Life {
             next_due_ms: None,
             decided: BTreeMap::new(),
             redriven: BTreeMap::new(),
+            rejected: BTreeMap::new(),
             up_since_ms: now_ms,
             started: false,
             generation: 0,

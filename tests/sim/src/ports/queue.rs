@@ -36,8 +36,12 @@ impl HandOver for Sender<'_> {
     }
 }
 
-/// The planted bug: rows that a rule has rejected never reach the fold.
+/// The planted bugs: rows that a rule has rejected never reach the fold, or their uids are noted for the store.
 fn plant(world: &World, prepared: &mut Prepared) {
+    if world.has(Plant::RejectedRemembered) {
+        let rejected = prepared.rows.iter().filter_map(|row| Some((row.dead_letter.as_ref()?, row.event.uid)));
+        world.state().life.rejected.extend(rejected.map(|(letter, uid)| ((letter.ordinal, letter.index), uid)));
+    }
     if !world.has(Plant::RejectedNotCounted) {
         return;
     }

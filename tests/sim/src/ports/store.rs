@@ -7,6 +7,7 @@ use crate::weather::Part;
 use crate::world::{Call, World};
 use alertmill_core::event::Uid;
 use alertmill_core::pipeline::conductor::Committed;
+use alertmill_core::pipeline::fold::REMEMBER_S;
 use alertmill_core::ports::{Commit, KnownUids, LocalStore, PortError};
 use std::borrow::Cow;
 
@@ -62,6 +63,11 @@ fn save(world: &World, commit: &Commit) {
         state.disk.commit_without_events(commit);
     } else {
         state.disk.commit(&planted(commit, state.setup.plant));
+    }
+    if state.setup.plant == Some(Plant::RejectedRemembered) {
+        let rejected = commit.dead_letters.iter().filter_map(|letter| state.life.rejected.get(&(letter.ordinal, letter.index)));
+        let until_s = commit.received_at_ms.div_euclid(1_000) + REMEMBER_S;
+        state.disk.tables.uids.extend(rejected.map(|uid| (*uid, until_s)));
     }
     if state.setup.plant == Some(Plant::UidsForgottenEarly) {
         let now_ms = state.disk.tables.received_at_ms;
