@@ -65,6 +65,9 @@ counters! {
     Folded "folded"
 }
 
+/// Counter of events that a rule's [budget of open keys](crate::row::DedupeRule::open_keys_max) had no room for.
+pub const DEDUPE_OVERFLOW: &str = "dedupe_overflow";
+
 type Key = (&'static str, Text, Text);
 
 /// All counters, absolute, with those that changed since the last commit.
@@ -114,6 +117,11 @@ impl Ledger {
         for (counter, n) in [("rows", tally.rows), ("changed", tally.changed), ("dropped", tally.dropped), ("failed", tally.failed)] {
             self.add("rule", &tally.rule, Text::new_static(counter), n);
         }
+    }
+
+    /// An event would have opened one alert too many under a key of this rule.
+    pub fn dedupe_overflow(&mut self, rule: &Text) {
+        self.add("rule", rule, Text::new_static(DEDUPE_OVERFLOW), 1);
     }
 
     /// The changed counters, absolute; forgets that they changed.

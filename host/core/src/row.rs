@@ -5,6 +5,7 @@ use crate::event::{Event, Fingerprint};
 use crate::ports::DeadLetter;
 use crate::value::{Text, text_bytes};
 use crate::verdict::{Hook, Place, Policy};
+use std::sync::Arc;
 
 /// One event between "understood" and "folded".
 #[derive(Clone, Debug)]
@@ -23,8 +24,8 @@ pub struct Row {
     pub seed: i64,
     /// What dedupe rules said; `Default` until one answers.
     pub dedupe: DedupeAnswer,
-    /// Name of the rule that answered, when `dedupe` is not `Default`.
-    pub dedupe_rule: Text,
+    /// The rule that answered, when `dedupe` is not `Default`.
+    pub dedupe_rule: Option<Arc<DedupeRule>>,
     /// Filled in by keying, after the rules.
     pub fingerprint: Fingerprint,
     /// Set by a rule: stored, but makes no alert.
@@ -111,6 +112,24 @@ pub enum DedupeAnswer {
     Unique,
 }
 
+/// A rule that makes keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DedupeRule {
+    /// Which; part of the fingerprint.
+    pub name: Text,
+    /// Its version and digest, `1.2.0@sha256:..`.
+    pub version: Text,
+    /// Alerts that its keys may hold open at once: `limits.open_keys` of its options, which the record of its generation holds.
+    pub open_keys_max: u32,
+}
+
+impl DedupeRule {
+    /// Shared by the rows that it has keyed.
+    pub fn new(name: impl Into<Text>, version: impl Into<Text>, open_keys_max: u32) -> Arc<DedupeRule> {
+        Arc::new(DedupeRule { name: name.into(), version: version.into(), open_keys_max })
+    }
+}
+
 /// A rule that failed on a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleFailure {
@@ -118,7 +137,7 @@ pub struct RuleFailure {
     pub rule: Text,
     /// Its version and digest, `1.2.0@sha256:..`.
     pub version: Text,
-    /// `trap`, `deadline`, `memory`, `output`, `row-error`, `undeclared-write`, ...
+    /// `trap`, `deadline`, `memory`, `output`, `row-error`, `undeclared-write`, ...; `key-budget` for one whose key is beyond the rule's budget.
     pub kind: Text,
     /// What it said.
     pub message: Text,

@@ -69,7 +69,7 @@ impl Member {
             runner: Runner::new(rule, quarantine),
             normalize: plans.normalize.as_ref().map(|plan| Turn::new(Normalizing::new(plan), Hook::Normalize, plan.batch_rows, policy)),
             enrich: plans.enrich.as_ref().map(|plan| Turn::new(enriching(plan), Hook::EnrichEvent, plan.batch_rows, policy)),
-            dedupe: plans.dedupe.as_ref().map(|plan| Turn::new(Keying::new(plan), Hook::Dedupe, plan.batch_rows, policy)),
+            dedupe: plans.dedupe.as_ref().map(|plan| Turn::new(Keying::new(rule, plan), Hook::Dedupe, plan.batch_rows, policy)),
             previous: None,
         }
     }

@@ -170,7 +170,7 @@ mod tests {
             index: 0,
             seed: 0,
             dedupe: Default::default(),
-            dedupe_rule: Default::default(),
+            dedupe_rule: None,
             fingerprint: Default::default(),
             dropped: None,
             rejected: false,

@@ -258,6 +258,11 @@ impl Engine {
         self.0.loader.stats()
     }
 
+    /// The fold had no room for a dedupe key of this rule: `limits.open_keys`.
+    pub fn overflowed(&self, rule: &str) {
+        self.0.standings.overflowed(rule, Instant::now());
+    }
+
     /// Versions of rules that were put out for their failures and that no generation holds in quarantine yet. Asked again, it names
     /// them again until one does.
     pub fn struck(&self) -> Vec<Struck> {

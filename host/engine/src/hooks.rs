@@ -9,12 +9,14 @@ use crate::limits::Limits;
 use crate::lower::Projection;
 use crate::manifest::{HookPlan, NormalizePlan};
 use crate::patch::{self, Applied};
+use crate::rule::Rule;
 use crate::{keys, normalize};
 use alertmill_core::fields::{Field, RuleField, RuleRow};
 use alertmill_core::payload::{Normalized, Payload};
-use alertmill_core::row::{DedupeAnswer, Row, RuleFailure};
+use alertmill_core::row::{DedupeAnswer, DedupeRule, Row, RuleFailure};
 use alertmill_core::value::Text;
 use alertmill_core::verdict::Place;
+use std::sync::Arc;
 
 /// One hook of one rule at one worker, over rows of one kind.
 pub(crate) trait Judge<R> {
@@ -120,13 +122,15 @@ impl<F: RuleField> Judge<F::Row> for Enriching<F> {
 
 /// Makes keys of events.
 pub(crate) struct Keying {
+    rule: Arc<DedupeRule>,
     plan: HookPlan<Field>,
     projection: Projection,
 }
 
 impl Keying {
-    pub fn new(plan: &HookPlan<Field>) -> Keying {
-        Keying { projection: Projection::new(&plan.reads), plan: plan.clone() }
+    pub fn new(rule: &Rule, plan: &HookPlan<Field>) -> Keying {
+        let rule = DedupeRule::new(rule.info.name.clone(), rule.version_on_rows.clone(), rule.limits().open_keys);
+        Keying { rule, projection: Projection::new(&plan.reads), plan: plan.clone() }
     }
 }
 
@@ -146,9 +150,9 @@ impl Judge<Row> for Keying {
         self.projection.lend(|batch| warm.dedupe(batch, limit_ms))
     }
 
-    fn accept(&self, rule: &Text, rows: &mut [Row], chosen: &[u32], keys: Vec<DedupeKey>) -> Result<Applied, CallFailure> {
+    fn accept(&self, _: &Text, rows: &mut [Row], chosen: &[u32], keys: Vec<DedupeKey>) -> Result<Applied, CallFailure> {
         keys::check(&keys, chosen.len())?;
-        Ok(keys::apply(keys, rule, rows, chosen))
+        Ok(keys::apply(keys, &self.rule, rows, chosen))
     }
 
     fn bytes_of(keys: &Vec<DedupeKey>) -> usize {

@@ -4,8 +4,9 @@ use crate::contracts::DedupeKey;
 use crate::failure::{CallFailure, FailureKind};
 use crate::limits::DEDUPE_KEY_BYTES_MAX;
 use crate::patch::Applied;
-use alertmill_core::row::{DedupeAnswer, Row};
+use alertmill_core::row::{DedupeAnswer, DedupeRule, Row};
 use alertmill_core::value::Text;
+use std::sync::Arc;
 
 /// As many answers as rows.
 pub(crate) fn check(keys: &[DedupeKey], rows: usize) -> Result<(), CallFailure> {
@@ -26,7 +27,7 @@ pub(crate) fn bytes_of(keys: &[DedupeKey]) -> usize {
 }
 
 /// Writes the answers; a key that cannot be one fails its row alone.
-pub(crate) fn apply(keys: Vec<DedupeKey>, rule: &Text, rows: &mut [Row], chosen: &[u32]) -> Applied {
+pub(crate) fn apply(keys: Vec<DedupeKey>, rule: &Arc<DedupeRule>, rows: &mut [Row], chosen: &[u32]) -> Applied {
     let mut applied = Applied::default();
     for (at, (key, index)) in keys.into_iter().zip(chosen).enumerate() {
         let answer = match key {
@@ -45,7 +46,7 @@ pub(crate) fn apply(keys: Vec<DedupeKey>, rule: &Text, rows: &mut [Row], chosen:
         };
         let row = &mut rows[*index as usize];
         row.dedupe = answer;
-        row.dedupe_rule = rule.clone();
+        row.dedupe_rule = Some(rule.clone());
         applied.changed += 1;
     }
     applied

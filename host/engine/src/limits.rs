@@ -50,6 +50,8 @@ pub struct Limits {
     /// Text that the rule may write into one event or alert, bytes. Default 256 KiB: small beside what a sender may send, large beside
     /// what an event needs.
     pub event_bytes: u64,
+    /// Alerts that the rule's dedupe keys may hold open at once; beyond, an event's own keys decide. Default 100,000.
+    pub open_keys: u32,
     /// Calls that take longer are counted as slow, milliseconds; nothing else comes of it. Default 50.
     pub slow_ms: u64,
     /// An instance is made anew after so many calls; 0: never. Default 100,000.
@@ -70,6 +72,7 @@ impl Default for Limits {
             log_bytes_per_second: 64 << 10,
             batch_rows: BATCH_ROWS_MAX,
             event_bytes: 256 << 10,
+            open_keys: 100_000,
             slow_ms: 50,
             recycle_calls: 100_000,
             recycle_growth_bytes: 16 << 20,
@@ -90,6 +93,7 @@ impl Limits {
             ("log_bytes_per_second", self.log_bytes_per_second, 0, 64 << 20),
             ("batch_rows", u64::from(self.batch_rows), 1, u64::from(BATCH_ROWS_MAX)),
             ("event_bytes", self.event_bytes, 0, 64 << 20),
+            ("open_keys", u64::from(self.open_keys), 1, 10_000_000),
             ("slow_ms", self.slow_ms, 1, 60_000),
             ("recycle_calls", self.recycle_calls, 0, 1_000_000_000_000),
             ("recycle_growth_bytes", self.recycle_growth_bytes, 0, 2 << 30),

@@ -200,7 +200,7 @@ fn row(index: u32, reads: &[String]) -> Row {
         index,
         seed: i64::from(index) * 7_919,
         dedupe: DedupeAnswer::Default,
-        dedupe_rule: Text::default(),
+        dedupe_rule: None,
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,

@@ -95,6 +95,11 @@ impl Standings {
         all
     }
 
+    /// The fold had no room for a key of this rule, in whatever version.
+    pub fn overflowed(&self, rule: &str, now: Instant) {
+        self.all().iter().filter(|((name, _), _)| name == rule).for_each(|(_, standing)| standing.watch.overflowed(now));
+    }
+
     /// Forgets what no rule uses and no generation names. Strikes that still count outlive that: going back to a version is
     /// no way out of them.
     pub fn retain(&self, now: Instant, is_named: impl Fn(&str, &str) -> bool) {

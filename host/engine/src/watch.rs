@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 /// The minute is watched in pieces of this length.
 const BUCKET: Duration = Duration::from_secs(10);
 const BUCKETS: usize = 6;
+const WATCHED: Duration = Duration::from_secs(BUCKET.as_secs() * BUCKETS as u64);
 /// Fewer rows in the minute say nothing.
 const ROWS_MIN: u64 = 200;
 /// Keys that are looked at in each piece; those beyond cost nothing.
@@ -27,12 +28,14 @@ enum Alarm {
     MergeRatio,
     /// More than nine tenths of more than 10,000 keys are different: nearly each event becomes an alert.
     KeyCardinality,
+    /// Its keys had as many alerts open as `limits.open_keys` allows, and an event would have opened one more.
+    KeyBudget,
     /// More than half of its calls take longer than `limits.slow_ms`.
     Slow,
 }
 
 impl Alarm {
-    const ALL: [Alarm; 5] = [Alarm::DropRatio, Alarm::FailureRatio, Alarm::MergeRatio, Alarm::KeyCardinality, Alarm::Slow];
+    const ALL: [Alarm; 6] = [Alarm::DropRatio, Alarm::FailureRatio, Alarm::MergeRatio, Alarm::KeyCardinality, Alarm::KeyBudget, Alarm::Slow];
 
     const fn name(self) -> &'static str {
         match self {
@@ -40,6 +43,7 @@ impl Alarm {
             Alarm::FailureRatio => "failure-ratio",
             Alarm::MergeRatio => "merge-ratio",
             Alarm::KeyCardinality => "key-cardinality",
+            Alarm::KeyBudget => "key-budget",
             Alarm::Slow => "slow",
         }
     }
@@ -50,6 +54,7 @@ impl Alarm {
             Alarm::FailureRatio => "it fails on more than a tenth of its rows",
             Alarm::MergeRatio => "nearly all of its events get the same dedupe key, and so one alert",
             Alarm::KeyCardinality => "nearly each of its events gets a dedupe key of its own, and so an alert of its own",
+            Alarm::KeyBudget => "its keys had as many alerts open as limits.open_keys allows; the keys of the events decided beyond that",
             Alarm::Slow => "more than half of its calls take longer than limits.slow_ms",
         }
     }
@@ -75,6 +80,8 @@ pub(crate) struct Watch {
 #[derive(Default)]
 struct State {
     buckets: VecDeque<Bucket>,
+    /// When the fold last had no room for a key of it.
+    overflowed: Option<Instant>,
     on: [bool; Alarm::ALL.len()],
 }
 
@@ -96,7 +103,7 @@ impl Watch {
     pub fn add<'a>(&self, now: Instant, seen: &Seen, keys: impl Iterator<Item = &'a str>) {
         let mut state = self.state();
         if state.rolled(now) {
-            self.evaluate(&mut state);
+            self.evaluate(&mut state, now);
         }
         let Some(bucket) = state.buckets.back_mut() else { return };
         bucket.seen.add(seen);
@@ -106,20 +113,30 @@ impl Watch {
         }
     }
 
+    /// The fold had no room for a key of it.
+    pub fn overflowed(&self, now: Instant) {
+        let mut state = self.state();
+        state.overflowed = Some(now);
+        if !state.on[Alarm::KeyBudget as usize] {
+            state.rolled(now);
+            self.evaluate(&mut state, now);
+        }
+    }
+
     /// Names of the alarms that are on.
     pub fn alarms(&self, now: Instant) -> Vec<&'static str> {
         let mut state = self.state();
-        if !state.buckets.is_empty() {
+        if !state.buckets.is_empty() || state.overflowed.is_some() {
             state.rolled(now);
-            self.evaluate(&mut state);
+            self.evaluate(&mut state, now);
         }
         Alarm::ALL.iter().zip(state.on).filter(|(_, on)| *on).map(|(alarm, _)| alarm.name()).collect()
     }
 
     /// Says once when an alarm goes on or off.
-    fn evaluate(&self, state: &mut State) {
-        let now = state.raised();
-        for ((alarm, was), is) in Alarm::ALL.iter().zip(state.on).zip(now) {
+    fn evaluate(&self, state: &mut State, now: Instant) {
+        let raised = state.raised(now);
+        for ((alarm, was), is) in Alarm::ALL.iter().zip(state.on).zip(raised) {
             let (rule, version, alarm, words) = (self.rule.as_str(), self.version.as_str(), alarm.name(), alarm.in_words());
             match (was, is) {
                 (false, true) => tracing::warn!(rule, version, alarm, "rule alarm: within the last minute {words}"),
@@ -127,7 +144,7 @@ impl Watch {
                 _ => {}
             }
         }
-        state.on = now;
+        state.on = raised;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -140,7 +157,7 @@ impl State {
     fn rolled(&mut self, now: Instant) -> bool {
         let age = |bucket: &Bucket| now.saturating_duration_since(bucket.began);
         let before = self.buckets.len();
-        self.buckets.retain(|bucket| age(bucket) < BUCKET * BUCKETS as u32);
+        self.buckets.retain(|bucket| age(bucket) < WATCHED);
         let is_full = self.buckets.back().is_none_or(|last| age(last) >= BUCKET);
         if is_full {
             self.buckets.push_back(Bucket { began: now, seen: Seen::default(), keyed: 0, keys: HashSet::new() });
@@ -148,20 +165,19 @@ impl State {
         is_full || self.buckets.len() < before
     }
 
-    fn raised(&self) -> [bool; Alarm::ALL.len()] {
+    fn raised(&self, now: Instant) -> [bool; Alarm::ALL.len()] {
         let mut seen = Seen::default();
         self.buckets.iter().for_each(|bucket| seen.add(&bucket.seen));
-        if seen.rows < ROWS_MIN {
-            return [false; Alarm::ALL.len()];
-        }
+        let tells = seen.rows >= ROWS_MIN;
         let keyed: u64 = self.buckets.iter().map(|bucket| bucket.keyed as u64).sum();
         let distinct = || self.buckets.iter().flat_map(|bucket| &bucket.keys).collect::<HashSet<_>>().len() as u64;
         Alarm::ALL.map(|alarm| match alarm {
-            Alarm::DropRatio => seen.dropped * 2 > seen.rows,
-            Alarm::FailureRatio => seen.failed * 10 > seen.rows,
+            Alarm::DropRatio => tells && seen.dropped * 2 > seen.rows,
+            Alarm::FailureRatio => tells && seen.failed * 10 > seen.rows,
             Alarm::MergeRatio => keyed > MERGED_KEYS_MIN && distinct() <= 2,
             Alarm::KeyCardinality => keyed > DISTINCT_KEYS_MIN && distinct() * 10 > keyed * 9,
-            Alarm::Slow => seen.slow_calls * 2 > seen.calls,
+            Alarm::KeyBudget => self.overflowed.is_some_and(|at| now.saturating_duration_since(at) < WATCHED),
+            Alarm::Slow => tells && seen.slow_calls * 2 > seen.calls,
         })
     }
 }
@@ -248,6 +264,15 @@ mod tests {
         assert_eq!(alarms_of(&[keys(1_001, 2)]), ["merge-ratio"]);
         assert!(alarms_of(&[keys(1_000, 2)]).is_empty(), "too few of them");
         assert!(alarms_of(&[keys(5_000, 3)]).is_empty(), "three are not one");
+    }
+
+    #[test]
+    fn m29_a_key_beyond_the_budget_is_told_for_a_minute() {
+        let (watch, start) = watch();
+        assert!(watch.alarms(start).is_empty());
+        watch.overflowed(start);
+        assert_eq!(watch.alarms(start + Duration::from_secs(59)), ["key-budget"], "of one row, and of no call");
+        assert!(watch.alarms(start + Duration::from_secs(60)).is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::disk::{RecordKind, verdicts_of};
 use crate::failure::Checked;
 use crate::faults::Injected;
 use crate::world::{BEGIN_MS, State};
+use alertmill_core::ledger::DEDUPE_OVERFLOW;
 
 macro_rules! figures {
     ($($name:ident)*) => {
@@ -41,7 +42,7 @@ macro_rules! figures {
 figures! {
     calls steps commits crashes faults merged folded_ahead acknowledged records starts clocks generations commands commands_done redrives letters_done rule_versions
     payloads normalized_extra no_events unjudged_payloads invalid_events
-    timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed enriched severity_by_rule simulated_ms
+    timed_out dead_letters refreshed duplicates refused expired rule_dropped rule_failed overflowed enriched severity_by_rule simulated_ms
     verdicts halted rejected struck_out
     shipped already_there conflicts bases_raised rebuilt
 }
@@ -81,6 +82,7 @@ impl Outcome {
             expired: counted("stored_only.expired"),
             rule_dropped: counted("stored_only.rule-dropped"),
             rule_failed: counted("failed"),
+            overflowed: counted(DEDUPE_OVERFLOW),
             enriched: tables.ledger.get(&("rule", "stamp-alerts".into(), "changed".into())).copied().unwrap_or_default(),
             severity_by_rule: tables.ledger.get(&("rule", "grade-alerts".into(), "changed".into())).copied().unwrap_or_default(),
             shipped: state.services.stored,

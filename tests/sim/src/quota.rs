@@ -16,7 +16,8 @@ const CHECKS_EACH: u64 = 1_000;
 /// So often in 300 seeds a payload must have become several events, none, or a dead letter, and an event of one been refused.
 const PAYLOADS_EACH: u64 = 500;
 
-/// So often in 300 seeds a verdict must have been journaled, the pipeline halted, an event been rejected, a rule struck out.
+/// So often in 300 seeds a verdict must have been journaled, the pipeline halted, an event been rejected, a rule struck out, a key not
+/// opened an alert because its rule had no room for one more.
 const JUDGED_EACH: u64 = 100;
 
 /// So often in 300 seeds a batch must have been folded while the disk worked on the commit before it.
@@ -48,8 +49,9 @@ pub fn missed(sum: &Outcome, seeds: u64) -> Vec<String> {
         ("invalid events", sum.invalid_events, PAYLOADS_EACH),
         ("letters done", sum.letters_done, PAYLOADS_EACH),
     ];
-    let judged = [("verdicts", sum.verdicts), ("halted", sum.halted), ("rejected", sum.rejected), ("struck out", sum.struck_out)]
-        .map(|(name, n)| (name, n, JUDGED_EACH));
+    let judged =
+        [("verdicts", sum.verdicts), ("halted", sum.halted), ("rejected", sum.rejected), ("struck out", sum.struck_out), ("overflowed", sum.overflowed)]
+            .map(|(name, n)| (name, n, JUDGED_EACH));
     let all = faults.into_iter().chain(checks).chain([ahead]).chain(payloads).chain(judged).map(|(name, n, each)| (name, n, each * seeds / SEEDS_MIN));
     all.filter(|(_, n, least)| n < least).map(|(name, n, least)| format!("{name} {}, at least {}", count(n), count(least))).collect()
 }

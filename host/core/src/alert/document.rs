@@ -70,6 +70,9 @@ impl Alert {
         state.set("fingerprint", Value::Text(self.fingerprint.to_hex()));
         state.set("severity_by_rule", Value::Bool(self.severity_by_rule));
         state.set("timed_out", Value::Bool(self.ended_by_us));
+        if !self.keyed_by.is_empty() {
+            state.set("keyed_by", Value::Text(self.keyed_by.clone()));
+        }
         if let Some(lasting) = self.lasting {
             state.set("starts_at", Value::Int(lasting.starts_at));
             state.set("ends_at", lasting.ends_at.map_or(Value::Null, Value::Int));
@@ -122,6 +125,7 @@ impl Alert {
         Ok(Alert {
             seq,
             fingerprint: Fingerprint(fingerprint),
+            keyed_by: state.get("keyed_by").and_then(Value::as_text).map(Text::new).unwrap_or_default(),
             dedupe_md5: text("dedupe_md5")?,
             tenant: text("bk_tenant_id")?,
             alert_name: any("alert_name"),

@@ -47,6 +47,8 @@ pub struct Alert {
     pub seq: u64,
     /// What it is about.
     pub fingerprint: Fingerprint,
+    /// The rule that made its key; empty when none did.
+    pub keyed_by: Text,
     /// `dedupe_md5` of the document.
     pub dedupe_md5: Text,
     /// `bk_tenant_id`.

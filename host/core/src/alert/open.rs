@@ -11,7 +11,7 @@ const NO_DATA_KEY: &str = "tags.__NO_DATA_DIMENSION__";
 impl Alert {
     /// Opens an alert. `seq` comes from the event's place in the journal. The row's event becomes the representative one.
     pub fn open(row: Row, seq: u64, now_s: i64, generation: u64, config: &LifecycleConfig) -> Alert {
-        let Row { event, fingerprint, lasting, .. } = row;
+        let Row { event, fingerprint, dedupe_rule, lasting, .. } = row;
         let mut extra_info = match &event.extra_info {
             Value::Object(_) => event.extra_info.clone(),
             _ => Value::Object(Vec::new()),
@@ -30,6 +30,7 @@ impl Alert {
         Alert {
             seq,
             fingerprint,
+            keyed_by: dedupe_rule.map(|rule| rule.name.clone()).unwrap_or_default(),
             dedupe_md5: event.dedupe_md5.clone().unwrap_or_else(|| fingerprint.to_hex()),
             tenant: event.tenant.clone(),
             alert_name: event.alert_name.clone(),

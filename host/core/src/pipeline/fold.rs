@@ -17,6 +17,9 @@ mod folding;
 #[cfg(test)]
 mod lasting_tests;
 mod new_alerts;
+mod open_keys;
+#[cfg(test)]
+mod open_keys_tests;
 #[cfg(test)]
 mod rejected_tests;
 #[cfg(test)]
@@ -29,7 +32,7 @@ use super::prepare::Prepared;
 use super::understand::EPISODE_AGE_MAX_S;
 use crate::alert::{Alert, EndReason, LifecycleConfig, LogEntry};
 use crate::event::{Event, Fingerprint, Status};
-use crate::identity::alert_seq;
+use crate::identity::{Algorithm, alert_seq};
 use crate::ledger::{Ledger, Outcome, StoredOnly};
 use crate::ports::{Commit, EventRole, PortError, Restored};
 use crate::record::RuleSet;
@@ -41,6 +44,7 @@ use batch::{Batch, Touched, list_event, store_event, write_alert, write_failures
 pub(crate) use folding::generations;
 pub use folding::{Folding, Step};
 pub use new_alerts::AlertBatch;
+use open_keys::OpenKeys;
 use std::collections::{BTreeMap, HashMap};
 use time_outs::{milliseconds, next_due};
 
@@ -58,6 +62,8 @@ pub struct FoldConfig {
     pub lifecycle: LifecycleConfig,
     /// Write a CONVERGE log for each event instead of deriving it from the event list when it is read.
     pub converge_each: bool,
+    /// That by which the events were keyed, for those that a rule's key has no room for.
+    pub algorithm: Algorithm,
 }
 
 /// What the fold knows of one fingerprint.
@@ -128,6 +134,7 @@ pub struct Fold {
     /// Verdicts of its generation that have no end.
     open_verdicts: Vec<Verdict>,
     open_alerts: usize,
+    open_keys: OpenKeys,
 }
 
 impl Fold {
@@ -147,6 +154,7 @@ impl Fold {
             rule_set: restored.rule_set.clone(),
             open_verdicts: restored.open_verdicts.clone(),
             open_alerts: 0,
+            open_keys: OpenKeys::default(),
         };
         for stored in &restored.alerts {
             let alert = Alert::restore(stored.seq, &stored.document, &stored.state).map_err(|e| PortError::Fatal(e.to_string()))?;
@@ -158,6 +166,7 @@ impl Fold {
     fn place(&mut self, alert: Alert) {
         let fingerprint = alert.fingerprint;
         if alert.is_open() {
+            self.open_keys.opened(&alert.keyed_by);
             self.place_open(Box::new(alert));
             return;
         }
@@ -299,11 +308,18 @@ impl Fold {
         if row.rejected {
             return Outcome::Duplicate;
         }
-        if let Some(outcome) = self.refresh(&mut row, known, batch) {
+        let sent = (row.event.uid, row.event.time.clone());
+        if let Some(outcome) = self.absorbed(&mut row, known, batch) {
             return outcome;
         }
-        if known && row.uid_if_reopened != Some(row.event.uid) {
-            return Outcome::Duplicate;
+        if let Some(rule) = self.beyond_budget(&row) {
+            (row.event.uid, row.event.time) = sent;
+            self.fall_back(&mut row, &rule);
+            // Another alert may have absorbed it.
+            if let Some(outcome) = self.absorbed(&mut row, known, batch) {
+                return outcome;
+            }
+            self.ledger.dedupe_overflow(&rule.name);
         }
         let now_s = self.now_s();
         let fingerprint = row.fingerprint;
@@ -312,11 +328,7 @@ impl Fold {
         if row.dropped.is_some() {
             return Outcome::StoredOnly(StoredOnly::RuleDropped);
         }
-        let bound = match self.slot(&fingerprint) {
-            Some(Slot::Ended(ended)) => Some(ended.end_time - 60),
-            _ => None,
-        };
-        if is_expired(&row.event, now_s, bound) {
+        if is_expired(&row.event, now_s, self.expiry_bound(&fingerprint)) {
             return Outcome::StoredOnly(StoredOnly::Expired);
         }
         let Some(alert) = self.open_mut(&fingerprint) else {
@@ -340,6 +352,20 @@ impl Fold {
             return Outcome::StoredOnly(StoredOnly::LowerSeverity);
         }
         self.update(row, event_at, generation, batch)
+    }
+
+    /// What comes again and adds nothing.
+    fn absorbed(&mut self, row: &mut Row, known: bool, batch: &mut Batch) -> Option<Outcome> {
+        let refreshed = self.refresh(row, known, batch);
+        refreshed.or_else(|| (known && row.uid_if_reopened != Some(row.event.uid)).then_some(Outcome::Duplicate))
+    }
+
+    /// What is older belongs to the last alert of its fingerprint, which has ended.
+    fn expiry_bound(&self, fingerprint: &Fingerprint) -> Option<i64> {
+        match self.slot(fingerprint) {
+            Some(Slot::Ended(ended)) => Some(ended.end_time - 60),
+            _ => None,
+        }
     }
 
     /// A re-sending source's item that was counted before moves only the time-outs of its open alert. If no alert holds
@@ -398,6 +424,7 @@ impl Fold {
         let seq = alert_seq(row.ordinal, row.index);
         let opener = batch.new.are_enriched.then(|| (row.place(), row.source.clone(), row.received_at_ms, row.seed));
         let alert = Box::new(Alert::open(row, seq, self.now_s(), generation, &self.config.lifecycle));
+        self.open_keys.opened(&alert.keyed_by);
         batch.touch(seq, alert.fingerprint, 0);
         list_event(seq, event_at, EventRole::Opened, batch);
         write_log(seq, alert.created(), batch);
@@ -491,6 +518,7 @@ impl Fold {
             self.timers.remove(&(at_ms, alert.seq));
         }
         self.open_alerts -= 1;
+        self.open_keys.ended(&alert.keyed_by);
         self.place_ended(fingerprint, remember(&alert));
         batch.ended(alert);
     }

@@ -143,7 +143,7 @@ impl Place<'_> {
             index: self.index,
             seed: seed(self.ordinal, self.index),
             dedupe: DedupeAnswer::Default,
-            dedupe_rule: Text::default(),
+            dedupe_rule: None,
             fingerprint: Default::default(),
             dropped: None,
             rejected: false,

@@ -32,7 +32,7 @@ fn row(tags: usize) -> Row {
         index: 0,
         seed: 0,
         dedupe: DedupeAnswer::Default,
-        dedupe_rule: Text::default(),
+        dedupe_rule: None,
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,

@@ -131,7 +131,7 @@ pub fn empty_row(index: u32) -> Row {
         index,
         seed: i64::from(index) * 7_919,
         dedupe: DedupeAnswer::Default,
-        dedupe_rule: Text::default(),
+        dedupe_rule: None,
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,

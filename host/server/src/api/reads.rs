@@ -187,7 +187,7 @@ pub struct RuleRow {
     /// Its limits, those that nobody set among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// What looks wrong about what it did within the last minute: `drop-ratio`, `failure-ratio`, `merge-ratio`, `key-cardinality`, `slow`.
+    /// What looks wrong about what it did within the last minute: `drop-ratio`, `failure-ratio`, `merge-ratio`, `key-cardinality`, `key-budget`, `slow`.
     pub alarms: Vec<&'static str>,
     /// Why it does not run, or what is to be put right with one that does, with the remedy.
     #[serde(skip_serializing_if = "Option::is_none")]

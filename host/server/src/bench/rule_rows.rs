@@ -67,7 +67,7 @@ pub fn row(sample: &Sample) -> Row {
         index: 0,
         seed: 0,
         dedupe: DedupeAnswer::Default,
-        dedupe_rule: Text::default(),
+        dedupe_rule: None,
         fingerprint: Fingerprint::default(),
         dropped: None,
         rejected: false,

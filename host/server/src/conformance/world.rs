@@ -48,7 +48,7 @@ impl World {
             Fingerprint::BkMonitor => Algorithm::BkMonitor,
             Fingerprint::Keyed => Algorithm::Keyed,
         };
-        let fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle, converge_each: true }).map_err(|e| e.to_string())?;
+        let fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle, converge_each: true, algorithm }).map_err(|e| e.to_string())?;
         Ok(World { algorithm, fold, known: HashSet::new(), ordinal: 0, alerts: BTreeMap::new(), logs: Vec::new() })
     }
 

@@ -6,6 +6,7 @@ use super::halted::{HaltedRows, Operators, VerdictJournal};
 use super::maintenance::Retaining;
 use super::progress::{Part, Progress};
 use crate::rules::RuleKeeper;
+use alertmill_core::ledger::DEDUPE_OVERFLOW;
 use alertmill_core::pipeline::conductor::{Committed, HandOver, Incoming, Judging, Patience, fold_half, prepare_half};
 use alertmill_core::pipeline::fold::Fold;
 use alertmill_core::pipeline::prepare::Prepared;
@@ -89,7 +90,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Vec<JoinHandle<()>>> {
         let _lock = lock;
         let _panics = Panics("fold", progress.clone());
         let mut incoming = In { receiver, leave };
-        let mut watcher = Watcher(progress.clone());
+        let mut watcher = Watcher { progress: progress.clone(), engine: fold_generations.engine.clone() };
         let (gave_up, verdicts) = (fold_around.gave_up.clone(), fold_around.verdicts());
         let mut judging = fold_around.judging(&verdicts, &fold_known);
         let ended = runtime.block_on(async {
@@ -250,12 +251,16 @@ impl Incoming for In {
     }
 }
 
-struct Watcher(Arc<Progress>);
+struct Watcher {
+    progress: Arc<Progress>,
+    engine: Engine,
+}
 
 impl Committed for Watcher {
     fn committed(&mut self, commit: &Commit) {
-        self.0.committed(commit, wall_ms());
-        self.0.works(Part::Fold);
+        self.progress.committed(commit, wall_ms());
+        self.progress.works(Part::Fold);
+        commit.ledger.iter().filter(|line| line.counter == DEDUPE_OVERFLOW).for_each(|line| self.engine.overflowed(&line.name));
     }
 }
 

@@ -227,9 +227,14 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     };
     let engine = Engine::with(contents, compile::compiler(&config.rules), compile::cache(&config))?;
     engine.register(folder.restored.rule_set.clone());
+    let algorithm = match config.alerts.fingerprint {
+        FingerprintAlgorithm::Keyed => Algorithm::Keyed,
+        FingerprintAlgorithm::BkMonitor => Algorithm::BkMonitor,
+    };
     let fold_config = FoldConfig {
         lifecycle: LifecycleConfig { close_after_s: config.alerts.third_party_close_after_s as i64, ..LifecycleConfig::default() },
         converge_each: false,
+        algorithm,
     };
     let fold = Fold::restore(&folder.restored, fold_config).map_err(|e| anyhow!("{e}"))?;
     let progress = Arc::new(Progress::new(&folder.restored, fold.open_alerts(), fold.next_due_ms(), backlog_end));
@@ -239,13 +244,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let tables = rules.tables().clone();
     let keeper = Arc::new(RuleKeeper::new(rules, engine.clone(), folder.restored.rule_set.clone()));
 
-    let understand = UnderstandConfig {
-        uid_key: folder.journal.uid_key(),
-        algorithm: match config.alerts.fingerprint {
-            FingerprintAlgorithm::Keyed => Algorithm::Keyed,
-            FingerprintAlgorithm::BkMonitor => Algorithm::BkMonitor,
-        },
-    };
+    let understand = UnderstandConfig { uid_key: folder.journal.uid_key(), algorithm };
     let reader = folder.store.reader();
     let uids = folder.store.known_uids();
     let removals = Arc::new(storage::Removals::default());

@@ -4,7 +4,7 @@ use super::process::{Process, build_info};
 use super::{DoorSnapshot, EngineSnapshot, HistogramSnapshot, JournalSnapshot, ListenerSnapshot, PipelineSnapshot, Sources};
 use crate::serve::{FamilyUse, StorageReport};
 use crate::tables::TableRow;
-use alertmill_core::ledger::Ledger;
+use alertmill_core::ledger::{DEDUPE_OVERFLOW, Ledger};
 use alertmill_core::ports::LedgerValue;
 use alertmill_engine::{CALL_NANOS_BOUNDS, FailureKind, LoadStats, RuleStatsSnapshot};
 use prometheus_client::collector::Collector;
@@ -197,6 +197,7 @@ impl Writer<'_> {
             ("rule_event_changed", "changed", "Rows a rule changed or keyed"),
             ("rule_event_dropped", "dropped", "Rows a rule took out"),
             ("rule_event_failed", "failed", "Rows a rule could not judge"),
+            ("dedupe_overflow", DEDUPE_OVERFLOW, "Events whose rule's keys had as many alerts open as limits.open_keys allows: their own keys decided"),
         ] {
             let rows = values.iter().filter(|v| v.scope == "rule" && v.counter == counter);
             self.counters(name, help, rows.map(|v| ([("rule", v.name.as_str())], v.value)))?;

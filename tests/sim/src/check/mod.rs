@@ -26,7 +26,11 @@ pub fn understand_config() -> UnderstandConfig {
 /// A life cycle so short that alerts time out within a run; some seeds hold recoveries back, some log each event.
 pub fn fold_config(seed: u64) -> FoldConfig {
     let recover_window_s = if seed % 4 == 1 { 8 } else { 0 };
-    FoldConfig { lifecycle: LifecycleConfig { close_after_s: 30, recover_window_s, lasting_grace_ms: 15_000 }, converge_each: seed % 5 == 2 }
+    FoldConfig {
+        lifecycle: LifecycleConfig { close_after_s: 30, recover_window_s, lasting_grace_ms: 15_000 },
+        converge_each: seed % 5 == 2,
+        ..FoldConfig::default()
+    }
 }
 
 /// What must hold after a commit, looked for in what it changed: the rest was looked at when it changed, or at the start.

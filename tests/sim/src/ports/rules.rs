@@ -10,7 +10,7 @@ use alertmill_core::alert_fields::AlertField;
 use alertmill_core::event::{Event, Tag};
 use alertmill_core::payload::{NewEvent, Normalized, Payload};
 use alertmill_core::record::{Door, RuleSet};
-use alertmill_core::row::{AlertRow, DedupeAnswer, Dropped, Row, RuleFailure};
+use alertmill_core::row::{AlertRow, DedupeAnswer, DedupeRule, Dropped, Row, RuleFailure};
 use alertmill_core::rules::{AlertChain, Generation, RuleChain, RuleSetUnavailable, RuleSets, RuleTally};
 use alertmill_core::value::Value;
 use alertmill_core::verdict::{Halted, Hook, Place, Policy, Verdict};
@@ -156,10 +156,10 @@ impl RuleChain for FakeChain {
         for row in rows.iter_mut().filter(|row| !row.rejected) {
             if has_tag(&row.event, "unique") {
                 row.dedupe = DedupeAnswer::Unique;
-                row.dedupe_rule = "alone".into();
+                row.dedupe_rule = Some(DedupeRule::new("alone", "1.0.0", OPEN_KEYS));
             } else if let Some(host) = row.event.tag("host").and_then(|v| v.as_text()).filter(|_| self.generation % 2 == 1) {
                 row.dedupe = DedupeAnswer::Key(host.trim_end_matches(char::is_numeric).into());
-                row.dedupe_rule = "by-host".into();
+                row.dedupe_rule = Some(DedupeRule::new("by-host", "1.0.0", OPEN_KEYS));
             }
         }
         Ok(())
@@ -173,6 +173,9 @@ impl RuleChain for FakeChain {
         self.judge.take_verdicts()
     }
 }
+
+/// Alerts that the keys of each rule may hold open, so few that it matters.
+const OPEN_KEYS: u32 = 1;
 
 /// Tags of the rows that the rule `judge` is for.
 pub const JUDGED: [&str; 4] = ["poison", "slow", "noise", "grade"];

@@ -175,7 +175,7 @@ impl Folding<'_> {
         loop {
             while items.rows > 0 {
                 let new = &self.batch.new;
-                if !new.is_empty() && (new.is_full() || self.rows.as_slice().first().is_some_and(|row| self.fold.is_new(&row.fingerprint))) {
+                if !new.is_empty() && (new.is_full() || self.rows.as_slice().first().is_some_and(|row| self.fold.concerns_new_alert(row))) {
                     self.items = Some(items);
                     return false;
                 }

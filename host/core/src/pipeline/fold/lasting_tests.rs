@@ -1,7 +1,7 @@
 //! Items that their sender repeats while a condition holds, as Prometheus does towards an Alertmanager.
 
 use super::bench::{Life, Rules, T, firing, without_grace};
-use crate::row::{DedupeAnswer, Dropped};
+use crate::row::{DedupeAnswer, DedupeRule, Dropped};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 3600;
@@ -154,7 +154,7 @@ fn the_same_start_of_other_labels_is_no_resend() {
 
 fn one_key(row: &mut crate::row::Row) {
     row.dedupe = DedupeAnswer::Key("one".into());
-    row.dedupe_rule = "all-in-one".into();
+    row.dedupe_rule = Some(DedupeRule::new("all-in-one", "1.0.0", u32::MAX));
 }
 
 #[test]

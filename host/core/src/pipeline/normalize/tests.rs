@@ -1,5 +1,4 @@
 use super::*;
-use crate::alert::LifecycleConfig;
 use crate::identity::{Algorithm, EVENTS_PER_RECORD_MAX, UidKey};
 use crate::ledger::Ledger;
 use crate::pipeline::fold::{Fold, FoldConfig};
@@ -92,7 +91,7 @@ fn letters(prepared: &Prepared) -> Vec<(u32, String, String)> {
 
 /// Folds a batch from the begin and gives the ledger.
 fn ledger(prepared: Prepared) -> Ledger {
-    let mut fold = Fold::restore(&Restored::default(), FoldConfig { lifecycle: LifecycleConfig::default(), converge_each: false }).unwrap();
+    let mut fold = Fold::restore(&Restored::default(), FoldConfig::default()).unwrap();
     let unknown = vec![None; prepared.rows.len()];
     let commit = fold.apply(prepared, unknown);
     let rows: Vec<_> = commit.ledger.iter().map(|value| (value.scope.into(), value.name.clone(), value.counter.clone(), value.value)).collect();

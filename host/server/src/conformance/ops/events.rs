@@ -67,7 +67,7 @@ fn row(world: &World, mut event: Event, at_s: i64) -> Row {
         index: 0,
         seed: seed(ordinal, 0),
         dedupe: DedupeAnswer::Default,
-        dedupe_rule: Text::default(),
+        dedupe_rule: None,
         fingerprint: Default::default(),
         dropped: None,
         rejected: false,
