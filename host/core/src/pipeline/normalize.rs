@@ -127,5 +127,4 @@ fn unclaimed(whole: &Place<'_>) -> String {
 }
 
 #[cfg(test)]
-#[path = "normalize/tests.rs"]
 mod tests;
