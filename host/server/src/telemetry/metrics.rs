@@ -277,7 +277,7 @@ impl Writer<'_> {
             ("rule_rows", "Rows a rule was given", |r| r.rows),
             ("rule_slow_calls", "Calls that took longer than the rule's limits.slow_ms", |r| r.slow_calls),
             ("rule_log_lines_dropped", "Log lines beyond the rule's share", |r| r.log_lines_dropped),
-            ("rule_strikes", "Strikes: three within a minute put a rule out", |r| r.strikes),
+            ("rule_strikes", "Strikes; so many within a while as its options say put a rule out", |r| r.strikes),
         ] {
             self.counters(name, help, labelled().map(|(labels, rule)| (labels, value(rule))))?;
         }

@@ -1,9 +1,13 @@
 use super::histogram::{MILLISECONDS, ROWS};
 use super::log::parse_level;
 use super::*;
+use crate::serve::{FamilyUse, StorageReport};
+use crate::tables::TableRow;
 use alertmill_core::ports::LedgerValue;
 use alertmill_core::value::Text;
 use alertmill_engine::{RuleStatsSnapshot, Used};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -227,5 +231,112 @@ fn levels() {
     }
     for bad in ["loud", "info,loud", "alertmill=loud"] {
         assert!(parse_level(bad).is_err(), "{bad}");
+    }
+}
+
+/// Numbers of which every family has a row.
+fn everything() -> Sources {
+    let ledger = || {
+        let of_source =
+            ["received", "refused", "duplicates_in_request", "journaled", "redriven", "normalized_extra", "no_events", "duplicates", "refreshed", "folded"];
+        let of_source = of_source.into_iter().chain(["dead_letters.clean-error", "stored_only.expired"]).map(|counter| value("source", "events", counter, 0));
+        of_source.chain(["rows", "changed", "dropped", "failed", "dedupe_overflow"].map(|counter| value("rule", "owner", counter, 0))).collect()
+    };
+    let door = DoorSnapshot { source: "events".into(), requests: vec![(200, 1)], refused: vec![("name".into(), 1)], ..DoorSnapshot::default() };
+    let rule = RuleStatsSnapshot {
+        rule: "owner".into(),
+        version: "1.0.0".into(),
+        failures: vec![("trap", 1)],
+        rows_by_policy: vec![("pass-through", 1)],
+        limit_hits: vec![("time_ms", 1)],
+        instances_by_reason: vec![("start", 1)],
+        alarms: vec!["slow"],
+        ..RuleStatsSnapshot::default()
+    };
+    let load = alertmill_engine::LoadStats { refusals: BTreeMap::from([("trap", 1)]), ..Default::default() };
+    let table = TableRow {
+        name: "hosts".into(),
+        rows: Some(1),
+        bytes: Some(1),
+        age_s: Some(1),
+        generation: Some(1),
+        refreshes: BTreeMap::from([("changed", 1)]),
+        ..TableRow::default()
+    };
+    let family =
+        || FamilyUse { name: "journal", bytes: 0, count: 0, bounds: BTreeMap::from([("data.journal_max", 1)]), removed: BTreeMap::from([("size", 1)]) };
+    Sources {
+        ledger: handle(ledger),
+        doors: handle(move || vec![door.clone()]),
+        engine: handle(move || EngineSnapshot { rules: vec![rule.clone()], load: load.clone(), ..Default::default() }),
+        pipeline: handle(|| PipelineSnapshot { halted_by: vec!["owner".into()], ..Default::default() }),
+        tables: handle(move || vec![table.clone()]),
+        storage: handle(move || StorageReport { families: vec![family()], damages: Vec::new() }),
+        commands: handle(|| vec![CommandsSnapshot { action: "ack", outcome: "done", alerts: 1 }]),
+        ..Sources::default()
+    }
+}
+
+const REFERENCE_HEAD: &str = "\
+# Metrics
+
+`GET /metrics` answers in OpenMetrics text, which Prometheus reads. This page is made from the source by
+`UPDATE=1 cargo test -p alertmill metrics_reference`.
+
+- The counters `alertmill_events_*`, `alertmill_rule_event_*` and `alertmill_dedupe_overflow_total` are part of the state and go on over restarts. The rest
+  begins at 0 with each process.
+- `version` of a rule is its version text, `@` and the first 8 digits of its digest: two builds of one version text are two rows.
+- Each family has at most 256 rows of sources, rules, codes or tables; what is beyond is one row `other`.
+- A histogram `NAME` has `NAME_bucket`, `NAME_sum` and `NAME_count`.
+
+[Operating](operating.md#numbers-worth-an-alarm) says which of them are worth an alarm.
+
+| metric | kind | labels | what |
+|---|---|---|---|
+";
+
+/// The page on metrics: one row for each family, with the labels that its rows have.
+fn reference() -> String {
+    let text = Metrics::new(everything()).text().expect("text");
+    let mut rows: Vec<(&str, &str, &str, BTreeSet<&str>)> = Vec::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            rows.push((name, "", help.trim_end_matches('.'), BTreeSet::new()));
+        } else if let Some((_, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            rows.last_mut().expect("its help stands before it").1 = kind;
+        } else if let Some((_, labels)) = line.split_once('{') {
+            let labels = labels.split('"').step_by(2).filter_map(|part| part.trim_start_matches(',').strip_suffix('=')).filter(|label| *label != "le");
+            rows.last_mut().expect("a family stands before its rows").3.extend(labels);
+        }
+    }
+    let rows = rows.into_iter().map(|(name, kind, help, labels)| {
+        let suffix = [("counter", "_total"), ("info", "_info")].into_iter().find(|(of, _)| *of == kind).map_or("", |(_, suffix)| suffix);
+        let labels: Vec<String> = labels.into_iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{name}{suffix}` | {kind} | {} | {help} |\n", labels.join(", "))
+    });
+    REFERENCE_HEAD.to_owned() + &rows.collect::<String>()
+}
+
+#[test]
+fn metrics_reference() {
+    let (path, page) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md"), reference());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &page).expect("written");
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == page, "docs/metrics.md is out of step: UPDATE=1 cargo test -p alertmill metrics_reference");
+    // A family without a row in `everything` would stand there without its labels.
+    let text = Metrics::new(everything()).text().expect("text");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).filter_map(|rest| rest.split(' ').next()) {
+        assert!(text.lines().any(|line| line.starts_with(name)), "no row of {name}");
+    }
+    // What other pages say of metrics is of those that there are.
+    for document in ["docs/metrics.md", "docs/operating.md", "docs/tables.md", "SECURITY.md", "README.md"] {
+        let said = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(document)).expect(document);
+        for word in said.split('`').filter(|word| word.starts_with("alertmill_") && !word.contains(char::is_whitespace)) {
+            let name = word.split('{').next().unwrap_or(word);
+            let row = name.strip_suffix('*').map_or_else(|| format!("\n| `{name}` |"), |prefix| format!("\n| `{prefix}"));
+            assert!(page.contains(&row), "{document} names {name}, which is no metric");
+        }
     }
 }
