@@ -1,7 +1,7 @@
 //! A raw body of a source whose events a *normalize* rule makes, and what such a rule answers.
 
 use crate::row::RuleFailure;
-use crate::value::Text;
+use crate::value::{Text, text_bytes};
 use std::sync::Arc;
 
 /// One body as it was received.
@@ -71,4 +71,16 @@ pub struct NewEvent {
     pub extra: Option<Text>,
     /// Any other field that an event may have, as text: `assignee`, `ip`, `bk_host_id`, ...
     pub more: Vec<(Text, Text)>,
+}
+
+impl NewEvent {
+    /// Bytes that it takes in memory, roughly.
+    pub fn size_bytes(&self) -> usize {
+        let NewEvent { event_id, plugin_id, alert_name, description, status, category, target_type, target, metric, tags, dedupe_keys, extra, more, .. } = self;
+        let optional = [event_id, plugin_id, status, category, target_type, target, extra].into_iter().flatten();
+        let listed = metric.iter().chain(dedupe_keys);
+        let texts = [alert_name, description].into_iter().chain(optional).chain(listed).map(text_bytes).sum::<usize>();
+        let pairs = tags.iter().chain(more).map(|(key, value)| text_bytes(key) + text_bytes(value)).sum::<usize>();
+        size_of::<NewEvent>() + size_of_val(&**metric) + size_of_val(&**dedupe_keys) + size_of_val(&**tags) + size_of_val(&**more) + texts + pairs
+    }
 }

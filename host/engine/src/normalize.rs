@@ -50,12 +50,8 @@ pub(crate) fn by_payload(answer: contracts::Normalized, payloads: usize) -> Resu
 
 /// What the events hold, roughly, bytes.
 pub(crate) fn bytes_made(answers: &[Result<Normalized, CallFailure>]) -> usize {
-    let of_event = |event: &NewEvent| {
-        let tags = event.tags.iter().chain(&event.more).map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        size_of::<NewEvent>() + event.alert_name.len() + event.description.len() + event.extra.as_ref().map_or(0, |extra| extra.len()) + tags
-    };
-    let events = |answer: &Result<Normalized, CallFailure>| if let Ok(Normalized::Events(events)) = answer { events.iter().map(of_event).sum() } else { 0 };
-    answers.iter().map(events).sum()
+    let events = answers.iter().filter_map(|answer| if let Ok(Normalized::Events(events)) = answer { Some(events) } else { None });
+    events.flatten().map(NewEvent::size_bytes).sum()
 }
 
 fn taken(event: contracts::NewEvent) -> NewEvent {

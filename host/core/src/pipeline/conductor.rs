@@ -123,12 +123,16 @@ pub async fn prepare_half(
                 RecordBody::RuleSet(set) => Some(set.clone()),
                 _ => None,
             });
-            let prepared = match judge(&mut piece, generation, chain.as_mut(), config, judging).await {
-                Ok(prepared) => prepared,
-                Err(error) => return error,
-            };
-            if !out.hand_over(prepared).await {
-                return PortError::Fatal("the fold half has stopped".to_owned());
+            let mut left = piece.as_mut_slice();
+            while !left.is_empty() {
+                let prepared = match judge(left, generation, chain.as_mut(), config, judging).await {
+                    Ok(prepared) => prepared,
+                    Err(error) => return error,
+                };
+                left = &mut left[prepared.records.len()..];
+                if !out.hand_over(prepared).await {
+                    return PortError::Fatal("the fold half has stopped".to_owned());
+                }
             }
             if let Some(set) = begins {
                 generation = set.generation;
@@ -139,7 +143,8 @@ pub async fn prepare_half(
     }
 }
 
-/// Prepares the records, however long it takes: nothing goes past a row at which a rule halted before something is done about it.
+/// Prepares records from the first on, however long it takes: nothing goes past a row at which a rule halted before something
+/// is done about it.
 async fn judge(
     piece: &mut [Journaled],
     generation: Generation,

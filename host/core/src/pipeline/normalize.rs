@@ -13,25 +13,42 @@ use crate::verdict::{Halted, Hook, Policy};
 /// Payloads that the rules see in one go, at most.
 const PAYLOADS_MAX: usize = 32;
 /// Bytes of their bodies, at most, unless one alone has more. What a rule makes of them is in memory at once.
-const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Bytes that the rules have made of payloads when no more of them are taken into a batch: a rule may make much of little. What
+/// the last call made comes on top.
+pub(super) const MADE_BYTES_MAX: usize = 16 << 20;
 
-/// What the rules make of the payloads among the records, in order. Where calls are cut shows nowhere: a rule judges each by
-/// itself.
-pub(super) fn normalize(records: &[Journaled], chain: &mut dyn RuleChain, tallies: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
-    let mut payloads = records.iter().flat_map(payloads).peekable();
+/// What the rules make of the payloads among the records, in order, and how many of the records that is: all, or those before
+/// the first whose payload has to wait because what was made is large. Where calls and batches are cut shows nowhere: a rule
+/// judges each payload by itself.
+pub(super) fn normalize(records: &[Journaled], chain: &mut dyn RuleChain, tallies: &mut Vec<RuleTally>) -> Result<(Vec<Normalized>, usize), Halted> {
+    let numbered = |(at, journaled)| payloads(journaled).into_iter().map(move |payload| (at, payload));
+    let mut payloads = records.iter().enumerate().flat_map(numbered).peekable();
     let mut normalized = Vec::new();
-    while let Some(first) = payloads.next() {
+    let (mut bytes_made, mut last) = (0, 0);
+    // A record is judged whole.
+    while let Some((at, first)) = payloads.next_if(|(at, _)| bytes_made < MADE_BYTES_MAX || *at == last) {
+        last = at;
         let mut bytes = first.body.len();
         let mut batch = vec![first];
-        while let Some(next) = payloads.next_if(|next| batch.len() < PAYLOADS_MAX && bytes + next.body.len() <= PAYLOAD_BYTES_MAX) {
+        while let Some((at, next)) = payloads.next_if(|(_, next)| batch.len() < PAYLOADS_MAX && bytes + next.body.len() <= PAYLOAD_BYTES_MAX) {
+            last = at;
             bytes += next.body.len();
             batch.push(next);
         }
         let mut judged = chain.normalize(&batch, tallies)?;
         judged.resize_with(batch.len(), || Normalized::Failed(no_answer()));
+        bytes_made += judged.iter().map(size_bytes).sum::<usize>();
         normalized.append(&mut judged);
     }
-    Ok(normalized)
+    let taken = payloads.peek().map_or(records.len(), |(at, _)| *at);
+    Ok((normalized, taken))
+}
+
+/// Bytes that an answer takes in memory, with the rows that it becomes.
+fn size_bytes(normalized: &Normalized) -> usize {
+    let Normalized::Events(events) = normalized else { return 0 };
+    events.iter().map(|event| event.size_bytes() + size_of::<Row>()).sum()
 }
 
 /// The payloads of a record, in order.

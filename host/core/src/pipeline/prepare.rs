@@ -159,11 +159,15 @@ impl PreparedBody {
     }
 }
 
-/// Prepares records that all belong to one generation (a record that begins the next one may come last). What doors have
-/// parsed of them is used up; when a rule halts the pipeline the same records are prepared again, from their bytes.
+/// Prepares records that all belong to one generation (a record that begins the next one may come last): the first of them at
+/// least, and as many as there is room for what normalize rules make of them. Those that are not among
+/// [`Prepared::records`] are for the next call. What doors have parsed of records is used up; when a rule halts the pipeline
+/// the same records are prepared again, from their bytes.
 pub fn prepare(records: &mut [Journaled], generation: Generation, chain: &mut dyn RuleChain, config: &UnderstandConfig) -> Result<Prepared, Halted> {
-    let (mut prepared, mut rows, mut tallies) = (Vec::with_capacity(records.len()), Vec::new(), Vec::new());
-    let normalized = normalize(records, chain, &mut tallies)?;
+    let (mut rows, mut tallies) = (Vec::new(), Vec::new());
+    let (normalized, taken) = normalize(records, chain, &mut tallies)?;
+    let records = &mut records[..taken];
+    let mut prepared = Vec::with_capacity(taken);
     let mut judged = normalized.iter();
     for journaled in records.iter_mut() {
         let (ordinal, received_at_ms) = (journaled.record.ordinal, journaled.record.received_at_ms);

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::identity::{Algorithm, UidKey};
-use crate::payload::{Normalized, Payload};
+use crate::payload::{NewEvent, Normalized, Payload};
 use crate::pipeline::fold::FoldConfig;
+use crate::pipeline::normalize::{MADE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::ports::{Appended, Restored};
-use crate::record::{Door, Items, Record};
+use crate::record::{Door, DoorCounts, Items, RawPayload, Record};
 use crate::row::{AlertRow, Row, RuleFailure};
 use crate::rules::{RuleSetUnavailable, RuleTally};
 use crate::verdict::{Hook, Place, Policy};
@@ -101,8 +102,10 @@ impl Judge {
 }
 
 impl RuleChain for Judge {
+    /// An event of each payload that is more than a batch has room for.
     fn normalize(&mut self, payloads: &[Payload], _: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted> {
-        Ok(payloads.iter().map(|_| Normalized::Unclaimed).collect())
+        let large = || NewEvent { alert_name: "large".into(), description: "x".repeat(MADE_BYTES_MAX).into(), ..NewEvent::default() };
+        Ok(payloads.iter().map(|_| Normalized::Events(vec![large()])).collect())
     }
     fn enrich_events(&mut self, rows: &mut [Row], tallies: &mut Vec<RuleTally>) -> Result<(), Halted> {
         for row in rows.iter_mut() {
@@ -259,6 +262,30 @@ fn folded(batches: Vec<Vec<Journaled>>, known: &[Verdicts], decisions: &[Resume]
 }
 
 const LETTER: Resume = Resume::As { policy: Policy::DeadLetter, to_the_end: false };
+
+/// Records that a batch has no room for come in the next one, and the generation that begins behind them still does.
+#[test]
+fn payloads_that_become_large_are_handed_over_in_several_batches() {
+    let payload = |ordinal| {
+        RecordBody::Payload(RawPayload {
+            tenant: "system".into(),
+            source: "hooks".into(),
+            idempotency_key: None,
+            counts: DoorCounts { received: 1, ..DoorCounts::default() },
+            content_type: "text/plain".into(),
+            headers: Vec::new(),
+            // One is a call.
+            body: vec![b'x'; PAYLOAD_BYTES_MAX + ordinal as usize].into(),
+        })
+    };
+    let begins = RecordBody::RuleSet(RuleSet { generation: 4, ..RuleSet::default() });
+    let bodies = [payload(1), RecordBody::Clock, payload(3), begins];
+    let records = (1..).zip(bodies).map(|(ordinal, body)| Journaled { record: Record { ordinal, received_at_ms: 1_790_000_000_000, body }, parsed: None });
+    let (_, log, out) = prepared(Hook::Normalize, vec![records.collect(), vec![record(5, &["good"])]], &[], &[], &[]);
+    assert_eq!(log.iter().filter(|line| line.starts_with("hand over")).collect::<Vec<_>>(), ["hand over 2", "hand over 4", "hand over 5"]);
+    let generations: Vec<Vec<Generation>> = out.iter().map(|batch| batch.records.iter().map(|record| record.generation).collect()).collect();
+    assert_eq!(generations, [vec![3, 3], vec![3, 3], vec![4]]);
+}
 
 #[test]
 fn verdicts_are_journaled_before_hand_over() {

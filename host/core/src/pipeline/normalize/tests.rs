@@ -179,15 +179,49 @@ fn mixed() -> Vec<Journaled> {
     (1..=80).map(|n| journaled(n, body(n))).collect()
 }
 
+/// All batches that the records become.
+fn all(records: &mut [Journaled], chain: &mut Words) -> Vec<Prepared> {
+    let (mut all, mut left) = (Vec::new(), records);
+    while !left.is_empty() {
+        let prepared = prepare(left, 1, chain, &CONFIG).unwrap();
+        assert!(!prepared.records.is_empty(), "each call takes some");
+        left = &mut left[prepared.records.len()..];
+        all.push(prepared);
+    }
+    all
+}
+
+/// Bodies that are small beside what becomes of them: what is in memory at once is bounded by what was made, not by the bodies.
+#[test]
+fn what_rules_make_of_payloads_is_bounded_in_each_batch() {
+    const PAYLOADS: u64 = 64;
+    const EVENTS: usize = 200;
+    // Calls of four payloads each.
+    let body = format!("{EVENTS}{}", " ".repeat(PAYLOAD_BYTES_MAX / 4 - 3));
+    let mut records: Vec<Journaled> = (1..=PAYLOADS).map(|n| journaled(n, RecordBody::Payload(raw("hooks", &body, None)))).collect();
+    let one = all(&mut records[..1], &mut Words::default());
+    let of_payload = one[0].rows.iter().map(|_| NewEvent { alert_name: "e0".into(), ..NewEvent::default() }.size_bytes() + size_of::<Row>()).sum::<usize>();
+    let mut chain = Words::default();
+    let batches = all(&mut records, &mut chain);
+    assert!(chain.calls.iter().all(|call| *call == (4, PAYLOAD_BYTES_MAX)), "{:?}", chain.calls);
+    let made: Vec<usize> = batches.iter().map(|batch| batch.records.len() * of_payload).collect();
+    println!("{PAYLOADS} payloads of {} bytes in batches of {made:?} bytes", body.len());
+    assert!(batches.len() > 1 && made.iter().all(|made| *made < MADE_BYTES_MAX + 4 * of_payload), "{made:?}");
+    assert!(made[..made.len() - 1].iter().all(|made| *made >= MADE_BYTES_MAX), "and no batch is smaller than it need be: {made:?}");
+    let ordinals: Vec<u64> = batches.iter().flat_map(|batch| &batch.records).map(|record| record.ordinal).collect();
+    assert_eq!(ordinals, (1..=PAYLOADS).collect::<Vec<_>>());
+    assert!(batches.iter().flat_map(|batch| &batch.records).all(|record| record.body.rows() == EVENTS));
+}
+
 #[test]
 fn where_batches_are_cut_shows_nowhere() {
     let seen = |cut: usize| {
         let (mut rows, mut dead, mut chain) = (Vec::new(), Vec::new(), Words::default());
-        let mut records = mixed().into_iter().peekable();
-        while records.peek().is_some() {
-            let prepared = prepare(&mut records.by_ref().take(cut).collect::<Vec<_>>(), 1, &mut chain, &CONFIG).unwrap();
-            dead.extend(letters(&prepared));
-            rows.extend(prepared.rows.iter().map(|row| (row.ordinal, row.index, row.event.uid, row.event.clone())));
+        for records in mixed().chunks_mut(cut) {
+            for prepared in all(records, &mut chain) {
+                dead.extend(letters(&prepared));
+                rows.extend(prepared.rows.iter().map(|row| (row.ordinal, row.index, row.event.uid, row.event.clone())));
+            }
         }
         (rows, dead, chain.calls)
     };
