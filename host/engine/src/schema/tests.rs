@@ -139,7 +139,7 @@ fn a_schema_that_cannot_be_checked_is_refused() {
         let why = Schema::parse(schema).err().unwrap_or_else(|| panic!("{schema} was taken"));
         assert!(why.contains(says), "{schema}: {why}");
     }
-    assert!(Schema::parse(&format!("{{\"title\":\"{}\"}}", "x".repeat(SCHEMA_BYTES_MAX))).is_err_and(|why| why.contains("at most 65536")));
+    assert!(Schema::parse(&format!("{{\"title\":\"{}\"}}", "x".repeat(super::reading::SCHEMA_BYTES_MAX))).is_err_and(|why| why.contains("at most 65536")));
     let nested = (0..40).fold("{}".to_owned(), |inner, _| format!("{{\"items\":{inner}}}"));
     assert!(Schema::parse(&nested).is_err_and(|why| why.contains("deeper than 32 levels")));
 }
@@ -166,7 +166,7 @@ fn what_a_check_costs_is_bounded() {
 #[test]
 fn what_is_said_is_bounded() {
     let schema = Schema::parse(r#"{"additionalProperties":{"type":"string"}}"#).expect("a schema");
-    let many: Map<String, Value> = (0..1_000).map(|i| (format!("{}{i}", "k".repeat(1_000)), json!(1))).collect();
+    let many: serde_json::Map<String, Value> = (0..1_000).map(|i| (format!("{}{i}", "k".repeat(1_000)), json!(1))).collect();
     let why = schema.check(&Value::Object(many)).expect_err("numbers");
     assert!(why.ends_with("and 990 more") && why.len() < 4_096, "{}", why.len());
     let schema = Schema::parse(&json!({ "properties": { "a": { "enum": vec!["x".repeat(50); 1_000] } } }).to_string()).expect("a schema");
@@ -225,7 +225,7 @@ fn the_keywords_that_authors_are_told_of_are_those_that_are_checked() {
         assert!(Schema::parse(&schema).is_ok(), "{keyword}: {:?}", Schema::parse(&schema));
         // It is read, and no annotation: a value that it cannot have is refused.
         let wrong = json!({ "if": {}, keyword.as_str(): { "a": 7 } }).to_string();
-        let is_annotation = super::ANNOTATIONS.contains(&keyword.as_str());
+        let is_annotation = super::reading::ANNOTATIONS.contains(&keyword.as_str());
         assert!(Schema::parse(&wrong).is_err() && !is_annotation || keyword == "const", "{keyword} is told to be checked");
     }
     keywords.sort();
@@ -235,7 +235,7 @@ fn the_keywords_that_authors_are_told_of_are_those_that_are_checked() {
     let (annotations, _) = rest.split_once("names that begin").expect("what says nothing");
     let (_, annotations) = annotations.split_once("may be there:").expect("their list");
     let annotations: std::collections::BTreeSet<String> = in_backticks(annotations).into_iter().collect();
-    assert_eq!(annotations, super::ANNOTATIONS.map(str::to_owned).into());
+    assert_eq!(annotations, super::reading::ANNOTATIONS.map(str::to_owned).into());
     let all = "pattern patternProperties contains minContains maxContains dependentRequired dependentSchemas dependencies \
                unevaluatedItems unevaluatedProperties additionalItems $anchor $dynamicAnchor $dynamicRef $recursiveRef $id $vocabulary";
     for other in all.split_whitespace() {
