@@ -36,7 +36,7 @@ impl Exports {
             at.map(|at| Export { at, name }).ok_or_else(|| format!("{export}#{function}"))
         };
         let contract = interface.contract;
-        let hook = |(hook, export): &(Hook, String)| contract.hook(*hook).map(|known| Ok((*hook, find(export, known.function)?)));
+        let hook = |(hook, export): &(Hook, String)| contract.hook(*hook).map(|known| Ok((*hook, find(export, known.function.0)?)));
         Ok(Exports {
             contract,
             describe: find(&interface.lifecycle, "describe")?,

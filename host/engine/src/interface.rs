@@ -4,15 +4,17 @@
 use crate::contracts::{CONTRACTS, Contract, PACKAGE};
 use crate::options::{Grant, RuleOptions};
 use crate::refusal::Refusal;
-use crate::signature::{RESOURCE, Signatures, shown};
+use crate::signature::{RESOURCE, Signatures, shown, where_they_differ};
 use crate::wasi;
 pub use alertmill_core::verdict::Hook;
 use wasmparser::component_types::{ComponentAnyTypeId, ComponentEntityType, ComponentInstanceTypeId};
 use wasmparser::types::Types;
 use wasmparser::{Parser, Payload, ValidPayload, Validator};
 
-/// An interface, with its resources and its functions by their type, as [`Signatures::function`] writes it.
-pub(crate) type Offer = (&'static str, &'static [(&'static str, &'static str)]);
+/// A function with its type, as [`Signatures::function`] writes it, or a resource.
+pub(crate) type Part = (&'static str, &'static str);
+/// An interface with its parts.
+pub(crate) type Offer = (&'static str, &'static [Part]);
 
 /// The interface that every module exports.
 const LIFECYCLE: &str = "lifecycle";
@@ -91,16 +93,18 @@ impl Interface {
     }
 
     fn judge_exports(&mut self, outside: &Outside) -> Result<(), Refusal> {
+        let mut signatures = Signatures::of(&outside.types);
         let mut lifecycle = None;
         for name in &outside.exports {
-            if !matches!(outside.types.component_item_for_export(name).map(|item| item.ty), Some(ComponentEntityType::Instance(_))) {
-                continue;
-            }
+            let Some(ComponentEntityType::Instance(instance)) = outside.types.component_item_for_export(name).map(|item| item.ty) else { continue };
             let Some(short) = own_name(self.contract, name)? else { continue };
+            let mut judge = |function: &Part| judge_export(name, instance, function, outside, &mut signatures);
             if short == LIFECYCLE {
+                self.contract.lifecycle.iter().try_for_each(&mut judge)?;
                 lifecycle = Some(name.to_owned());
             }
             if let Some(export) = self.contract.hooks.iter().find(|export| export.interface == short) {
+                judge(&export.function)?;
                 self.hooks.push((export.hook, name.to_owned()));
             }
         }
@@ -183,7 +187,7 @@ impl Outside {
 fn judge_import(
     name: &str,
     instance: ComponentInstanceTypeId,
-    offered: &[(&str, &'static str)],
+    offered: &[Part],
     outside: &Outside,
     signatures: &mut Signatures<'_>,
     refused: &mut Vec<String>,
@@ -197,6 +201,7 @@ fn judge_import(
                 Some(wanted) => {
                     let found = signatures.function(function);
                     if found != wanted {
+                        let (found, wanted) = where_they_differ(&found, wanted);
                         return Err(Refusal::ImportType { name: shown(&full()), found, wanted });
                     }
                 }
@@ -215,7 +220,27 @@ fn judge_import(
     Ok(())
 }
 
-fn offered(all: &[Offer], name: &str) -> Option<&'static [(&'static str, &'static str)]> {
+/// Holds a function that the contract wants of an interface against what the module has in its place.
+fn judge_export(
+    name: &str,
+    instance: ComponentInstanceTypeId,
+    (function, wanted): &Part,
+    outside: &Outside,
+    signatures: &mut Signatures<'_>,
+) -> Result<(), Refusal> {
+    let full = format!("{name}#{function}");
+    let Some(ComponentEntityType::Func(found)) = outside.types[instance].exports.get(*function).map(|item| item.ty) else {
+        return Err(Refusal::ExportMissing(format!("the module does not export the function `{}`", shown(&full))));
+    };
+    let found = signatures.function(found);
+    if found != *wanted {
+        let (found, wanted) = where_they_differ(&found, wanted);
+        return Err(Refusal::ExportType { name: shown(&full), found, wanted });
+    }
+    Ok(())
+}
+
+fn offered(all: &[Offer], name: &str) -> Option<&'static [Part]> {
     all.iter().find(|(known, _)| *known == name).map(|(_, parts)| *parts)
 }
 

@@ -47,10 +47,10 @@ pub enum Refusal {
     ImportType {
         /// Interface and function.
         name: String,
-        /// Parameters and result, as the module wants them.
+        /// Parameters and result, as the module wants them; of long ones the part where they differ.
         found: String,
         /// As the host has them.
-        wanted: &'static str,
+        wanted: String,
     },
     /// `wit-version`
     #[error("`{name}` is of contract version {found}, this host offers {WIT_VERSION}; build the rule again with the SDK of this host")]
@@ -64,12 +64,14 @@ pub enum Refusal {
     #[error("{0}")]
     ExportMissing(String),
     /// `export-type`
-    #[error("`{name}` does not have the type of contract {WIT_VERSION}: {why}; build the rule again with the SDK of this host")]
+    #[error("the module exports `{name}` as {found}, and contract {WIT_VERSION} has it as {wanted}; build the rule again with the SDK of this host")]
     ExportType {
-        /// Which function or import.
+        /// Interface and function.
         name: String,
-        /// What differs.
-        why: String,
+        /// Parameters and result, as the module has them; of long ones the part where they differ.
+        found: String,
+        /// As the contract has them.
+        wanted: String,
     },
     /// `grant-missing`
     #[error("the module imports `{import}`, which is not granted; add grants = [\"{grant}\"] to the rule's options if it may have it")]

@@ -43,7 +43,7 @@ impl Compiled {
         let interface = Interface::of(bytes)?;
         let component = loader.component(runtime, &digest, bytes)?;
         let exports = Exports::find(&component, &interface).map_err(|name| Refusal::ExportMissing(format!("the module does not export `{name}`")))?;
-        let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::ExportType { name: "its imports".to_owned(), why: format!("{e:#}") })?;
+        let pre = runtime.linker().instantiate_pre(&component).map_err(|e| Refusal::InstantiateFailed(format!("{e:#}")))?;
         Ok(Compiled { runtime: runtime.clone(), interface, pre, exports, digest, size_bytes: bytes.len() as u64, memory_wanted, manifest: Mutex::default() })
     }
 
@@ -93,7 +93,7 @@ impl Compiled {
 
     fn start(&self, limits: &Limits, host: Host) -> Result<Warm, Refusal> {
         Warm::start(&self.runtime, &self.pre, &self.exports, limits, host).map_err(|e| match e {
-            NotStarted::Type(name, why) => Refusal::ExportType { name, why },
+            NotStarted::Type(name, why) => Refusal::InstantiateFailed(format!("`{name}`: {why}")),
             NotStarted::Failed(failure) => match failure.kind {
                 FailureKind::Deadline => Refusal::InitTimeout { what: "its start code", limit_ms: limits.init_ms },
                 FailureKind::Memory => Refusal::MemoryMinimum { wanted: limits.memory_bytes + 1, max: limits.memory_bytes },

@@ -7,8 +7,11 @@ use wasmparser::types::Types;
 /// How a resource is written beside functions.
 pub(crate) const RESOURCE: &str = "resource";
 
-/// Longest signature, bytes; types that are built to be long in words end here.
-const BYTES_MAX: usize = 600;
+/// Longest signature, bytes, longer than any of ours; types that are built to be long in words end here.
+const BYTES_MAX: usize = 2_000;
+/// Of a signature, what anyone reads, and of it what is before the first difference.
+const SHOWN_BYTES_MAX: usize = 200;
+const ALIKE_BYTES_MAX: usize = 60;
 /// Longest name.
 const NAME_CHARS_MAX: usize = 120;
 
@@ -151,10 +154,50 @@ impl<'a> Signatures<'a> {
     }
 }
 
+/// Two signatures, of long ones the part where they begin to differ.
+pub(crate) fn where_they_differ(found: &str, wanted: &str) -> (String, String) {
+    let alike = found.bytes().zip(wanted.bytes()).take_while(|(a, b)| a == b).count();
+    let from = if found.len().max(wanted.len()) <= SHOWN_BYTES_MAX { 0 } else { alike.saturating_sub(ALIKE_BYTES_MAX) };
+    let part = |whole: &str| {
+        // Of a name, only as a whole: it begins behind a space or a bracket.
+        let from = whole[..whole.floor_char_boundary(from)].rfind([' ', '(', '<']).map_or(0, |at| at + 1);
+        let to = whole.floor_char_boundary(from + SHOWN_BYTES_MAX);
+        let (before, behind) = (if from == 0 { "" } else { "…" }, if to == whole.len() { "" } else { "…" });
+        format!("{before}{}{behind}", &whole[from..to])
+    };
+    (part(found), part(wanted))
+}
+
 /// A name that a stranger chose, no longer than anyone reads.
 pub(crate) fn shown(name: &str) -> String {
     match name.char_indices().nth(NAME_CHARS_MAX) {
         None => name.to_owned(),
         Some((end, _)) => format!("{}…", &name[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contracts::CONTRACTS;
+
+    #[test]
+    fn long_signatures_are_shown_where_they_begin_to_differ() {
+        assert_eq!(where_they_differ("(string)", "() -> u64"), ("(string)".to_owned(), "() -> u64".to_owned()));
+        let wanted = CONTRACTS[0].hooks.iter().map(|export| export.function.1).max_by_key(|ty| ty.len()).expect("a hook");
+        for (ours, theirs) in [("removed-tags", "removed-täge"), ("u32", "ü"), ("message: string }", "message: string"), ("(", "async (")] {
+            let (found, has) = where_they_differ(&wanted.replacen(ours, theirs, 1), wanted);
+            assert!(found.contains(theirs) && has.contains(ours), "{found} and {has}");
+            assert!(found.len() + has.len() < 2 * (SHOWN_BYTES_MAX + 16), "{found} and {has}");
+            let words = |shown: &str| shown.trim_matches('…').split([' ', '(', '<']).next().map(str::to_owned);
+            assert!(wanted.contains(&words(&has).unwrap_or_default()), "it begins with a whole name: {has}");
+        }
+    }
+
+    #[test]
+    fn no_signature_of_ours_is_cut() {
+        let ours = CONTRACTS.iter().flat_map(|contract| contract.lifecycle.iter().chain(contract.hooks.iter().map(|export| &export.function)));
+        let longest = ours.map(|(_, ty)| ty.len()).max().unwrap_or(0);
+        assert!((1_000..BYTES_MAX).contains(&longest), "{longest}");
     }
 }

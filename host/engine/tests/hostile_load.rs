@@ -193,6 +193,35 @@ fn functions_that_the_host_has_otherwise_or_not_at_all_are_named() {
     refused(engine.inspect(&importing(&[("alertmill:rules/types@0.1.0", types)])), "import-refused", &["`alertmill:rules/types@0.1.0#now`"]);
 }
 
+/// Before it is compiled, and in words: which function, what it is, what the contract has. Names are parts of types.
+#[test]
+fn functions_that_a_module_has_otherwise_or_not_at_all_are_named() {
+    let engine = engine();
+    let cases = [
+        ("says", "max-batch", "max-botch", "lifecycle@0.1.0#describe"),
+        ("says", "config-schema", "config-scheme", "lifecycle@0.1.0#describe"),
+        ("normalizes", "bk-biz-id", "bk-bus-id", "normalize-rule@0.1.0#normalize"),
+        ("says", "removed-tags", "reloved-tags", "enrich-rule@0.1.0#enrich"),
+        ("dedupe-by-tags", "unique", "unikue", "dedupe-rule@0.1.0#dedupe"),
+        ("alerts", "more-tags", "most-tags", "alert-rule@0.1.0#enrich-alerts"),
+    ];
+    for (name, ours, theirs, function) in cases {
+        let refusal = engine.inspect(&renamed(&module(name), ours, theirs)).expect_err("another type").to_string();
+        println!("{refusal}");
+        let (found, wanted) = refusal.split_once(", and contract 0.1.0 has it as ").unwrap_or_else(|| panic!("{refusal}"));
+        assert!(found.contains(&format!("`alertmill:rules/{function}` as ")) && found.contains(theirs) && !found.contains(ours), "{refusal}");
+        assert!(wanted.contains(ours) && wanted.ends_with("; build the rule again with the SDK of this host"), "{refusal}");
+        assert!(refusal.len() < 700, "as much as anyone reads: {refusal}");
+        refused(engine.inspect(&renamed(&module(name), ours, theirs)), "export-type", &[]);
+    }
+    for (name, ours, theirs, function) in
+        [("says", "describe", "descripe", "lifecycle@0.1.0#describe"), ("alerts", "enrich-alerts", "enrich-events", "alert-rule@0.1.0#enrich-alerts")]
+    {
+        let says = format!("does not export the function `alertmill:rules/{function}`");
+        refused(engine.inspect(&renamed(&module(name), ours, theirs)), "export-missing", &[&says]);
+    }
+}
+
 #[test]
 fn m38_other_versions_of_the_contract_are_refused_with_both_named() {
     let engine = engine();

@@ -14,7 +14,7 @@ pub(crate) use v0_1::{IntegerColumn, TextColumn};
 
 use crate::host::Host;
 use crate::instance::{Exports, NotStarted};
-use crate::interface::{Hook, Offer};
+use crate::interface::{Hook, Offer, Part};
 use wasmtime::Store;
 use wasmtime::component::{Instance, Linker};
 
@@ -35,6 +35,8 @@ pub(crate) struct Contract {
     pub patches_of: &'static str,
     /// What the host offers of its own package, by short name.
     pub offered: &'static [Offer],
+    /// The functions of the interface that every module exports.
+    pub lifecycle: &'static [Part],
     /// The hooks that a module may export.
     pub hooks: &'static [HookExport],
     /// Adds what is offered.
@@ -49,7 +51,7 @@ type FindFunctions = fn(&Exports, Instance, &mut Store<Host>) -> Result<Box<dyn 
 pub(crate) struct HookExport {
     pub hook: Hook,
     pub interface: &'static str,
-    pub function: &'static str,
+    pub function: Part,
 }
 
 impl Contract {

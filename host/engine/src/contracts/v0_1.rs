@@ -6,13 +6,14 @@
 use super::{Contract, Functions, HookExport};
 use crate::host::{Host, Room, TableResource};
 use crate::instance::{Exports, NotStarted};
-use crate::interface::{Hook, Offer};
+use crate::interface::{Hook, Offer, Part};
 use crate::signature::RESOURCE;
 use std::sync::Arc;
 use wasmtime::component::{ComponentType, Instance, Lift, Linker, Lower, Resource, ResourceType, TypedFunc, WasmList, WasmStr};
 use wasmtime::{Store, StoreContextMut};
 
-pub(crate) const CONTRACT: Contract = Contract { version: "0.1.0", patches_of: "0.1.", offered: &OFFERED, hooks: &HOOKS, link, functions };
+pub(crate) const CONTRACT: Contract =
+    Contract { version: "0.1.0", patches_of: "0.1.", offered: &OFFERED, lifecycle: &LIFECYCLE, hooks: &HOOKS, link, functions };
 
 const OFFERED: [Offer; 3] = [
     ("types", &[]),
@@ -29,12 +30,48 @@ const OFFERED: [Offer; 3] = [
     ),
 ];
 
-const HOOKS: [HookExport; 4] = [
-    HookExport { hook: Hook::Normalize, interface: "normalize-rule", function: "normalize" },
-    HookExport { hook: Hook::EnrichEvent, interface: "enrich-rule", function: "enrich" },
-    HookExport { hook: Hook::Dedupe, interface: "dedupe-rule", function: "dedupe" },
-    HookExport { hook: Hook::EnrichAlert, interface: "alert-rule", function: "enrich-alerts" },
+const LIFECYCLE: [Part; 2] = [
+    (
+        "describe",
+        "() -> record { name: string, version: string, description: string, hooks: list<record { \
+         hook: enum { normalize, enrich-event, dedupe, enrich-alert }, reads: list<string>, writes: list<string>, when: list<record { field: string, \
+         op: enum { equals, not-equals, any-of, none-of, prefix, suffix, contains, exists, missing }, values: list<string> }>, max-batch: u32 }>, \
+         tables: list<string>, config-schema: string }",
+    ),
+    ("init", "(string) -> result<_, string>"),
 ];
+
+const HOOKS: [HookExport; 4] = [
+    HookExport { hook: Hook::Normalize, interface: "normalize-rule", function: ("normalize", NORMALIZE) },
+    HookExport { hook: Hook::EnrichEvent, interface: "enrich-rule", function: ("enrich", ENRICH) },
+    HookExport { hook: Hook::Dedupe, interface: "dedupe-rule", function: ("dedupe", DEDUPE) },
+    HookExport { hook: Hook::EnrichAlert, interface: "alert-rule", function: ("enrich-alerts", ENRICH) },
+];
+
+const NORMALIZE: &str = "(list<record { source: string, content-type: string, headers: list<tuple<string, string>>, received-at-ms: u64, body: list<u8> }>) -> \
+    record { events: list<record { row: u32, event-id: option<string>, plugin-id: option<string>, alert-name: string, description: string, \
+    status: option<string>, time: option<u64>, anomaly-time: option<u64>, severity: option<u8>, category: option<string>, \
+    target-type: option<string>, target: option<string>, bk-biz-id: option<s64>, metric: list<string>, tags: list<record { key: string, value: string }>, \
+    dedupe-keys: list<string>, extra: option<string>, more: list<tuple<string, string>> }>, errors: list<record { row: u32, message: string }> }";
+
+macro_rules! columns {
+    () => {
+        "list<variant { text(record { ends: list<u32>, missing: list<u32>, heap: list<u8> }), integer(record { values: list<s64>, missing: list<u32> }), \
+         float(record { values: list<f64>, missing: list<u32> }), boolean(record { values: list<bool>, missing: list<u32> }), \
+         tags(list<list<record { key: string, value: string }>>) }>"
+    };
+}
+
+const ENRICH: &str = concat!(
+    "(record { rows: u32, columns: ",
+    columns!(),
+    " }) -> record { patches: record { rows: list<u32>, columns: ",
+    columns!(),
+    ", more-tags: list<tuple<u32, string, string>>, removed-tags: list<tuple<u32, string>>, drops: list<tuple<u32, string>> }, ",
+    "errors: list<record { row: u32, message: string }> }",
+);
+
+const DEDUPE: &str = concat!("(record { rows: u32, columns: ", columns!(), " }) -> list<variant { default, key(string), unique, error(string) }>");
 
 /// A text column on its way in.
 #[derive(ComponentType, Lower, Clone, Copy)]
