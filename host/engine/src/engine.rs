@@ -332,7 +332,8 @@ impl Engine {
                 return Err(format!("rule `{}` is there twice; a name stands for one rule", entry.name));
             }
             let previous = match (&entry.previous, options.on_failure) {
-                (Some(previous), Policy::PreviousVersion) => self.previous(set, entry, previous, &tables).map_err(why)?,
+                // Of one that stops, an operator may say that it is to judge the row.
+                (Some(previous), Policy::PreviousVersion | Policy::Stop) => self.previous(set, entry, previous, &tables).map_err(why)?,
                 _ => None,
             };
             let quarantine = entry.quarantine.as_ref().map(|quarantine| {

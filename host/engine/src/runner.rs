@@ -47,8 +47,6 @@ pub(crate) struct Turn<J> {
 
 impl<J> Turn<J> {
     pub fn new(judge: J, hook: Hook, batch_rows: usize, policy: Policy) -> Turn<J> {
-        // The event of an alert is counted, so that it cannot become a dead letter any more.
-        let policy = if (policy, hook) == (Policy::DeadLetter, Hook::EnrichAlert) { Policy::PassThrough } else { policy };
         Turn { judge, hook, policy, chosen: Vec::new(), batch_rows: BatchRows::new(batch_rows), verdicts: Verdicts::default() }
     }
 
@@ -185,7 +183,7 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
                 kind: verdict.kind.clone(),
                 message: verdict.message.clone(),
                 hook: verdict.hook,
-                policy: verdict.policy,
+                policy: self.possible(verdict.policy),
                 judged_by: None,
             };
             self.apply(at..at + 1, failure, true)?;
@@ -405,11 +403,19 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
             kind: Text::new_static(failure.kind.as_str()),
             message: Text::from(message),
             hook: self.turn.hook,
-            policy: match self.turn.policy {
-                Policy::PreviousVersion if !self.has_previous => Policy::PassThrough,
-                policy => policy,
-            },
+            policy: self.possible(self.turn.policy),
             judged_by: None,
+        }
+    }
+
+    /// The policy, or what takes its place where it cannot be had: of the rule's options or of a verdict, which an operator or an
+    /// earlier process reached.
+    fn possible(&self, policy: Policy) -> Policy {
+        match policy {
+            Policy::PreviousVersion if !self.has_previous => Policy::PassThrough,
+            // The event of an alert is counted, so that it cannot become a dead letter any more.
+            Policy::DeadLetter if self.turn.hook == Hook::EnrichAlert => Policy::PassThrough,
+            policy => policy,
         }
     }
 

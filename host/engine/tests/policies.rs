@@ -190,6 +190,51 @@ fn stop_names_the_poison_row() {
     }
 }
 
+/// `rule resume --as previous-version`: that version judges the row at which the rule halted; without one the row passes, with the failure.
+#[test]
+fn a_halted_row_can_be_left_to_the_version_before() {
+    let good = renamed(&module("leaks"), "leaks", "traps");
+    for has_previous in [true, false] {
+        let mut bench = Bench::new();
+        let was = before(&bench, &good, &options(json!({})));
+        let mut chain = chain_of(&mut bench, &module("traps"), json!({ "on_failure": "stop" }), |entry| {
+            if has_previous {
+                was(entry)
+            }
+        });
+        let mut rows = rows_with(8, |i| i == 3, "poison", "x");
+        let Halted { rule, version, hook, at, kind, message, .. } = halted(&mut *chain, &mut rows.clone());
+        chain.know(&[Verdict { rule, version, hook, kind, message, policy: Policy::PreviousVersion, from: at, until: Some(at) }]);
+        let tally = enrich(&mut *chain, &mut rows);
+        let failure = &rows[3].failures[0];
+        let (policy, note) = if has_previous { (Policy::PreviousVersion, Some("seen")) } else { (Policy::PassThrough, None) };
+        assert_eq!((failure.policy, failure.judged_by.is_some(), tag(&rows[3], "note").as_deref()), (policy, has_previous, note), "{failure:?}");
+        assert_eq!((tally[0].failed, rows[3].failures.len()), (1, 1));
+        assert!(rows.iter().all(|row| tag(row, "version").is_some()));
+    }
+}
+
+/// A version that stood in when the verdict was reached, and that this process cannot have: the row says what happened to it.
+#[test]
+fn a_verdict_for_a_version_before_that_is_gone_passes_its_row_through_with_the_failure() {
+    let good = renamed(&module("leaks"), "leaks", "spins");
+    let keys = || json!({ "on_failure": "previous-version", "strikes": 100, "limits": { "time_ms": 40 } });
+    let rows = || rows_with(4, |i| i == 2, "poison", "x");
+    let mut bench = Bench::new();
+    let was = before(&bench, &good, &options(json!({})));
+    let mut chain = chain_of(&mut bench, &module("spins"), keys(), was);
+    enrich(&mut *chain, &mut rows());
+    let verdicts = chain.take_verdicts();
+    assert_eq!(verdicts.iter().map(|verdict| verdict.policy).collect::<Vec<_>>(), [Policy::PreviousVersion]);
+
+    let mut without = chain_of(&mut Bench::new(), &module("spins"), keys(), |_| {});
+    without.know(&verdicts);
+    let mut replayed = rows();
+    let tally = enrich(&mut *without, &mut replayed);
+    let failures: Vec<_> = replayed[2].failures.iter().map(|failure| (failure.kind.as_str(), failure.policy, failure.judged_by.clone())).collect();
+    assert_eq!((failures, tally[0].failed), (vec![("deadline", Policy::PassThrough, None)], 1));
+}
+
 /// Rows as another process reads them again, with the verdicts of the first.
 #[test]
 fn verdicts_are_used_and_not_asked_again() {
