@@ -344,6 +344,9 @@ impl RuleRow for AlertRow {
         false
     }
     fn reject(&mut self) {}
+    fn tenant(&self) -> &Text {
+        &self.alert.tenant
+    }
     fn place(&self) -> Place {
         self.at
     }

@@ -58,6 +58,8 @@ pub trait RuleRow: Clone {
     fn is_dropped(&self) -> bool;
     /// It goes no further. An alert does, since the event that opened it is counted.
     fn reject(&mut self);
+    /// Whose it is; no rule gets rows of two tenants at once.
+    fn tenant(&self) -> &Text;
     /// Where it stands in the journal; an alert where the event stands that opened it.
     fn place(&self) -> Place;
     /// Takes it out, unless a rule did so before. Only where a field [is `drop`](RuleField::is_drop).
@@ -516,6 +518,9 @@ impl RuleRow for Row {
     }
     fn reject(&mut self) {
         self.rejected = true;
+    }
+    fn tenant(&self) -> &Text {
+        &self.event.tenant
     }
     fn place(&self) -> Place {
         Row::place(self)

@@ -11,6 +11,7 @@ pub type Generation = u64;
 /// The rules of one generation, in order, bound to one worker. Rows that a failing rule could not judge go on by the
 /// rule's policy, with the failure written on the row; a chain never loses a row and never reorders rows. `Halted` comes from a
 /// rule with the policy `stop`: the rows are then as they may be in the middle, and the caller begins anew with those it had.
+/// Rows of several tenants may come at once: no rule gets those of two in one call, nor what it kept of another's.
 pub trait RuleChain: Send {
     /// One answer for each payload, in order: that of the first normalize rule that is for it.
     fn normalize(&mut self, payloads: &[Payload], tally: &mut Vec<RuleTally>) -> Result<Vec<Normalized>, Halted>;

@@ -19,7 +19,7 @@ pub enum FailureKind {
     Output,
     /// Its answer is no value of the contract: bad text, bad pointer.
     Lift,
-    /// The rows could not be handed over: its allocator misbehaved.
+    /// The rows could not be handed over: its allocator misbehaved, or the host was about to mix tenants.
     Lower,
     /// Its answer names a row that is not there, or one twice.
     RowIndex,

@@ -37,6 +37,8 @@ pub(crate) trait Judge<R> {
     fn keys<'a>(&self, _rows: &'a [R], _chosen: &'a [u32]) -> impl Iterator<Item = &'a str> {
         std::iter::empty()
     }
+    /// Whose it is.
+    fn tenant(row: &R) -> &Text;
     /// Where it stands in the journal.
     fn place(row: &R) -> Place;
     /// Pass-through: the row goes on as this rule found it, with the failure written on it.
@@ -95,6 +97,10 @@ impl<F: RuleField> Judge<F::Row> for Enriching<F> {
 
     fn bytes_of(output: &Output) -> usize {
         patch::bytes_of(output)
+    }
+
+    fn tenant(row: &F::Row) -> &Text {
+        row.tenant()
     }
 
     fn place(row: &F::Row) -> Place {
@@ -164,6 +170,10 @@ impl Judge<Row> for Keying {
             DedupeAnswer::Key(key) => Some(key.as_str()),
             _ => None,
         })
+    }
+
+    fn tenant(row: &Row) -> &Text {
+        row.tenant()
     }
 
     fn place(row: &Row) -> Place {
@@ -241,6 +251,10 @@ impl<'a> Judge<PayloadRow<'a>> for Normalizing {
 
     fn bytes_of(answers: &Self::Answer) -> usize {
         normalize::bytes_made(answers)
+    }
+
+    fn tenant<'r>(row: &'r PayloadRow<'a>) -> &'r Text {
+        &row.payload.tenant
     }
 
     fn place(row: &PayloadRow<'a>) -> Place {

@@ -1,12 +1,13 @@
 //! One warm instance: a store with its module, called once a batch. After any failed call it is dropped, never reused.
 
 use crate::contracts::{BatchRef, Contract, DedupeKey, Functions, Manifest, Normalized, Output, PayloadRef};
-use crate::failure::CallFailure;
+use crate::failure::{CallFailure, FailureKind};
 use crate::host::Host;
 use crate::interface::{Hook, Interface};
 use crate::limits::Limits;
 use crate::runtime::Runtime;
 use crate::stats::{Began, Used};
+use alertmill_core::value::Text;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc};
 
@@ -83,6 +84,8 @@ fn short_name(interface: &str) -> &str {
 pub(crate) struct Warm {
     runtime: Runtime,
     store: Store<Host>,
+    /// Whose rows it gets: those of its first batch.
+    tenant: Option<Text>,
     /// Of hooks.
     calls: u64,
     functions: Box<dyn Functions>,
@@ -109,7 +112,7 @@ impl Warm {
         };
         let instance = instance.map_err(|e| NotStarted::Failed(store.data_mut().failure_of(&e)))?;
         let functions = (exports.contract.functions)(exports, instance, &mut store)?;
-        Ok(Warm { runtime: runtime.clone(), store, calls: 0, functions })
+        Ok(Warm { runtime: runtime.clone(), store, tenant: None, calls: 0, functions })
     }
 
     pub fn describe(&mut self, limit_ms: u64) -> Result<Manifest, CallFailure> {
@@ -135,6 +138,17 @@ impl Warm {
 
     pub fn dedupe(&mut self, batch: BatchRef<'_>, limit_ms: u64) -> Result<Vec<DedupeKey>, CallFailure> {
         self.call(limit_ms, |functions, store| functions.dedupe(store, batch))
+    }
+
+    /// Holds it to one tenant for good, that of its first batch. Whoever chooses rows and instance sees to that already; a mistake
+    /// there is an error of the call and no leak, in every build.
+    pub fn serve<'a>(&mut self, mut tenants: impl Iterator<Item = &'a Text>) -> Result<(), CallFailure> {
+        let Some(first) = tenants.next() else { return Ok(()) };
+        let own = &*self.tenant.get_or_insert_with(|| first.clone());
+        match first == own && tenants.all(|tenant| tenant == own) {
+            true => Ok(()),
+            false => Err(CallFailure::new(FailureKind::Lower, "rows of two tenants were about to meet in one instance; they were not handed over")),
+        }
     }
 
     /// `init` is through: what it has now is what it needs, and what comes on top has grown.
@@ -170,5 +184,29 @@ impl Warm {
         self.store.set_epoch_deadline(limit_ms + 1);
         let _running = self.runtime.ticker().run();
         call(&*self.functions, &mut self.store).map_err(|e| self.store.data_mut().failure_of(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Engine, RuleOptions};
+
+    #[test]
+    fn m28_an_instance_that_has_served_a_tenant_refuses_every_other() {
+        let says = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/dist/test/says.wasm")).expect("a committed module");
+        let engine = Engine::new(|_: &str| Err("nothing is kept".to_owned())).expect("an engine");
+        let rule = engine.load(&says, None, &RuleOptions::default(), &[]).expect("a good module").into_rule();
+        let mut warm = rule.start(Began::Start).unwrap_or_else(|failure| panic!("{failure:?}"));
+        let (a, b) = (Text::from("a"), Text::from("b"));
+        let serves = |warm: &mut Warm, tenants: &[&Text]| warm.serve(tenants.iter().copied()).map_err(|failure| failure.kind);
+        assert_eq!(serves(&mut warm, &[]), Ok(()), "it is bound by its first row, not before");
+        assert_eq!(serves(&mut warm, &[&a, &a]), Ok(()));
+        for tenants in [[&b, &b], [&a, &b], [&b, &a]] {
+            assert_eq!(serves(&mut warm, &tenants), Err(FailureKind::Lower));
+        }
+        assert_eq!(serves(&mut warm, &[&a]), Ok(()), "and is not bound anew by what it refused");
+        let mut fresh = rule.start(Began::Start).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(serves(&mut fresh, &[&a, &b]), Err(FailureKind::Lower), "nor does a batch of two bind it");
     }
 }

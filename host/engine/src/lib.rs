@@ -6,9 +6,10 @@
 //!
 //! The way of a batch: `condition` chooses rows, `lower` copies the declared fields into columns, `instance` makes the one
 //! call, `patch`, `keys` and `normalize` check what came back and write it on the rows; `hooks` says which of these a hook takes.
-//! `chain` has the rules in order; `runner` does this for one of them, halves a batch that fails until the poison row is alone, and
-//! does with that row what the rule's policy says. `strikes` bounds what failing can cost, and `verdicts` holds what time has
-//! decided, which a replay must not decide again. `stats` and `watch` count and look on.
+//! `chain` has the rules in order; `runner` does this for one of them, with the instances of its `pool`, one for each tenant. It
+//! halves a batch that fails until the poison row is alone, and does with that row what the rule's policy says. `strikes` bounds
+//! what failing can cost, and `verdicts` holds what time has decided, which a replay must not decide again. `stats` and `watch`
+//! count and look on.
 //!
 //! Not known here: what an alert is, the journal, files, the network. Modules and tables come by digest from [`Contents`].
 
@@ -33,6 +34,7 @@ mod manifest;
 mod normalize;
 mod options;
 mod patch;
+mod pool;
 mod prescan;
 mod probe;
 mod refusal;

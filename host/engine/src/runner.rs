@@ -2,13 +2,13 @@
 //! that row what the rule's policy says.
 
 use crate::batch_rows::BatchRows;
-use crate::cpu;
+use crate::cpu::{Moment, Took};
 use crate::failure::{CallFailure, FailureKind};
 use crate::hooks::Judge;
-use crate::instance::Warm;
 use crate::limits::{BATCH_BYTES_MAX, Limit};
 use crate::log::one_line;
 use crate::patch::MESSAGE_BYTES_MAX;
+use crate::pool::Pool;
 use crate::rule::Rule;
 use crate::stats::{Began, Used};
 use crate::verdicts::Verdicts;
@@ -24,12 +24,10 @@ use std::time::{Duration, Instant};
 /// Time that the failing calls of one batch may take in any case: 256 rows that all crash take a tenth of it.
 const FAILING_TIME_MIN: Duration = Duration::from_millis(500);
 
-/// One rule with its instance, which its hooks share.
+/// One rule with its instances, which its hooks share.
 pub(crate) struct Runner {
     rule: Arc<Rule>,
-    warm: Option<Warm>,
-    /// Why the next instance is to be made.
-    next: Began,
+    pool: Pool,
     /// The generation says that it is not to be called, and why.
     quarantine: Option<CallFailure>,
 }
@@ -66,7 +64,7 @@ impl<J> Turn<J> {
 
 impl Runner {
     pub fn new(rule: &Arc<Rule>, quarantine: Option<CallFailure>) -> Runner {
-        Runner { rule: rule.clone(), warm: None, next: Began::Start, quarantine }
+        Runner { rule: rule.clone(), pool: Pool::default(), quarantine }
     }
 
     /// A verdict of an earlier process may say that the rule is out.
@@ -198,7 +196,7 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
         }
         let mut at = 0;
         while at < self.chosen.len() {
-            let end = self.chosen.len().min(at + self.turn.batch_rows.now());
+            let end = self.one_tenants(at..self.chosen.len().min(at + self.turn.batch_rows.now()));
             if self.ask_batch(at..end)? == Asked::Out {
                 break;
             }
@@ -207,18 +205,26 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
         Ok(())
     }
 
+    /// Up to where the rows are of the tenant of the first.
+    fn one_tenants(&self, rows: Range<usize>) -> usize {
+        let tenant = |at: usize| J::tenant(&self.rows[self.chosen[at] as usize]);
+        let first = tenant(rows.start);
+        rows.clone().find(|at| tenant(*at) != first).unwrap_or(rows.end)
+    }
+
     /// One batch; if its call fails, its halves, and so on until the poison row is alone. The time that failing calls may
     /// take is bounded: beyond it the rows that are left are not judged.
     fn ask_batch(&mut self, batch: Range<usize>) -> Result<Asked, Halted> {
         let options = self.rule.options();
         let mut left = (Duration::from_millis(options.limits.time_ms) * options.strikes).max(FAILING_TIME_MIN);
+        let mut failing = Took::default();
         let mut has_stalled = false;
         let mut at_fault = AtFault::default();
         let mut parts: Vec<Range<usize>> = Vec::new();
         parts.push(batch.clone());
         while let Some(part) = parts.pop() {
-            let (started, cpu_before) = (Instant::now(), cpu::thread_time());
-            if let Some(why) = self.rule.standing.strikes.out(started) {
+            let began = Moment::now();
+            if let Some(why) = self.rule.standing.strikes.out(began.at) {
                 self.strike_out(part.start, &why)?;
                 return Ok(Asked::Out);
             }
@@ -230,21 +236,27 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
                 }
                 Attempt::Failed { failure, reused } => (failure, reused),
             };
-            let took = started.elapsed();
-            // The machine stood still, or had no processor for us: the rule is not at fault for time that it did not have. Asked once
-            // more, and no more often: on a machine that is always busy a loop would never end.
-            let is_late = matches!(failure.kind, FailureKind::Deadline | FailureKind::Init);
-            if is_late && !has_stalled && (cpu::thread_time() - cpu_before) * 2 < took {
+            let took = began.took();
+            // The rule is not at fault for time that it did not have. Asked once more, and no more often: on a machine that is always
+            // busy a loop would never end.
+            let is_late = matches!(failure.limit, Some(Limit::TimeMs | Limit::InitMs));
+            if is_late && !has_stalled && took.is_mostly_waiting() {
                 has_stalled = true;
                 parts.push(part);
                 continue;
             }
+            failing += took;
             // A pipeline that waits for an operator is to say for which row.
             if self.turn.policy != Policy::Stop {
-                left = left.saturating_sub(took);
+                left = left.saturating_sub(took.wall);
             }
-            if is_late || left.is_zero() {
-                self.strike(&failure);
+            if is_late {
+                self.strike(&failure, took);
+            } else if left.is_zero() {
+                self.strike(&failure, failing);
+            } else if failure.kind == FailureKind::Init {
+                // It took next to no time, and would at every batch.
+                self.strike(&failure, Took::default());
             }
             if failure.kind == FailureKind::Deadline {
                 self.turn.batch_rows.too_slow(part.len());
@@ -281,11 +293,14 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
         }
         let (rule, runner, judge) = (self.rule, &mut *self.runner, &self.turn.judge);
         let (limits, stats) = (rule.limits(), &rule.standing.stats);
+        let tenants = || chosen.iter().map(|index| J::tenant(&self.rows[*index as usize]));
+        let Some(tenant) = tenants().next() else { return Ok(Attempt::Done) };
+        let seat = runner.pool.seat(tenant);
         // Taken out while it runs: an instance that failed is never called again.
-        let reused = runner.warm.is_some();
-        let started = runner.warm.take().map_or_else(|| rule.start(runner.next), Ok);
+        let reused = seat.warm.is_some();
+        let started = seat.warm.take().map_or_else(|| rule.start(seat.next), Ok);
         // What the next one is made for, unless this one is kept.
-        runner.next = Began::Failed;
+        seat.next = Began::Failed;
         let mut warm = match started {
             Ok(warm) => warm,
             Err(failure) => {
@@ -293,6 +308,9 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
                 return Ok(Attempt::Failed { failure, reused });
             }
         };
+        if let Err(failure) = warm.serve(tenants()) {
+            return Ok(Attempt::Failed { failure, reused });
+        }
         let started = Instant::now();
         let answer = judge.call(&mut warm, self.rows, chosen, limits.time_ms);
         let took = started.elapsed();
@@ -312,8 +330,8 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
             Err(failure) => return Ok(Attempt::Failed { failure, reused }),
         };
         match warm.worn_out(limits) {
-            Some(why) => runner.next = why,
-            None => runner.warm = Some(warm),
+            Some(why) => seat.next = why,
+            None => seat.warm = Some(warm),
         }
         self.turn.batch_rows.answered(chosen.len(), took, Duration::from_millis(limits.time_ms));
         self.pass.tally.changed += applied.changed;
@@ -327,9 +345,10 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
         Ok(Attempt::Done)
     }
 
-    fn strike(&self, failure: &CallFailure) {
+    /// For time that failing took.
+    fn strike(&self, failure: &CallFailure, took: Took) {
         // It halts at its first failure, and whoever lets it go on has decided.
-        if self.turn.policy != Policy::Stop && self.rule.standing.strikes.add(Instant::now(), failure, self.rule.options()) {
+        if self.turn.policy != Policy::Stop && self.rule.standing.strikes.add(Instant::now(), failure, took, self.rule.options()) {
             self.say_out(failure);
         }
     }

@@ -18,7 +18,7 @@ pub const CALL_NANOS_BOUNDS: [u64; 8] = [10_000, 50_000, 100_000, 250_000, 1_000
 /// Why an instance was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Began {
-    /// A worker had none.
+    /// A worker had none for this tenant.
     Start,
     /// The one before failed.
     Failed,
@@ -110,7 +110,7 @@ pub struct RuleStatsSnapshot {
     pub slow_calls: u64,
     /// The most that a call used of each.
     pub most: Used,
-    /// Instances made; one a worker unless it crashes or is made anew after many calls.
+    /// Instances made; one a worker and tenant unless it crashes or is made anew after many calls.
     pub instances: u64,
     /// The same by reason: `start`, `failed`, `calls`, `growth`; reasons that never were are left out.
     pub instances_by_reason: Vec<(&'static str, u64)>,

@@ -2,6 +2,7 @@
 //! within a minute it is not called any more: its rows get the policy, with the kind `struck-out`, until a later generation says
 //! otherwise. A rule that fails on most of what it is asked about is put out too.
 
+use crate::cpu::Took;
 use crate::failure::CallFailure;
 use crate::options::RuleOptions;
 use alertmill_core::rules::Generation;
@@ -14,6 +15,9 @@ pub const STRUCK_OUT_FOR: Duration = Duration::from_secs(60);
 /// A share of failing rows says something when there are so many in [`RATIO_WINDOW`].
 const RATIO_ROWS_MIN: u64 = 500;
 const RATIO_WINDOW: Duration = Duration::from_secs(60);
+/// A rule that ran for less than one part in so many of the time that it took did not take it: the machine stood still. A loop on a
+/// machine that is merely busy has more.
+const RAN_PARTS: u32 = 10;
 
 /// Strikes of one rule, over all workers.
 #[derive(Default)]
@@ -27,6 +31,8 @@ pub(crate) struct Strikes {
 #[derive(Default)]
 struct State {
     recent: Vec<Instant>,
+    /// How long it ran in what was no strike.
+    ran: Duration,
     /// How long they count.
     window: Duration,
     out: Option<Out>,
@@ -51,10 +57,16 @@ struct Ratio {
 }
 
 impl Strikes {
-    /// Counts a strike; true when it puts the rule out.
-    pub fn add(&self, now: Instant, why: &CallFailure, options: &RuleOptions) -> bool {
-        self.total.fetch_add(1, Ordering::Relaxed);
+    /// Counts a strike for time that the rule took; true when it puts the rule out. Time in which the rule did not run is none. What
+    /// it did run in such times is added up, so that a loop is put out on any machine.
+    pub fn add(&self, now: Instant, why: &CallFailure, took: Took, options: &RuleOptions) -> bool {
         let mut state = self.state();
+        state.ran += took.ran;
+        if state.ran * RAN_PARTS < took.wall {
+            return false;
+        }
+        state.ran = Duration::ZERO;
+        self.total.fetch_add(1, Ordering::Relaxed);
         self.any.store(true, Ordering::Relaxed);
         state.window = Duration::from_secs(options.strike_window_s);
         state.forget_old(now);
@@ -159,8 +171,27 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_secs(60);
 
+    const LIMIT: Duration = Duration::from_millis(250);
+    /// As a loop does on a machine that has nothing else to do.
+    const ALL_OF_IT: Took = Took { wall: LIMIT, ran: LIMIT };
+
     fn late() -> CallFailure {
         CallFailure::new(FailureKind::Deadline, "late")
+    }
+
+    #[test]
+    fn a_rule_is_struck_for_time_in_which_it_ran() {
+        let (t, options) = (Instant::now(), RuleOptions::default());
+        // How much of a processor a loop gets, and how many calls put it out.
+        for (parts, calls) in [(1, 3), (2, 3), (10, 3), (11, 6), (100, 30), (1_000, 300)] {
+            let strikes = Strikes::default();
+            let late_calls = (1..).find(|_| strikes.add(t, &late(), Took { wall: LIMIT, ran: LIMIT / parts }, &options));
+            assert_eq!((late_calls, strikes.total()), (Some(calls), 3), "one part in {parts}");
+        }
+        let strikes = Strikes::default();
+        let stalled = Took { wall: Duration::from_secs(3_600), ran: Duration::from_micros(50) };
+        assert!(!(0..1_000).any(|_| strikes.add(t, &late(), stalled, &options)), "a machine that stands still puts nobody out");
+        assert_eq!((strikes.total(), strikes.any(t)), (0, false));
     }
 
     #[test]
@@ -169,9 +200,9 @@ mod tests {
             let options = RuleOptions { strikes: max, ..RuleOptions::default() };
             let strikes = Strikes::default();
             let t = Instant::now();
-            assert!((1..max).all(|_| !strikes.add(t, &late(), &options)) && strikes.out(t).is_none());
-            assert!(strikes.add(t, &late(), &options) && strikes.out(t) == Some(late()));
-            assert!(!strikes.add(t, &late(), &options), "said once");
+            assert!((1..max).all(|_| !strikes.add(t, &late(), ALL_OF_IT, &options)) && strikes.out(t).is_none());
+            assert!(strikes.add(t, &late(), ALL_OF_IT, &options) && strikes.out(t) == Some(late()));
+            assert!(!strikes.add(t, &late(), ALL_OF_IT, &options), "said once");
             assert!(strikes.out(t + STRUCK_OUT_FOR - Duration::from_millis(1)).is_some());
             assert!(strikes.out(t + STRUCK_OUT_FOR).is_none());
             assert_eq!(strikes.total(), u64::from(max) + 1);
@@ -183,7 +214,7 @@ mod tests {
         let strikes = Strikes::default();
         let t = Instant::now();
         for n in 0..10 {
-            assert!(!strikes.add(t + n * (WINDOW / 2), &late(), &RuleOptions::default()));
+            assert!(!strikes.add(t + n * (WINDOW / 2), &late(), ALL_OF_IT, &RuleOptions::default()));
         }
         let last = t + 9 * (WINDOW / 2);
         assert!(strikes.out(last).is_none() && strikes.any.load(Ordering::Relaxed));
@@ -208,7 +239,7 @@ mod tests {
     fn who_comes_out_of_quarantine_has_no_strikes() {
         let strikes = Strikes::default();
         let (t, options) = (Instant::now(), RuleOptions::default());
-        (0..options.strikes).for_each(|_| _ = strikes.add(t, &late(), &options));
+        (0..options.strikes).for_each(|_| _ = strikes.add(t, &late(), ALL_OF_IT, &options));
         strikes.quarantined(1, false);
         assert!(strikes.out(t).is_some(), "it never was in quarantine");
         strikes.quarantined(3, true);
@@ -216,6 +247,6 @@ mod tests {
         assert!(strikes.out(t).is_some() && strikes.is_quarantined(), "an older generation says nothing");
         strikes.quarantined(4, false);
         assert!(strikes.out(t).is_none() && !strikes.any(t));
-        assert!(!strikes.add(t, &late(), &options), "they are counted anew");
+        assert!(!strikes.add(t, &late(), ALL_OF_IT, &options), "they are counted anew");
     }
 }

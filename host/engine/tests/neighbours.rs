@@ -1,4 +1,4 @@
-//! A rule that never ends, beside one that does its work: alone in its file, because it measures time.
+//! A rule that never ends, or is slow, beside one that does its work: alone in this file, because it measures time.
 
 mod support;
 
@@ -58,4 +58,48 @@ fn m01_an_endless_loop_costs_its_neighbour_nothing_and_is_put_out() {
         ("loop_out_after_ms", &out_after.as_millis()),
     ];
     alertmill_proof::record("loop-beside", Tier::Ci, &figures);
+}
+
+/// The rules of a generation are a row that each event goes through, so that a slow one is waited for. What it takes is counted as its
+/// own, an alarm names it, and the rule behind it is called as it would be alone.
+#[test]
+fn m33_a_slow_rule_within_its_limit_costs_its_own_time_and_is_named() {
+    const CALLS: u64 = 6;
+    // 100,000 log lines are work, and no fault.
+    let slow = || options(json!({ "limits": { "time_ms": 20_000, "slow_ms": 1 } }));
+    let mut tries = Vec::new();
+    for _ in 0..5 {
+        let mut alone = Bench::new().chain(&[("says", options(json!({})))], &[]);
+        let mut bench = Bench::new();
+        let mut chain = bench.chain(&[("floods", slow()), ("says", options(json!({})))], &[]);
+        let rows = || rows_with(64, |i| i == 0, "flood", "lines");
+        let (mut times, mut slow_times) = ([Vec::new(), Vec::new()], Vec::new());
+        for _ in 0..CALLS {
+            times[0].push(Duration::from_nanos(enrich(&mut *alone, &mut rows())[0].nanos));
+            let mut rows = rows();
+            let tally = enrich(&mut *chain, &mut rows);
+            assert!(rows.iter().all(|row| tag(row, "version").as_deref() == Some("a") && row.failures.is_empty()));
+            slow_times.push(Duration::from_nanos(tally[0].nanos));
+            times[1].push(Duration::from_nanos(tally[1].nanos));
+        }
+        let stats = bench.engine.stats();
+        let of = |name: &str| stats.iter().find(|stats| stats.rule == name).unwrap();
+        let (floods, says) = (of("floods"), of("says"));
+        assert_eq!((floods.calls, floods.slow_calls, floods.strikes, floods.struck_out), (CALLS, CALLS, 0, false));
+        assert_eq!((&*floods.alarms, says.alarms.len()), (&["slow"][..], 0));
+        assert_eq!(floods.nanos, slow_times.iter().map(|time| time.as_nanos() as u64).sum::<u64>(), "all of it is in its own counter");
+        let [alone, behind] = times.map(|mut times| {
+            times.sort();
+            times[times.len() / 2]
+        });
+        println!(
+            "the slow rule took {:?} at the least; half of the calls of the one behind it took {behind:?} at the most, alone {alone:?}",
+            slow_times.iter().min().unwrap()
+        );
+        tries.push((behind.saturating_sub(alone), floods.nanos > 10 * says.nanos));
+        if tries.last().is_some_and(|(rise, is_its_own)| *rise <= RISE_MAX && *is_its_own) {
+            return;
+        }
+    }
+    panic!("calls of the rule behind took longer: {tries:?}");
 }

@@ -124,7 +124,7 @@ pub fn options(keys: serde_json::Value) -> RuleOptions {
 /// A row with nothing but its place.
 pub fn empty_row(index: u32) -> Row {
     Row {
-        event: Event { time: Value::Int(1_790_000_000), create_time: 1_790_000_001, ..Event::default() },
+        event: Event { tenant: Text::new_static("system"), time: Value::Int(1_790_000_000), create_time: 1_790_000_001, ..Event::default() },
         source: Text::new_static("test"),
         received_at_ms: 1_790_000_001_000,
         ordinal: 1,

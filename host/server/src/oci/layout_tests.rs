@@ -186,7 +186,7 @@ fn fifo(path: &Path) {
 
 /// Row M42: names that climb, links, sizes that lie, loops, doubled and missing parts.
 #[test]
-fn a_layout_with_names_that_climb_is_refused() {
+fn m42_a_layout_with_names_that_climb_is_refused() {
     let hex = Digest::of(COMPONENT).hex().to_owned();
     let padded = |hex: &str| format!("sha256:{hex}");
     let corpus: Vec<(&str, &str, Layout)> = vec![

@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_version_is_meant_or_refused() {
+    fn m43_a_lower_version_is_meant_or_refused() {
         let rules = changed(&[], "r", &activate("1.10.0")).unwrap();
         assert_eq!(code(changed(&rules, "r", &activate("1.9.0"))), "downgrade");
         let meant = What::Activate { version: named("1.9.0"), options: None, order: None, allow_downgrade: true };

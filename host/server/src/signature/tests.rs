@@ -167,7 +167,7 @@ fn keys_of_other_kinds_are_refused_in_words() {
 
 /// Rows T5 and M43: what a signature is for cannot be exchanged.
 #[test]
-fn swapping_tenant_name_version_or_digest_is_refused() {
+fn m43_swapping_tenant_name_version_or_digest_is_refused() {
     let file = signed(&STATEMENT);
     assert_eq!(code(&platform(), &STATEMENT, Some(&file)), "good");
     let swapped = [
