@@ -105,9 +105,9 @@ impl Warm {
         let mut store = Store::new(runtime.engine(), host);
         store.limiter(|host| &mut host.growth);
         store.set_hostcall_fuel(limits.output_bytes as usize);
-        store.set_epoch_deadline(limits.init_ms + 1);
         let instance = {
-            let _running = runtime.ticker().run();
+            let running = runtime.ticker().run();
+            store.set_epoch_deadline(running.ticks_until(limits.init_ms));
             pre.instantiate(&mut store)
         };
         let instance = instance.map_err(|e| NotStarted::Failed(store.data_mut().failure_of(&e)))?;
@@ -180,9 +180,8 @@ impl Warm {
     fn call<R>(&mut self, limit_ms: u64, call: impl FnOnce(&dyn Functions, &mut Store<Host>) -> wasmtime::Result<R>) -> Result<R, CallFailure> {
         self.calls += 1;
         self.store.data_mut().begin_call();
-        // The running millisecond counts as none, so that a limit is never cut short.
-        self.store.set_epoch_deadline(limit_ms + 1);
-        let _running = self.runtime.ticker().run();
+        let running = self.runtime.ticker().run();
+        self.store.set_epoch_deadline(running.ticks_until(limit_ms));
         call(&*self.functions, &mut self.store).map_err(|e| self.store.data_mut().failure_of(&e))
     }
 }

@@ -218,7 +218,7 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
         let options = self.rule.options();
         let mut left = (Duration::from_millis(options.limits.time_ms) * options.strikes).max(FAILING_TIME_MIN);
         let mut failing = Took::default();
-        let mut has_stalled = false;
+        let mut stalled: Option<Took> = None;
         let mut at_fault = AtFault::default();
         let mut parts: Vec<Range<usize>> = Vec::new();
         parts.push(batch.clone());
@@ -240,8 +240,8 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
             // The rule is not at fault for time that it did not have. Asked once more, and no more often: on a machine that is always
             // busy a loop would never end.
             let is_late = matches!(failure.limit, Some(Limit::TimeMs | Limit::InitMs));
-            if is_late && !has_stalled && took.is_mostly_waiting() {
-                has_stalled = true;
+            if is_late && stalled.is_none() && took.is_mostly_waiting() {
+                stalled = Some(took);
                 parts.push(part);
                 continue;
             }
@@ -251,7 +251,10 @@ impl<R, J: Judge<R>> Judging<'_, R, J> {
                 left = left.saturating_sub(took.wall);
             }
             if is_late {
-                self.strike(&failure, took);
+                // Both times count, for and against it.
+                let mut both = took;
+                both += stalled.as_mut().map(std::mem::take).unwrap_or_default();
+                self.strike(&failure, both);
             } else if left.is_zero() {
                 self.strike(&failure, failing);
             } else if failure.kind == FailureKind::Init {

@@ -18,6 +18,8 @@ const RATIO_WINDOW: Duration = Duration::from_secs(60);
 /// A rule that ran for less than one part in so many of the time that it took did not take it: the machine stood still. A loop on a
 /// machine that is merely busy has more.
 const RAN_PARTS: u32 = 10;
+/// Between two turns of a thread on a busy machine. So short a wait is everyday, and says nothing of a machine that stands still.
+const TURN: Duration = Duration::from_millis(10);
 
 /// Strikes of one rule, over all workers.
 #[derive(Default)]
@@ -62,7 +64,7 @@ impl Strikes {
     pub fn add(&self, now: Instant, why: &CallFailure, took: Took, options: &RuleOptions) -> bool {
         let mut state = self.state();
         state.ran += took.ran;
-        if state.ran * RAN_PARTS < took.wall {
+        if (state.ran + TURN) * RAN_PARTS < took.wall {
             return false;
         }
         state.ran = Duration::ZERO;
@@ -183,11 +185,14 @@ mod tests {
     fn a_rule_is_struck_for_time_in_which_it_ran() {
         let (t, options) = (Instant::now(), RuleOptions::default());
         // How much of a processor a loop gets, and how many calls put it out.
-        for (parts, calls) in [(1, 3), (2, 3), (10, 3), (11, 6), (100, 30), (1_000, 300)] {
+        for (parts, calls) in [(1, 3), (2, 3), (10, 3), (20, 6), (100, 18), (1_000, 180)] {
             let strikes = Strikes::default();
             let late_calls = (1..).find(|_| strikes.add(t, &late(), Took { wall: LIMIT, ran: LIMIT / parts }, &options));
             assert_eq!((late_calls, strikes.total()), (Some(calls), 3), "one part in {parts}");
         }
+        let strikes = Strikes::default();
+        let short = Took { wall: TURN * RAN_PARTS, ran: Duration::ZERO };
+        assert!((0..3).map(|_| strikes.add(t, &late(), short, &options)).eq([false, false, true]), "short limits are too short to tell");
         let strikes = Strikes::default();
         let stalled = Took { wall: Duration::from_secs(3_600), ran: Duration::from_micros(50) };
         assert!(!(0..1_000).any(|_| strikes.add(t, &late(), stalled, &options)), "a machine that stands still puts nobody out");
