@@ -6,6 +6,7 @@
 //!   `cargo xtask guarantees`.
 
 mod guarantees;
+mod peers;
 mod rules;
 mod services;
 mod steps;
@@ -22,6 +23,7 @@ cargo xtask rules [--check]      build the shipped rules into rules/dist; --chec
 cargo xtask rules --freeze V     keep modules of contract V in tests/contract for ever; once for each version
 cargo xtask guarantees           take over what the last test runs counted into docs/guarantees.md
 cargo xtask bench                measure the project's goals in one run
+cargo xtask bench peers [TURNS]  the bench rules beside VRL, Lua, Rhai and Extism; builds them first
 cargo xtask lint                 rustfmt and clippy";
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
 //! The commands, as steps that say what they do and how long it took.
 
-use crate::{guarantees, rules, services};
+use crate::{guarantees, peers, rules, services};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::Command;
@@ -32,6 +32,7 @@ pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
         services::strace()?;
         services::mkfs_ext4().map(|_| ())
     })?;
+    step("benches/peers, which is built by hand only: its form, and its versions of what it shares with the binary", || peers::check(root))?;
     step("shipped rules and the template: build again, compare with rules/dist, run their cases", || rules::build(root, true))?;
     step("rules and SDK: their own tests", || {
         cargo(&root.join("guest/rust"), &["test", "--quiet"])?;
@@ -54,8 +55,11 @@ pub fn sim(root: &Path, args: &[String]) -> Result<(), String> {
     run(Command::new(env!("CARGO")).args(["run", "--release", "--quiet", "-p", "alertmill-sim", "--"]).args(args).current_dir(root))
 }
 
-/// The goals, measured in one run.
+/// The goals, measured in one run; with `peers`, the bench rules beside what others would use for them.
 pub fn bench(root: &Path, args: &[String]) -> Result<(), String> {
+    if let Some((_, turns)) = args.split_first().filter(|(first, _)| *first == "peers") {
+        return peers::bench(root, turns);
+    }
     cargo(root, &["build", "--release", "-p", "alertmill"])?;
     run(Command::new(root.join("target/release/alertmill")).arg("bench").args(args).current_dir(root))
 }
@@ -63,10 +67,12 @@ pub fn bench(root: &Path, args: &[String]) -> Result<(), String> {
 /// Form and lints. Not part of `test`: clippy compiles every dependency a second time.
 pub fn lint(root: &Path) -> Result<(), String> {
     cargo(root, &["fmt", "--all", "--check"])?;
+    peers::check(root)?;
     cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
-fn cargo(dir: &Path, args: &[&str]) -> Result<(), String> {
+/// Cargo in a folder.
+pub fn cargo(dir: &Path, args: &[&str]) -> Result<(), String> {
     run(Command::new(env!("CARGO")).args(args).current_dir(dir))
 }
 
