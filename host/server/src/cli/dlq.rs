@@ -3,9 +3,8 @@
 use super::Context;
 use super::alert::{document, id, pages};
 use super::exit::Failure;
-use super::operate::{LISTED, Sums, comment, ids, operator, user};
+use super::operate::{LISTED, Sent, Sums, comment, ids, operator, user};
 use super::output::{Column, Format, milliseconds, plain, text};
-use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -105,32 +104,14 @@ pub async fn redrive(args: &Redrive, context: &Context) -> Result<(), Failure> {
             ids.chunks(LETTERS_MAX).map(body).collect()
         }
     };
-    let (mut sums, mut items, mut stopped) = (Sums::default(), Vec::new(), None);
-    for body in bodies {
-        // Sent twice it is done once: a letter that was tried again is not there any more.
-        let answered = match context.client.post(PATH, &[("content-type", "application/json")], Bytes::from(body.to_string())).await {
-            Ok(answer) if matches!(answer.status, 200 | 202) => sums.add(&answer.body, PATH),
-            Ok(answer) => Err(answer.failure(PATH)),
-            Err(failure) => Err(failure),
-        };
-        match answered {
-            Ok(more) => items.extend(more),
-            Err(failure) => {
-                stopped = Some(failure);
-                break;
-            }
-        }
+    let sent = Sent::of(context, PATH, bodies.into_iter()).await;
+    print(&sent.sums, &sent.items, context)?;
+    let is_nothing = sent.items.is_empty();
+    sent.end("letters")?;
+    if is_nothing {
+        context.say("no dead letter is of that source and code");
     }
-    print(&sums, &items, context)?;
-    match stopped {
-        None if items.is_empty() => {
-            context.say("no dead letter is of that source and code");
-            Ok(())
-        }
-        None => sums.end(&items),
-        Some(failure) if items.is_empty() => Err(failure),
-        Some(failure) => Err(Failure::new(failure.exit, format!("{failure}; the first {} letters were answered, the others were not", items.len()))),
-    }
+    Ok(())
 }
 
 fn print(sums: &Sums, items: &[Value], context: &Context) -> Result<(), Failure> {

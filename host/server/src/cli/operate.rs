@@ -41,35 +41,58 @@ pub async fn operate(action: Action, args: &Operate, context: &Context) -> Resul
     let ids = ids(&args.ids, std::io::stdin())?;
     let path = format!("/api/v1/alerts:{}", action.name());
     let operator = args.operator.clone().or_else(user);
-    let (mut sums, mut items, stamp) = (Sums::default(), Vec::new(), Stamp::new());
-    let mut stopped = None;
-    for (n, ids) in (0..).zip(ids.chunks(ALERTS_PER_COMMAND_MAX)) {
+    let body = |ids: &[String]| {
         let mut body = json!({ "ids": ids });
         for (name, value) in [("comment", &args.comment), ("operator", &operator)] {
             if let Some(value) = value {
                 body[name] = json!(value);
             }
         }
-        let key = stamp.key(n);
-        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
-        let answered = match context.client.post(&path, &headers, Bytes::from(body.to_string())).await {
-            Ok(answer) if matches!(answer.status, 200 | 202) => sums.add(&answer.body, &path),
-            Ok(answer) => Err(answer.failure(&path)),
-            Err(failure) => Err(failure),
-        };
-        match answered {
-            Ok(more) => items.extend(more),
-            Err(failure) => {
-                stopped = Some(failure);
-                break;
+        body
+    };
+    let sent = Sent::of(context, &path, ids.chunks(ALERTS_PER_COMMAND_MAX).map(body)).await;
+    print(&sent.sums, &sent.items, context)?;
+    sent.end("alerts")
+}
+
+/// What was answered to the parts of a command, and what stopped it before the last one.
+pub(super) struct Sent {
+    pub sums: Sums,
+    pub items: Vec<Value>,
+    stopped: Option<Failure>,
+}
+
+impl Sent {
+    /// Posts the parts one after the other until one is refused. Each has a key, so that a try that was done and not answered is not
+    /// done again.
+    pub async fn of(context: &Context, path: &str, parts: impl Iterator<Item = Value>) -> Sent {
+        let (mut sent, stamp) = (Sent { sums: Sums::default(), items: Vec::new(), stopped: None }, Stamp::new());
+        for (n, body) in (0..).zip(parts) {
+            let key = stamp.key(n);
+            let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+            let answered = match context.client.post(path, &headers, Bytes::from(body.to_string())).await {
+                Ok(answer) if matches!(answer.status, 200 | 202) => sent.sums.add(&answer.body, path),
+                Ok(answer) => Err(answer.failure(path)),
+                Err(failure) => Err(failure),
+            };
+            match answered {
+                Ok(more) => sent.items.extend(more),
+                Err(failure) => {
+                    sent.stopped = Some(failure);
+                    break;
+                }
             }
         }
+        sent
     }
-    print(&sums, &items, context)?;
-    match stopped {
-        None => sums.end(&items),
-        Some(failure) if items.is_empty() => Err(failure),
-        Some(failure) => Err(Failure::new(failure.exit, format!("{failure}; the first {} alerts were answered, the others were not", items.len()))),
+
+    /// How the command ends. `what` are the items.
+    pub fn end(self, what: &str) -> Result<(), Failure> {
+        match self.stopped {
+            None => self.sums.end(&self.items),
+            Some(failure) if self.items.is_empty() => Err(failure),
+            Some(failure) => Err(Failure::new(failure.exit, format!("{failure}; the first {} {what} were answered, the others were not", self.items.len()))),
+        }
     }
 }
 
