@@ -12,6 +12,7 @@ mod pipeline;
 pub mod query;
 pub mod reads;
 mod redrive;
+mod repeats;
 pub mod resume;
 mod rules;
 pub mod rules_write;
@@ -55,13 +56,14 @@ pub struct Api {
     commands: Arc<dyn Commands>,
     counters: Arc<CommandCounters>,
     budget: Budget,
+    redriven: Arc<repeats::Repeats<redrive::Answered>>,
 }
 
 impl Api {
     /// Answers from these. `operating` takes commands.
     pub fn new(reads: Arc<dyn AlertReads>, rules: Arc<dyn RuleReads>, health: Arc<dyn Health>, metrics: Arc<Metrics>, operating: Operating) -> Self {
         let Operating { commands, counters, budget } = operating;
-        Api { reads, rules, health, metrics, readers: Arc::new(Semaphore::new(READERS)), commands, counters, budget }
+        Api { reads, rules, health, metrics, readers: Arc::new(Semaphore::new(READERS)), commands, counters, budget, redriven: Arc::default() }
     }
 }
 

@@ -5,11 +5,14 @@
 //! it counts once however often this is asked: what was done is `not-found` then. The answer is 200 `{ok, failed, items}`; an item is
 //! `{id, status, events, letters, problem}`, with status `folded`, `refreshed`, `stored-only`, `no-events`, `duplicate`, or, failed,
 //! `dead-again` (with the ids of the new letters), `not-found`, `not-redrivable`. When the fold does not come to it for a while, the
-//! answer is 202, the items handed over are `pending`, and those behind them `not-tried`.
+//! answer is 202, the items handed over are `pending`, and those behind them `not-tried`. Under an `Idempotency-Key` a repeated request
+//! whose answer had none of these is answered the same and not done again, as long as the process remembers it: "the oldest ones"
+//! would be other ones by then.
 
-use super::answer::json;
+use super::answer::json_bytes;
 use super::commands::json_only;
 use super::query::Query;
+use super::repeats::RepeatKey;
 use super::{AlertReads, Api, DeadLetterRow};
 use crate::doors::events::idempotency_key;
 use crate::doors::refused_by_journal;
@@ -18,7 +21,7 @@ use alertmill_core::command::{ANONYMOUS, TextRefused, check_comment, check_opera
 use alertmill_core::ledger::{Outcome, StoredOnly};
 use alertmill_core::letter::{ArrivalBy, LetterFate, Redrive, RedrivenLetter};
 use alertmill_core::value::Text;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
@@ -32,6 +35,8 @@ const BODY_MAX: usize = 64 << 10;
 pub const LETTERS_MAX: usize = 1_000;
 /// Bytes of the items of one record, unless one alone has more.
 const RECORD_BYTES: u64 = 256 << 10;
+/// Longer answers are not kept for repeats; a thousand letters with a sentence each are below it.
+const KEPT_BYTES_MAX: usize = 512 << 10;
 /// New letters that an item names at most.
 const NEW_LETTERS_MAX: usize = 16;
 /// From this age on an event is stored only.
@@ -114,20 +119,55 @@ pub async fn redrive(State(api): State<Api>, request: Request<Body>) -> Result<R
     let (head, body) = request.into_parts();
     Query::read(&head.uri, &[]).map_err(Problem::closing)?;
     json_only(&head.headers)?;
-    // A repeat needs none, and must be free to send one.
-    idempotency_key(&head.headers)?;
+    let key = idempotency_key(&head.headers)?;
     let limits = BodyLimits { sent_max: BODY_MAX, decoded_max: BODY_MAX, total: Duration::from_secs(10), ..BodyLimits::default() };
-    let asked = {
+    let (asked, key) = {
         let ReadBody { bytes, lease: _lease, .. } = read_body(&head.headers, body, &limits, &api.budget).await?;
-        asked(&bytes)?
+        (asked(&bytes)?, key.map(|key| RepeatKey::new(&key, &bytes)))
     };
+    let work = tried(api.clone(), asked);
+    let done = match key {
+        None => work.await.or_else(|unkept| unkept),
+        Some(key) => api.redriven.once(key, work).await,
+    };
+    done.map(|answered| json_bytes(answered.status, answered.body.to_vec()))
+}
+
+/// An answer, written.
+#[derive(Clone)]
+pub(super) struct Answered {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Answer {
+    /// Whether a repeat would find nothing left to do.
+    fn is_final(&self) -> bool {
+        !self.dry_run && self.items.iter().all(|item| !matches!(item.status, "pending" | "not-tried"))
+    }
+
+    fn written(&self) -> Result<Answered, Problem> {
+        let status = if self.pending > 0 { StatusCode::ACCEPTED } else { StatusCode::OK };
+        let body = serde_json::to_vec(self).map_err(|error| ProblemCode::Internal.problem(format!("the answer has no JSON form: {error}")))?;
+        Ok(Answered { status, body: body.into() })
+    }
+}
+
+/// Does it. `Err` is an answer after which a repeat may do more.
+async fn tried(api: Api, asked: Asked) -> Result<Answered, Result<Answered, Problem>> {
+    let answer = try_letters(&api, asked).await.map_err(Err)?;
+    let written = answer.written().map_err(Err)?;
+    if answer.is_final() && written.body.len() <= KEPT_BYTES_MAX { Ok(written) } else { Err(Ok(written)) }
+}
+
+async fn try_letters(api: &Api, asked: Asked) -> Result<Answer, Problem> {
     let mut answer = Answer { dry_run: asked.dry_run, ..Answer::default() };
-    let letters = wanted(&api, &asked, &mut answer).await?;
+    let letters = wanted(api, &asked, &mut answer).await?;
     if asked.dry_run {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
         let would = |letter: &DeadLetterRow| if now_ms - letter.received_at_ms > EXPIRED_MS { "would-expire" } else { "would-redrive" };
         letters.iter().for_each(|letter| answer.add(Item::plain(letter.id.to_string(), would(letter))));
-        return Ok(json(StatusCode::OK, &answer));
+        return Ok(answer);
     }
     let redrive = Redrive {
         // There are no tokens yet, so everyone is of one tenant.
@@ -143,10 +183,10 @@ pub async fn redrive(State(api): State<Api>, request: Request<Body>) -> Result<R
             record.iter().for_each(|letter| answer.add(not_tried(letter)));
             continue;
         }
-        hand_over(&api, &redrive, record, &mut answer).await?;
+        hand_over(api, &redrive, record, &mut answer).await?;
     }
     tracing::info!(operator = %redrive.operator, ok = answer.ok, failed = answer.failed, pending = answer.pending, "dead letters were tried again");
-    Ok(json(if answer.pending > 0 { StatusCode::ACCEPTED } else { StatusCode::OK }, &answer))
+    Ok(answer)
 }
 
 /// Reads a body; whatever is wrong with it, nothing is done.

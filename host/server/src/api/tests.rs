@@ -393,6 +393,37 @@ async fn a_redrive_answers_for_each_letter() {
 }
 
 #[tokio::test]
+async fn a_redrive_is_repeated_under_its_key_and_done_once() {
+    let fake = Arc::<Fake>::default();
+    let operating = Operating { commands: fake.clone(), counters: fake.counters.clone(), budget: Budget::new(1 << 20) };
+    let router = router(Api::new(fake.clone(), fake.clone(), fake.clone(), Arc::new(Metrics::new(Sources::default())), operating));
+    let ask = async |key: Option<&str>, body: &str| {
+        let mut request = Request::post("/api/v1/dead-letters:redrive").header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let response = router.clone().oneshot(request.body(Body::from(body.to_owned())).expect("request")).await.expect("answer");
+        (response.status().as_u16(), response.into_body().collect().await.expect("body").to_bytes())
+    };
+    let handed = || fake.redriven.lock().expect("lock").len();
+    let body = r#"{"source": "events", "code": "clean-error"}"#;
+    // What was not done to its end goes on.
+    *fake.refusal.lock().expect("lock") = Some(Ok(()));
+    assert_eq!((ask(Some("k"), body).await.0, handed()), (202, 1));
+    *fake.refusal.lock().expect("lock") = Some(Err(PortError::Full("full".into())));
+    assert_eq!((ask(Some("k"), body).await.0, handed()), (429, 2));
+    *fake.refusal.lock().expect("lock") = None;
+    let first = ask(Some("k"), body).await;
+    assert_eq!((first.0, handed()), (200, 3));
+    assert_eq!((ask(Some("k"), body).await, handed()), (first, 3));
+    // Another key, none, or another body is another request.
+    for (key, body) in [(Some("l"), body), (None, body), (None, body), (Some("k"), r#"{"ids": ["1"]}"#)] {
+        let before = handed();
+        assert_eq!((ask(key, body).await.0, handed()), (200, before + 1), "{key:?} {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_redrive_that_cannot_be_read_does_nothing() {
     let fake = Arc::<Fake>::default();
     let many: Vec<String> = (0..1_001).map(|n| n.to_string()).collect();
