@@ -57,6 +57,13 @@ pub struct RuleEntry {
     /// It is not called, its policy decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
+    /// How this version last came out of quarantine by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Released>,
+    /// The highest version text that ran under this name, while a lower one runs; empty otherwise. What is below it is activated only
+    /// when it is said that this is meant.
+    #[serde(default, skip_serializing_if = "Text::is_empty")]
+    pub highest: Text,
 }
 
 /// A version of a rule with the options that it ran with.
@@ -88,6 +95,18 @@ pub struct Quarantine {
     /// When it is tried again by itself, milliseconds; only an operator ends it when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at_ms: Option<i64>,
+}
+
+/// A quarantine that ended by itself: the next one is in a row with it when the rule did not even run for as long as it was out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Released {
+    /// [`Quarantine::times`] of it.
+    pub times: u32,
+    /// When it ended, milliseconds.
+    pub at_ms: i64,
+    /// How long it was to last, milliseconds.
+    pub pause_ms: i64,
 }
 
 /// Where the version that runs came from.

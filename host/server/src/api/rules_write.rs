@@ -145,7 +145,7 @@ async fn act(State(api): State<RulesApi>, Path(target): Path<String>, request: R
         "deactivate" => What::Deactivate,
         "configure" => What::Configure { options: options(asked.options)?, order: asked.order.map(order) },
         "quarantine" => What::Quarantine(by_hand(&who), None),
-        "release" => What::Release,
+        "release" => What::Release(None),
         _ if only_if == Condition::Any => {
             let why = "a rollback that is repeated undoes itself, so it says which state it means: send If-Match with the ETag of the rule";
             return Err(ProblemCode::IfMatchRequired.problem(why));

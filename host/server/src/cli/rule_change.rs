@@ -49,7 +49,7 @@ pub struct Activate {
     version: Option<String>,
     #[command(flatten)]
     with: With,
-    /// Also when its version is lower than that of what runs
+    /// Also when its version is lower than the highest that ran
     #[arg(long)]
     allow_downgrade: bool,
     #[command(flatten)]

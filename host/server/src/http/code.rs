@@ -118,8 +118,8 @@ problems! {
     IfMatchRequired "if-match-required" 428 0 "The header If-Match is missing"
     /// The rule is pinned to another version.
     Pinned "pinned" 409 0 "The rule is pinned"
-    /// The version is lower than the one that runs.
-    Downgrade "downgrade" 409 0 "The version is lower than the one that runs"
+    /// The version is lower than the highest that ran.
+    Downgrade "downgrade" 409 0 "The version is lower than the highest that ran"
     /// Options and place of a rule from the rules folder are its file's.
     OptionsInFile "options-in-file" 409 0 "The rule's file says it otherwise"
     /// The rule's file would bring it back.

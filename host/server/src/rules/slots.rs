@@ -5,7 +5,7 @@
 //! last change wins, whoever made it. A pin holds version and options against all of them.
 
 use crate::http::{Problem, ProblemCode};
-use alertmill_core::rule_set::{Change, ChangeAction, Origin, Quarantine, RuleEntry, RuleSet, RuleVersion};
+use alertmill_core::rule_set::{Change, ChangeAction, Origin, Quarantine, Released, RuleEntry, RuleSet, RuleVersion};
 use alertmill_core::value::Text;
 use alertmill_core::version_change::VersionSignature;
 use alertmill_engine::RuleOptions;
@@ -26,7 +26,7 @@ pub enum What {
         options: Option<RuleOptions>,
         /// Place instead of the slot's.
         order: Option<Text>,
-        /// Also when its version text is lower than that of what runs.
+        /// Also when its version text is lower than the highest that ran. What is then lower is measured by this one.
         allow_downgrade: bool,
     },
     /// The version before, with its options, is to run again.
@@ -46,10 +46,10 @@ pub enum What {
     },
     /// The slot is to go; its versions stay.
     Remove,
-    /// It is not to be called; of this digest only, when one is named.
+    /// It is not to be called; of this digest only, when one is named. An operator names none, and stands before what the server did.
     Quarantine(Quarantine, Option<Text>),
-    /// It is to be called again.
-    Release,
+    /// It is to be called again; how that came, unless an operator says so.
+    Release(Option<Released>),
 }
 
 /// A version as people and as the data folder name it.
@@ -81,7 +81,7 @@ impl What {
             What::Configure { .. } => ChangeAction::Configure,
             What::Remove => ChangeAction::Remove,
             What::Quarantine(..) => ChangeAction::Quarantine,
-            What::Release => ChangeAction::Release,
+            What::Release(_) => ChangeAction::Release,
         }
     }
 }
@@ -121,11 +121,11 @@ fn after(slot: &RuleEntry, what: &What) -> Result<Option<RuleEntry>, Problem> {
             if next != slot.running() {
                 is_free(slot)?;
             }
-            if !allow_downgrade && by_version(&next.version, &slot.version) == Ordering::Less {
-                let why = format!("{} is lower than {}, which runs; roll back, or ask for it with allow_downgrade", next.version, slot.version);
-                return Err(ProblemCode::Downgrade.problem(why));
-            }
             let order = place(slot, order.as_ref())?;
+            if *allow_downgrade {
+                return Ok(Some(RuleEntry { disabled: false, order, highest: Text::default(), ..runs(slot, next) }));
+            }
+            is_no_downgrade(slot, &next)?;
             RuleEntry { disabled: false, order, ..runs(slot, next) }
         }
         What::Rollback => {
@@ -139,6 +139,7 @@ fn after(slot: &RuleEntry, what: &What) -> Result<Option<RuleEntry>, Problem> {
             if next != slot.running() {
                 is_free(slot)?;
             }
+            is_no_downgrade(slot, &next)?;
             RuleEntry { pinned: true, disabled: false, ..runs(slot, next) }
         }
         What::Unpin => RuleEntry { pinned: false, ..slot.clone() },
@@ -162,9 +163,10 @@ fn after(slot: &RuleEntry, what: &What) -> Result<Option<RuleEntry>, Problem> {
         }
         // What failed may have been replaced meanwhile.
         What::Quarantine(_, Some(digest)) if *digest != slot.digest => slot.clone(),
-        What::Quarantine(..) if slot.quarantine.is_some() => slot.clone(),
+        What::Quarantine(_, digest) if slot.quarantine.as_ref().is_some_and(|known| digest.is_some() || known.retry_at_ms.is_none()) => slot.clone(),
         What::Quarantine(quarantine, _) => RuleEntry { quarantine: Some(quarantine.clone()), ..slot.clone() },
-        What::Release => RuleEntry { quarantine: None, ..slot.clone() },
+        What::Release(_) if slot.quarantine.is_none() => slot.clone(),
+        What::Release(released) => RuleEntry { quarantine: None, released: *released, ..slot.clone() },
     }))
 }
 
@@ -186,6 +188,23 @@ fn is_free(slot: &RuleEntry) -> Result<(), Problem> {
         true => Err(ProblemCode::Pinned.problem(format!("rule `{}` is pinned to {} (sha256:{}); unpin it first", slot.name, slot.version, slot.digest))),
         false => Ok(()),
     }
+}
+
+/// A version that is lower than the highest that ran is not activated unless that is meant; a rollback is, and a file is.
+fn is_no_downgrade(slot: &RuleEntry, next: &RuleVersion) -> Result<(), Problem> {
+    let highest = highest(slot);
+    if next.digest == slot.digest || by_version(&next.version, highest) != Ordering::Less {
+        return Ok(());
+    }
+    let which = if slot.highest.is_empty() { "runs" } else { "ran before" };
+    let why =
+        format!("{} is lower than {highest}, which {which}; activate it with --allow-downgrade (over HTTP `allow_downgrade`), or roll back", next.version);
+    Err(ProblemCode::Downgrade.problem(why))
+}
+
+/// The highest version text that ran, since somebody said that a lower one is meant.
+fn highest(slot: &RuleEntry) -> &Text {
+    if slot.highest.is_empty() { &slot.version } else { &slot.highest }
 }
 
 fn place(slot: &RuleEntry, order: Option<&Text>) -> Result<Text, Problem> {
@@ -210,8 +229,10 @@ fn runs(slot: &RuleEntry, next: RuleVersion) -> RuleEntry {
         Some(_) => slot.previous.clone().filter(|previous| *previous != next),
     };
     let origin = if offer(&next) == slot.offered { Origin::Folder } else { Origin::Upload };
+    let highest = highest(slot).clone();
+    let highest = if by_version(&next.version, &highest) == Ordering::Less { highest } else { Text::default() };
     let RuleVersion { version, digest, config, options } = next;
-    RuleEntry { version, digest, config, options, previous, origin, quarantine: None, ..slot.clone() }
+    RuleEntry { version, digest, config, options, previous, origin, quarantine: None, released: None, highest, ..slot.clone() }
 }
 
 /// What the files of the rules folder ask for.
@@ -464,7 +485,13 @@ mod tests {
         let bad = changed(&second, "r", &quarantine).unwrap();
         assert!(bad[0].quarantine.is_some());
         assert_eq!(changed(&bad, "r", &quarantine).unwrap(), bad);
-        assert_eq!(changed(&bad, "r", &What::Release).unwrap(), second);
+        assert_eq!(changed(&bad, "r", &What::Release(None)).unwrap(), second);
+        // What an operator says stands before what the server did, and stays.
+        let by_hand = |since_ms| What::Quarantine(Quarantine { kind: "by-hand".into(), since_ms, ..Quarantine::default() }, None);
+        let automatic = What::Quarantine(Quarantine { retry_at_ms: Some(9), ..Quarantine::default() }, Some("2".into()));
+        let held = changed(&changed(&second, "r", &automatic).unwrap(), "r", &by_hand(1)).unwrap();
+        assert_eq!(held[0].quarantine.as_ref().map(|quarantine| quarantine.kind.as_str()), Some("by-hand"));
+        assert_eq!(changed(&held, "r", &by_hand(2)).unwrap(), held);
         let back = changed(&bad, "r", &What::Rollback).unwrap();
         assert_eq!((back[0].digest.as_str(), &back[0].quarantine, &back[0].previous), ("1", &None, &None));
         let third = changed(&bad, "r", &activate("3")).unwrap();
@@ -495,7 +522,19 @@ mod tests {
         let rules = changed(&[], "r", &activate("1.10.0")).unwrap();
         assert_eq!(code(changed(&rules, "r", &activate("1.9.0"))), "downgrade");
         let meant = What::Activate { version: named("1.9.0"), options: None, order: None, allow_downgrade: true };
-        assert_eq!(changed(&rules, "r", &meant).unwrap()[0].version, "1.9.0");
+        let meant = changed(&rules, "r", &meant).unwrap();
+        assert_eq!(meant[0].version, "1.9.0");
+        changed(&meant, "r", &activate("1.9.1")).expect("what was meant is what the next one is measured by");
+        // A rollback is meant, but what comes then is measured by the highest that ran.
+        let rules = changed(&changed(&[], "r", &activate("1.0")).unwrap(), "r", &activate("1.2")).unwrap();
+        let back = changed(&rules, "r", &What::Rollback).unwrap();
+        let refused = changed(&back, "r", &activate("1.1")).unwrap_err();
+        assert!(refused.code == "downgrade" && refused.detail.contains("1.1 is lower than 1.2") && refused.detail.contains("--allow-downgrade"), "{refused:?}");
+        assert_eq!(code(changed(&back, "r", &What::Pin(Some(named("1.1"))))), "downgrade", "a pin is no way around it");
+        let off = changed(&back, "r", &What::Deactivate).unwrap();
+        assert_eq!(changed(&off, "r", &activate("1.0")).unwrap(), back, "what runs is no downgrade, however it came");
+        assert_eq!(changed(&back, "r", &activate("1.2.1")).unwrap()[0].highest, "", "behind it all is forgotten");
+        assert_eq!(changed(&back, "r", &What::Rollback).unwrap(), rules);
         let versions = ["0.9", "1.0.0-alpha", "1.0.0-alpha.2", "1.0.0-alpha.10", "1.0.0-beta", "1.0.0", "1.0.1", "1.2", "1.10", "2024.1"];
         assert!(versions.windows(2).all(|pair| by_version(pair[0], pair[1]) == Ordering::Less), "{versions:?}");
         assert_eq!(by_version("1.0+a", "1.0+b"), Ordering::Equal);
