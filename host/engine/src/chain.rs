@@ -27,6 +27,11 @@ impl Placed {
     pub fn alone(rule: &Rule) -> Placed {
         Placed { rule: rule.apart(), previous: None, quarantine: None }
     }
+
+    /// The same for a trial, with what is behind it.
+    pub fn apart(&self) -> Placed {
+        Placed { rule: self.rule.apart(), previous: self.previous.as_ref().map(|rule| rule.apart()), quarantine: self.quarantine.clone() }
+    }
 }
 
 /// One worker's rules over payloads and events, in order.

@@ -218,6 +218,13 @@ impl Engine {
         self.rules_of(generation).map(|_| ())
     }
 
+    /// The rules of a set that is not begun, for a trial: what they do there counts nowhere and is held against nobody.
+    pub fn trial(&self, set: &RuleSet) -> Result<Box<dyn RuleChain>, RuleSetUnavailable> {
+        let rules = self.load_set(set).map_err(|why| RuleSetUnavailable { generation: set.generation, why })?;
+        let apart: Vec<Placed> = rules.iter().map(Placed::apart).collect();
+        Ok(Box::new(Chain::new(&apart)))
+    }
+
     /// Forgets generations before this one. Chains that are open go on.
     pub fn retire_before(&self, generation: Generation) {
         let mut generations = lock(&self.0.generations);
@@ -305,6 +312,9 @@ impl Engine {
             return Ok(rules.clone());
         }
         let loaded = self.load_set(&slot.set).map_err(unavailable)?;
+        for Placed { rule, quarantine, .. } in loaded.iter() {
+            rule.standing.strikes.quarantined(generation, quarantine.is_some());
+        }
         Ok(rules.insert(loaded).clone())
     }
 
@@ -342,7 +352,6 @@ impl Engine {
             });
             let rule = self.rule(set, &entry.name, &entry.running(), options, &tables, Use::of(entry));
             let rule = rule.inspect_err(|refusal| self.0.loader.refused(refusal)).map_err(why)?;
-            rule.standing.strikes.quarantined(set.generation, quarantine.is_some());
             rules.push(Placed { rule, previous, quarantine });
         }
         Ok(rules.into())

@@ -194,7 +194,9 @@ impl Rule {
 
     /// The same with counters and strikes of its own: what it does is not held against the rule that runs, nor the other way round.
     pub fn apart(&self) -> Arc<Rule> {
-        Arc::new(Rule { standing: Arc::new(Standing::new(&self.info)), ..self.clone() })
+        let uncounted = |(name, granted): (&String, &Granted)| (name.clone(), Granted { table: granted.table.clone(), look_ups: Arc::default() });
+        let tables = Arc::new(self.tables.iter().map(uncounted).collect());
+        Arc::new(Rule { standing: Arc::new(Standing::new(&self.info)), tables, ..self.clone() })
     }
 
     pub fn options(&self) -> &RuleOptions {

@@ -158,6 +158,11 @@ impl Alert {
     }
 }
 
+/// The event that an alert's document shows: the latest one of its severity.
+pub fn event_of(document: &[u8]) -> Option<Event> {
+    Value::from_json(document).ok()?.get("event").and_then(event_from_embedded)
+}
+
 /// Reads an event back from its embedded form.
 fn event_from_embedded(doc: &Value) -> Option<Event> {
     let any = |name: &str| doc.get(name).cloned().unwrap_or_default();

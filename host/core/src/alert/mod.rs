@@ -11,7 +11,7 @@ mod open;
 mod update;
 
 pub use command::Acknowledged;
-pub use document::AlertDocument;
+pub use document::{AlertDocument, event_of};
 pub use end::EndReason;
 pub use log::LogEntry;
 pub use update::Updated;

@@ -16,5 +16,6 @@ pub mod in_flight;
 pub mod normalize;
 pub mod prepare;
 pub mod redrive;
+pub mod rekey;
 pub mod ship;
 pub mod understand;

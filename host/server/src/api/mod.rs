@@ -8,6 +8,7 @@ pub mod cursor;
 mod dead_letters;
 mod edge;
 mod embedded;
+mod orphaned;
 mod pipeline;
 pub mod query;
 pub mod reads;

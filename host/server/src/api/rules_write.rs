@@ -5,6 +5,7 @@
 //! only one then wins. A rollback must say it: done twice it is undone.
 
 use super::answer::json;
+use super::orphaned::{Orphaned, orphaned};
 use super::query::Query;
 use super::resume::{Resuming, resume};
 use super::versions::{self, blocking, named, put_etag};
@@ -14,6 +15,7 @@ use crate::rules::{Ask, Changed, Condition, RuleKeeper, Who, version};
 use crate::serve::{InFlightJournal, Progress};
 use crate::signature::{self, Publishers};
 use alertmill_core::command::{ANONYMOUS, TextRefused, check_comment, check_operator};
+use alertmill_core::identity::Algorithm;
 use alertmill_core::ports::Journal;
 use alertmill_core::record::RecordBody;
 use alertmill_core::rule_set::{Quarantine, RuleEntry};
@@ -76,6 +78,8 @@ pub struct RulesApi {
     pub resuming: Resuming,
     /// Who may sign versions.
     pub publishers: Arc<Publishers>,
+    /// What makes fingerprints.
+    pub algorithm: Algorithm,
     /// Who is being checked.
     pub turns: Turns,
 }
@@ -246,9 +250,16 @@ fn would(api: &RulesApi, ask: &Ask, changed: &Changed) -> Value {
         "reads": differing(&|info| of_hooks(info, |hook| &hook.reads)),
         "writes": differing(&|info| of_hooks(info, |hook| &hook.writes)),
         "when": differing(&|info| of_hooks(info, |hook| &hook.when)),
-        // How many open alerts no event would reach any more: raw items are not kept, so nobody can say it exactly.
-        "orphaned": "unknown",
+        "orphaned": orphans(api, changed),
     })
+}
+
+/// Null when it cannot be known.
+fn orphans(api: &RulesApi, changed: &Changed) -> Option<Orphaned> {
+    let (now, open) = (api.keeper.shown(), api.progress.open_alerts());
+    orphaned(&api.engine, &api.reader, api.algorithm, (&now.set, &changed.set), open)
+        .inspect_err(|why| tracing::warn!(why, "the open alerts that a change would orphan cannot be counted"))
+        .ok()
 }
 
 /// `POST /api/v1/rules/{rule}/versions`

@@ -392,6 +392,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         uploads,
         resuming: resuming.clone(),
         publishers: Arc::new(publishers),
+        algorithm,
         turns: Turns::default(),
     };
     let backups = api::backups::Backups::new(folder.dir.clone(), folder.journal.clone());
