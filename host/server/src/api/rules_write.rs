@@ -27,6 +27,7 @@ use alertmill_stores::modules::{ModuleFiles, digest};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
@@ -138,7 +139,7 @@ async fn act(State(api): State<RulesApi>, Path(target): Path<String>, request: R
         _ => return Err(unknown()),
     };
     let (head, body) = request.into_parts();
-    let (asked, who) = asked(&api, &head.headers, &head.extensions, body, takes).await?;
+    let (asked, who) = asked(&api, &head, body, takes).await?;
     let only_if = condition(&head.headers)?;
     let what = match verb {
         "pin" => What::Pin(match &asked.version {
@@ -164,7 +165,7 @@ async fn act_on_version(State(api): State<RulesApi>, Path((rule, target)): Path<
     let unknown = || ProblemCode::NotFound.problem(format!("nothing can be done at {target:?}; POST takes VERSION:activate"));
     let version = target.strip_suffix(":activate").ok_or_else(unknown)?;
     let (head, body) = request.into_parts();
-    let (asked, who) = asked(&api, &head.headers, &head.extensions, body, &["options", "order", "allow_downgrade"]).await?;
+    let (asked, who) = asked(&api, &head, body, &["options", "order", "allow_downgrade"]).await?;
     let version = version_of(&api, &rule, version).await?;
     let allow_downgrade = asked.allow_downgrade;
     let what = What::Activate { version, options: options(asked.options)?, order: asked.order.map(order), allow_downgrade };
@@ -183,10 +184,10 @@ async fn remove(State(api): State<RulesApi>, Path(rule): Path<String>, request: 
 /// Does it, or says what it would do.
 async fn change(api: RulesApi, ask: Ask, dry_run: bool) -> Result<Response, Problem> {
     let (runtime, inner) = (tokio::runtime::Handle::current(), api.clone());
-    let _permit = turn(&api.turns.changing).await?;
-    // It is seen through when the caller hangs up: a record may be half on its way.
+    let permit = turn(&api.turns.changing).await?;
+    // It is seen through when the caller hangs up: a record may be half on its way. Its turn lasts as long.
     let done = tokio::task::spawn_blocking(move || {
-        let api = inner;
+        let (_permit, api) = (permit, inner);
         if dry_run {
             let changed = api.keeper.try_change(&ask)?;
             let would = would(&api, &ask, &changed);
@@ -276,11 +277,14 @@ async fn upload(State(api): State<RulesApi>, Path(rule): Path<String>, request: 
     }
     let signature = signature_of(&head.headers)?;
     let busy = || ProblemCode::ChecksBusy.problem(format!("{WAITING_MAX} modules are being received or checked; try again in a moment")).closing();
-    let _waiting = api.turns.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
+    let waiting = api.turns.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
     let limits = BodyLimits { sent_max: MODULE_MAX, decoded_max: MODULE_MAX, ..BodyLimits::default() };
     let file = spool(&head.headers, body, &limits, &api.uploads).await?;
-    // From here on it is seen through: a module that is kept has a record.
-    let task = tokio::spawn(async move { take(api, rule, Received { file, signature, source }, who, dry_run).await });
+    // From here on it is seen through, whether or not the caller waits: a module that is kept has a record. Its place lasts as long.
+    let task = tokio::spawn(async move {
+        let _waiting = waiting;
+        take(api, rule, Received { file, signature, source }, who, dry_run).await
+    });
     task.await.unwrap_or_else(|_| Err(ProblemCode::Internal.problem("the upload ended early; the log says why")))
 }
 
@@ -411,8 +415,10 @@ fn options(value: Option<Value>) -> Result<Option<RuleOptions>, Problem> {
     value.map(read).transpose()
 }
 
-/// Reads the JSON body of a change; no body says nothing.
-async fn asked(api: &RulesApi, headers: &HeaderMap, extensions: &axum::http::Extensions, body: Body, takes: &[&str]) -> Result<(Asked, Who), Problem> {
+/// Reads the JSON body of a change; no body says nothing. What is said in the query is refused: a `dry_run` there must not be done.
+async fn asked(api: &RulesApi, head: &Parts, body: Body, takes: &[&str]) -> Result<(Asked, Who), Problem> {
+    let Parts { uri, headers, extensions, .. } = head;
+    Query::read(uri, &[]).map_err(Problem::closing)?;
     super::commands::json_only(headers)?;
     let limits = BodyLimits { sent_max: BODY_MAX, decoded_max: BODY_MAX, total: Duration::from_secs(10), ..BodyLimits::default() };
     let ReadBody { bytes, lease: _lease, .. } = read_body(headers, body, &limits, &api.budget).await?;
