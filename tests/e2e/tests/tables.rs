@@ -296,6 +296,7 @@ fn a_source_that_goes_away_keeps_its_table_also_over_a_kill() {
     let row = is_gone(&mut server);
     assert_eq!((&row["digest"], &row["generation"], &row["rows"]), (&before["digest"], &before["generation"], &before["rows"]));
     assert_eq!(server.metrics().get("alertmill_table_stale{table=\"hosts\"}"), 1.0);
+    assert_eq!(server.json("/api/v1/rules")["items"][0]["degraded"], json!(["table hosts stale"]));
     assert_eq!(owner_now(&mut server, "while-gone").as_deref(), Some("v2"));
     assert!(server.is_ready(), "a table that is stale stops nothing");
     server.kill();

@@ -187,6 +187,8 @@ pub struct RuleRow {
     /// Its limits, those that nobody set among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// What is not as it should be with a rule that runs: `table NAME stale`, `unsigned`.
+    pub degraded: Vec<String>,
     /// What looks wrong about what it did within the last minute: `drop-ratio`, `failure-ratio`, `merge-ratio`, `key-cardinality`, `key-budget`, `slow`.
     pub alarms: Vec<&'static str>,
     /// Why it does not run, or what is to be put right with one that does, with the remedy.

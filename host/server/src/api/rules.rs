@@ -3,7 +3,8 @@
 use super::reads::{RuleFallback, RuleReads, RuleRow, RuleStats, RuleUse};
 use super::versions;
 use crate::rules::RuleKeeper;
-use crate::rules_folder::{unneeded_grants, unneeded_in_words};
+use crate::rules_folder::{is_enabled, unneeded_grants, unneeded_in_words};
+use crate::tables::{TableRow, Tables};
 use alertmill_core::rule_set::{RuleEntry, RuleVersion};
 use alertmill_core::verdict::Policy;
 use alertmill_engine::{Engine, RuleInfo, RuleOptions, RuleStatsSnapshot};
@@ -13,19 +14,31 @@ use std::sync::Arc;
 pub struct WatchedRules {
     keeper: Arc<RuleKeeper>,
     engine: Engine,
+    tables: Tables,
+    /// Whether there are publishers, of whom one has to sign what comes.
+    are_signed: bool,
 }
 
 impl WatchedRules {
     /// Shows these.
-    pub fn new(keeper: Arc<RuleKeeper>, engine: Engine) -> WatchedRules {
-        WatchedRules { keeper, engine }
+    pub fn new(keeper: Arc<RuleKeeper>, engine: Engine, tables: Tables, are_signed: bool) -> WatchedRules {
+        WatchedRules { keeper, engine, tables, are_signed }
+    }
+
+    /// What is not as it should be with a rule that runs.
+    fn degraded(&self, entry: &RuleEntry, info: Option<&RuleInfo>, tables: &[TableRow]) -> Vec<String> {
+        let mut degraded: Vec<String> = info.map(|info| stale(&info.tables, tables)).unwrap_or_default();
+        if self.are_signed && self.keeper.is_signed(&entry.name, &entry.digest) == Some(false) {
+            degraded.push("unsigned".to_owned());
+        }
+        degraded
     }
 }
 
 impl RuleReads for WatchedRules {
     fn rules(&self) -> Vec<RuleRow> {
         let shown = self.keeper.shown();
-        let stats = self.engine.stats();
+        let (stats, tables) = (self.engine.stats(), self.tables.rows());
         let running = shown.set.rules.iter().map(|entry| {
             let info = shown.infos.iter().find(|info| info.digest == entry.digest);
             let stats = stats.iter().find(|stats| (&stats.rule, &stats.digest) == (&entry.name, &entry.digest));
@@ -40,6 +53,7 @@ impl RuleReads for WatchedRules {
                 state: state(entry, stats.is_some_and(|s| s.struck_out)).to_owned(),
                 stand_ins: info.map(|info| info.stand_ins.clone()).unwrap_or_default(),
                 detail: unneeded_in_words(&unneeded),
+                degraded: if is_enabled(entry) { self.degraded(entry, info, &tables) } else { Vec::new() },
                 unneeded_grants: unneeded.into_iter().map(str::to_owned).collect(),
                 on_failure: options.as_ref().map(|options| options.on_failure.as_str().to_owned()).unwrap_or_default(),
                 fallback: entry
@@ -74,6 +88,11 @@ fn state(entry: &RuleEntry, is_struck_out: bool) -> &'static str {
         "active" if is_struck_out => "struck-out",
         mode => mode,
     }
+}
+
+/// Which of the tables that a rule reads are older than they may be.
+fn stale(reads: &[String], tables: &[TableRow]) -> Vec<String> {
+    tables.iter().filter(|table| table.stale && reads.contains(&table.name)).map(|table| format!("table {} stale", table.name)).collect()
 }
 
 fn fallback(previous: &RuleVersion) -> RuleFallback {
@@ -124,6 +143,14 @@ mod tests {
         ] {
             assert_eq!(state(&entry, is_struck_out), wanted, "{entry:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_is_degraded_by_the_stale_tables_that_it_reads() {
+        let table = |name: &str, stale| TableRow { name: name.to_owned(), stale, ..TableRow::default() };
+        let tables = [table("hosts", true), table("owners", false), table("others", true)];
+        assert_eq!(stale(&["owners".to_owned(), "hosts".to_owned()], &tables), ["table hosts stale"]);
+        assert!(stale(&[], &tables).is_empty());
     }
 
     #[test]

@@ -228,7 +228,7 @@ async fn change(api: RulesApi, ask: Ask, dry_run: bool) -> Result<Response, Prob
 fn would(api: &RulesApi, ask: &Ask, changed: &Changed) -> Value {
     let info = |slot: &Option<RuleEntry>| {
         let slot = slot.as_ref()?;
-        let known = api.keeper.shown().infos.into_iter().find(|info| info.digest == slot.digest);
+        let known = api.keeper.shown().infos.iter().find(|info| info.digest == slot.digest).cloned();
         known.or_else(|| api.engine.inspect(&api.modules.get(&slot.digest).ok()??).ok())
     };
     let (old, new) = (info(&changed.before), changed.info.clone().or_else(|| info(&changed.after)));
@@ -306,7 +306,7 @@ fn signature_of(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
 /// Checks a module, keeps it, and says so in a record.
 async fn take(api: RulesApi, rule: String, received: Received, who: Who, dry_run: bool) -> Result<Response, Problem> {
     let Received { file, signature, source } = received;
-    let _permit = turn(&api.turns.checking).await?;
+    let permit = turn(&api.turns.checking).await?;
     let unreadable = |e: std::io::Error| ProblemCode::Unavailable.problem(format!("the upload cannot be read again: {e}; try again"));
     let (engine, name) = (api.engine.clone(), rule.clone());
     let limits = api.keeper.shown().set.rules.iter().find(|slot| slot.name == rule).and_then(|slot| RuleOptions::from_entry(slot).ok()).unwrap_or_default();
@@ -317,28 +317,41 @@ async fn take(api: RulesApi, rule: String, received: Received, who: Who, dry_run
     });
     let (info, bytes, digest) = checked.await.unwrap_or_else(|_| Err(ProblemCode::Internal.problem("the check ended early; the log says why")))?;
     let (name, wanted) = (rule.clone(), digest.clone());
-    let is_known = api.read(move |reader| reader.rule_version(&name, &wanted)).await?.is_some();
+    let known = api.read(move |reader| reader.rule_version(&name, &wanted)).await?.map(|row| row.change);
     let info = info.map_err(|why| ProblemCode::Rule(why.code()).problem(format!("the module is refused: {why}")))?;
     let row = |status: &str| {
         json!({"name": rule, "version": info.version.as_str(), "digest": format!("sha256:{digest}"), "size_bytes": info.size_bytes, "status": status,
                "hooks": info.hooks.iter().map(|hook| hook.hook).collect::<Vec<_>>(), "imports": info.imports, "tables": info.tables})
     };
     let signed = version::signed(&api.publishers, &info.name, &info.version, &digest, signature.as_deref()).map_err(|why| unsigned(&why))?;
+    let status = match &known {
+        None => "created",
+        // It came before anybody had to sign it, or its key counts no more: the new signature is what counts from here on.
+        Some(known) if signed.is_some() && known.signature != signed => "signed",
+        Some(_) => "known",
+    };
     if dry_run {
-        return Ok(json(StatusCode::OK, &json!({"would": row(if is_known { "known" } else { "created" })})));
+        return Ok(json(StatusCode::OK, &json!({ "would": row(status) })));
     }
-    if is_known {
-        return Ok(json(StatusCode::OK, &row("known")));
-    }
+    // Also of a version that is known: its file may have been lost.
     let modules = api.modules.clone();
     let beside = signature.filter(|_| signed.is_some());
     blocking(move || beside.map_or(Ok(String::new()), |beside| modules.put(&beside)).and_then(|_| modules.put(&bytes))).await?;
+    // It is checked and out of memory; the pipeline may be long in coming to its record.
+    drop(permit);
+    if status == "known" {
+        return Ok(json(StatusCode::OK, &row(status)));
+    }
     let change = version::came(&info, who, &source, signed);
-    tracing::info!(rule, version = %info.version, digest, operator = %change.operator, "a version was uploaded");
+    tracing::info!(rule, version = %info.version, digest, status, operator = %change.operator, "a version was uploaded");
     let appended = api.journal.append(RecordBody::RuleVersion(change.clone()), None).await.map_err(crate::doors::refused_by_journal)?;
     api.keeper.knows(&change);
-    let is_seen = is_seen(&api, appended.ordinal).await;
-    let mut answer = json(if is_seen { StatusCode::CREATED } else { StatusCode::ACCEPTED }, &row("created"));
+    let code = match is_seen(&api, appended.ordinal).await {
+        false => StatusCode::ACCEPTED,
+        true if known.is_some() => StatusCode::OK,
+        true => StatusCode::CREATED,
+    };
+    let mut answer = json(code, &row(status));
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/rules/{rule}/versions/sha256:{digest}")) {
         answer.headers_mut().insert(header::LOCATION, location);
     }

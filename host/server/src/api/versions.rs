@@ -144,6 +144,7 @@ fn row_as_json(row: &VersionWrite, shown: &Shown, whole: bool) -> Value {
         "comment": change.comment.as_str(),
         "source": change.source.as_str(),
         "signer": change.signature.as_ref().map(|signature| signature.signer.as_str()),
+        "signature": change.signature.as_ref().map(|signature| full(&signature.digest)),
         "hooks": info["hooks"].as_array().map(|hooks| hooks.iter().map(|hook| hook["hook"].clone()).collect::<Vec<_>>()),
     });
     if whole {

@@ -4,6 +4,7 @@ use super::Context;
 use super::alert::{document, items_of};
 use super::exit::{Exit, Failure};
 use super::output::{Column, Format, text};
+use super::rule_change::path_of;
 use crate::compile;
 use crate::config::Rules;
 use crate::rules_folder::{options, unneeded_in_words};
@@ -43,6 +44,7 @@ pub async fn list(context: &Context) -> Result<(), Failure> {
         Column { head: "ROWS", cell: |row| text(row, "stats.rows") },
         Column { head: "FAILURES", cell: |row| text(row, "stats.failures") },
         Column { head: "ALARMS", cell: |row| text(row, "alarms") },
+        Column { head: "DEGRADED", cell: |row| text(row, "degraded") },
         Column { head: "DIGEST", cell: |row| text(row, "digest").chars().take(19).collect() },
         Column { head: "DETAIL", cell: |row| text(row, "detail") },
     ];
@@ -73,7 +75,7 @@ pub struct Resume {
 
 /// `rule resume`
 pub async fn resume(args: &Resume, context: &Context) -> Result<(), Failure> {
-    let path = format!("/api/v1/rules/{}:resume", args.name);
+    let path = format!("{}:resume", path_of(&args.name));
     let body = json!({ "as": args.what, "to_the_end": args.to_the_end });
     let answer = context.client.post(&path, &[("content-type", "application/json")], Bytes::from(body.to_string())).await?;
     if answer.status != 200 {

@@ -87,12 +87,17 @@ pub async fn push(args: &Push, context: &Context) -> Result<(), Failure> {
     // The name is the module's own; what is refused here needs no server.
     let info = engine()?.inspect(&bytes).map_err(refused)?;
     let (path, digest) = (format!("{}/versions", path_of(&info.name)), format!("sha256:{}", info.digest));
-    // A server that has it is sent nothing: this may be run after each build.
-    let known = context.client.send(Method::GET, &format!("{path}/{digest}"), &[], Bytes::new()).await?;
-    let row: Value = match known.status {
-        200 => parsed(&known.body, &path)?,
-        404 => upload(args, &path, (bytes, signature, source), context).await?,
-        _ => return Err(known.failure(&path)),
+    // A server that has it with this signature is sent nothing: this may be run after each build.
+    let answer = context.client.send(Method::GET, &format!("{path}/{digest}"), &[], Bytes::new()).await?;
+    let known: Option<Value> = match answer.status {
+        200 => Some(parsed(&answer.body, &path)?),
+        404 => None,
+        _ => return Err(answer.failure(&path)),
+    };
+    let is_signed_so = |row: &Value| signature.as_ref().is_none_or(|file| row["signature"] == format!("sha256:{}", alertmill_stores::modules::digest(file)));
+    let row = match known.filter(is_signed_so) {
+        Some(row) => row,
+        None => upload(args, &path, (bytes, signature, source), context).await?,
     };
     if args.activate && !args.how.dry_run {
         context.say(&format!("{} {} is on the server as {digest}", info.name, info.version));

@@ -15,11 +15,11 @@ use alertmill_core::record::RecordBody;
 use alertmill_core::rule_set::{Change, RuleEntry, RuleSet};
 use alertmill_core::rules::Generation;
 use alertmill_core::value::Text;
-use alertmill_core::version_change::VersionChange;
+use alertmill_core::version_change::{VersionChange, VersionSignature};
 use alertmill_engine::{Engine, LoadedRule, RuleInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// What one set may have, so that its record stays small enough for any journal.
@@ -121,10 +121,11 @@ pub struct RuleKeeper {
     looking: tokio::sync::Mutex<RulesFolder>,
     deciding: tokio::sync::Mutex<Deciding>,
     engine: Engine,
-    shown: Mutex<Shown>,
+    /// Whoever reads it keeps it as it was.
+    shown: Mutex<Arc<Shown>>,
     is_replayed: AtomicBool,
-    /// Name and digest of the versions that have a record.
-    known: Mutex<BTreeSet<(Text, Text)>>,
+    /// Versions that have a record, by name and digest, with the digest of the file of their signature; empty without one.
+    known: Mutex<BTreeMap<(Text, Text), Text>>,
     opened: watch::Sender<Generation>,
 }
 
@@ -147,7 +148,7 @@ impl RuleKeeper {
             looking: tokio::sync::Mutex::new(folder),
             deciding: tokio::sync::Mutex::default(),
             engine,
-            shown: Mutex::new(shown),
+            shown: Mutex::new(Arc::new(shown)),
             is_replayed: AtomicBool::new(false),
             known: Mutex::default(),
             opened: watch::Sender::new(0),
@@ -158,20 +159,24 @@ impl RuleKeeper {
     pub fn begins(&self, set: &RuleSet) {
         let mut shown = self.lock();
         if set.generation > shown.set.generation {
-            shown.put(set.clone());
+            Arc::make_mut(&mut shown).put(set.clone());
         }
     }
 
-    /// The records of the last process are read, and these versions, by name and digest, are known by them: from here on changes
-    /// are taken.
-    pub fn is_replayed(&self, known: Vec<(Text, Text)>) {
-        self.versions().extend(known);
+    /// The records of the last process are read, and these versions are known by them: from here on changes are taken.
+    pub fn is_replayed<'v>(&self, known: impl IntoIterator<Item = &'v VersionChange>) {
+        known.into_iter().for_each(|version| self.knows(version));
         self.is_replayed.store(true, Relaxed);
+    }
+
+    /// Whether a version came with a signature that was good; none of one that has no record.
+    pub fn is_signed(&self, name: &Text, digest: &Text) -> Option<bool> {
+        self.versions().get(&(name.clone(), digest.clone())).map(|signature| !signature.is_empty())
     }
 
     /// A version has a record that it came.
     pub fn knows(&self, change: &VersionChange) {
-        self.versions().insert((change.name.clone(), change.digest.clone()));
+        self.versions().insert((change.name.clone(), change.digest.clone()), signature_of(change.signature.as_ref()));
     }
 
     /// Writes the record that a version goes, if it [may](RuleKeeper::may_go); from then on nobody lets it run.
@@ -202,7 +207,7 @@ impl RuleKeeper {
     }
 
     /// What to show.
-    pub fn shown(&self) -> Shown {
+    pub fn shown(&self) -> Arc<Shown> {
         self.lock().clone()
     }
 
@@ -240,13 +245,15 @@ impl RuleKeeper {
 
     /// What the folder offers is a version like any other: it can be activated again when the file is gone.
     async fn record_versions(&self, journal: &impl Journal, offers: &Offers) -> Result<(), PortError> {
-        let infos = self.lock().infos.clone();
+        let shown = self.shown();
         for offer in &offers.files {
             let slots::Offer::Whole(entry) = offer else { continue };
-            let info = infos.iter().find(|info| info.digest == entry.digest);
-            let is_known = self.versions().contains(&(entry.name.clone(), entry.digest.clone()));
+            let info = shown.infos.iter().find(|info| info.digest == entry.digest);
+            let signature = offers.signatures.iter().find(|(digest, _)| *digest == entry.digest).map(|(_, signature)| signature.clone());
+            let known = self.versions().get(&(entry.name.clone(), entry.digest.clone())).cloned();
+            // What was there before anybody signed it, or what a key signed that counts no more, may be signed anew.
+            let is_known = known.is_some_and(|known| signature.is_none() || known == signature_of(signature.as_ref()));
             if let Some(info) = info.filter(|_| !is_known) {
-                let signature = offers.signatures.iter().find(|(digest, _)| *digest == entry.digest).map(|(_, signature)| signature.clone());
                 let change = version::came(info, Who::default(), FOLDER, signature);
                 journal.append(RecordBody::RuleVersion(change.clone()), None).await?;
                 self.knows(&change);
@@ -268,8 +275,9 @@ impl RuleKeeper {
             tracing::info!(rule = %ask.rule, action = ask.what.action().as_str(), operator, "a rule was changed");
             let mut shown = self.lock();
             let is_new = |info: &RuleInfo| shown.infos.iter().all(|known| known.digest != info.digest);
-            let info = changed.info.clone().filter(is_new);
-            shown.infos.extend(info);
+            if let Some(info) = changed.info.clone().filter(is_new) {
+                Arc::make_mut(&mut shown).infos.push(info);
+            }
         }
         Ok(changed)
     }
@@ -297,11 +305,11 @@ impl RuleKeeper {
     fn decide(&self, ask: &Ask) -> Result<Changed, Problem> {
         self.knows_the_last()?;
         // It was there when the caller looked for it.
-        if let Some(named) = ask.what.names().filter(|named| !self.versions().contains(&(ask.rule.clone(), named.digest.clone()))) {
+        if let Some(named) = ask.what.names().filter(|named| !self.versions().contains_key(&(ask.rule.clone(), named.digest.clone()))) {
             let why = format!("version {} (sha256:{}) of rule `{}` is removed; upload it again", named.version, named.digest, ask.rule);
             return Err(ProblemCode::NotFound.problem(why));
         }
-        let shown = self.lock();
+        let shown = self.shown();
         let of = |rules: &[RuleEntry]| rules.iter().find(|slot| slot.name == ask.rule).cloned();
         let before = of(&shown.set.rules);
         holds(ask, shown.etag(&ask.rule))?;
@@ -347,8 +355,8 @@ impl RuleKeeper {
         let mut deciding = self.deciding.blocking_lock();
         deciding.begun.retain(|set| set.generation > newest_in_state);
         let mut held = folder.held();
-        let shown = self.lock().set.clone();
-        for set in deciding.begun.iter().chain([&shown]) {
+        let shown = self.shown();
+        for set in deciding.begun.iter().chain([&shown.set]) {
             held.extend(set.rules.iter().flat_map(RuleEntry::digests).chain(set.tables.iter().map(|(_, digest)| digest)).cloned());
         }
         work(&held)
@@ -357,6 +365,7 @@ impl RuleKeeper {
     /// Logs problems that are new and keeps what the look found for the API. Gives what it asks for.
     fn say(&self, look: Look) -> (Offers, Vec<(Text, Text)>) {
         let mut shown = self.lock();
+        let shown = Arc::make_mut(&mut shown);
         for problem in &look.problems {
             if !shown.problems.contains(problem) {
                 tracing::error!(file = %problem.file.display(), rule = problem.name, code = problem.code, "{}", problem.message);
@@ -373,13 +382,17 @@ impl RuleKeeper {
         (look.offers, look.tables)
     }
 
-    fn versions(&self) -> MutexGuard<'_, BTreeSet<(Text, Text)>> {
+    fn versions(&self) -> MutexGuard<'_, BTreeMap<(Text, Text), Text>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shown> {
+    fn lock(&self) -> MutexGuard<'_, Arc<Shown>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn signature_of(signature: Option<&VersionSignature>) -> Text {
+    signature.map(|signature| signature.digest.clone()).unwrap_or_default()
 }
 
 /// Whether the slot is as the caller wants it to be.

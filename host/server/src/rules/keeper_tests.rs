@@ -4,12 +4,14 @@ use super::slots::{Named, What};
 use super::*;
 use crate::http::Problem;
 use crate::rules_folder::tests::World;
+use crate::signature::{self, SecretKey, SignatureFile, Statement, TENANT};
 use alertmill_core::item::Item;
 use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::RecordBody;
-use alertmill_core::rule_set::{ChangeAction, Quarantine, RuleSet};
+use alertmill_core::rule_set::{ChangeAction, Quarantine, RuleEntry, RuleSet};
 use alertmill_core::version_change::{VersionAction, VersionChange};
 use alertmill_stores::modules;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -148,9 +150,19 @@ impl Kept {
 
     /// The next process, that found the last set in its state.
     fn restart(&mut self) {
-        let latest = self.keeper.shown().set;
+        let latest = self.keeper.shown().set.clone();
         self.keeper = RuleKeeper::new(self.world.renewed(), self.world.engine.clone(), latest);
-        self.keeper.is_replayed(Vec::new());
+        self.keeper.is_replayed(&self.came());
+    }
+
+    /// The versions that have a record, in its order.
+    fn came(&self) -> Vec<VersionChange> {
+        let records = self.journal.versions.lock().unwrap();
+        let change = |body: &RecordBody| match body {
+            RecordBody::RuleVersion(change) => change.clone(),
+            other => panic!("{other:?}"),
+        };
+        records.iter().map(change).collect()
     }
 
     /// A version came by the API.
@@ -236,7 +248,7 @@ async fn a_pin_holds_a_changed_file() {
 async fn rollback_twice_is_where_it_was() {
     let kept = Kept::new().await;
     kept.ask(activate(&versions()[1])).await.unwrap();
-    let before = kept.keeper.shown().set.rules;
+    let before = kept.keeper.shown().set.rules.clone();
     assert_eq!(kept.ask(What::Rollback).await.unwrap().after.unwrap().version, "1.0.0");
     kept.ask(What::Rollback).await.unwrap();
     assert_eq!(kept.keeper.shown().set.rules, before);
@@ -262,7 +274,7 @@ async fn the_last_change_wins_across_a_restart() {
     std::fs::write(kept.world.dir.path().join("rules.d/10-says.toml"), "[limits]\ntime_ms = 99\n").unwrap();
     kept.restart();
     assert_eq!(kept.look().await, "1.0.0");
-    let set = kept.keeper.shown().set;
+    let set = kept.keeper.shown().set.clone();
     assert!(set.rules[0].options.contains("99") && set.rules[0].previous.as_ref().is_some_and(|previous| previous.version == "1.1.0"));
     assert_eq!((set.change.action, set.change.object.as_str()), (ChangeAction::Folder, "says"));
 }
@@ -270,7 +282,7 @@ async fn the_last_change_wins_across_a_restart() {
 #[tokio::test]
 async fn no_change_while_the_last_process_is_replayed() {
     let kept = Kept::new().await;
-    let keeper = RuleKeeper::new(World::new(&[], &[]).folder, kept.world.engine.clone(), kept.keeper.shown().set);
+    let keeper = RuleKeeper::new(World::new(&[], &[]).folder, kept.world.engine.clone(), kept.keeper.shown().set.clone());
     let ask = Ask { rule: "says".into(), what: What::Deactivate, only_if: Condition::Any, who: Who::default() };
     let refused = keeper.change(&kept.journal, &ask).await.unwrap_err();
     assert_eq!((refused.code, refused.retry_after_s, kept.records()), ("replaying", Some(1), 1));
@@ -316,14 +328,8 @@ async fn what_the_folder_offers_is_a_version_with_one_record() {
     kept.look().await;
     kept.put("says");
     kept.look().await;
-    let versions = kept.journal.versions.lock().unwrap();
-    let came: Vec<(&str, &str)> = versions
-        .iter()
-        .map(|body| match body {
-            RecordBody::RuleVersion(change) => (change.version.as_str(), change.source.as_str()),
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let versions = kept.came();
+    let came: Vec<(&str, &str)> = versions.iter().map(|change| (change.version.as_str(), change.source.as_str())).collect();
     assert_eq!(came, [("1.0.0", "folder"), ("1.1.0", "folder")]);
 }
 
@@ -379,4 +385,61 @@ async fn a_version_goes_or_runs_and_never_both() {
 /// Goes as far as it can; whether it waits.
 async fn waits(future: &mut std::pin::Pin<&mut impl Future>) -> bool {
     std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
+
+#[tokio::test]
+async fn what_is_signed_later_has_a_record_of_its_signature() {
+    let mut kept = Kept::new().await;
+    let says = versions()[0].digest.clone();
+    let key = SecretKey::generate().expect("random bytes").0;
+    let publisher = crate::config::Publisher { key: key.public().to_string(), ..Default::default() };
+    kept.world.config.rules.publishers = [("platform".to_owned(), publisher)].into();
+    kept.restart();
+    kept.look().await;
+    assert_eq!((kept.keeper.is_signed(&"says".into(), &says), kept.version().as_str()), (Some(false), "1.0.0"), "what runs goes on, unsigned");
+    let statement = Statement { tenant: TENANT, name: "says", version: "1.0.0", digest: &says };
+    let file = SignatureFile::sign(&statement, &key, "platform", None).expect("signed");
+    std::fs::write(signature::beside(&kept.world.dir.path().join("rules.d/10-says.wasm")), file.to_bytes()).unwrap();
+    kept.look().await;
+    let came = kept.came();
+    let signers: Vec<_> = came.iter().map(|change| change.signature.as_ref().map(|signature| signature.signer.as_str())).collect();
+    assert_eq!(signers, [None, Some("platform")]);
+    kept.restart();
+    kept.look().await;
+    assert_eq!((kept.keeper.is_signed(&"says".into(), &says), kept.came().len(), kept.records()), (Some(true), 2, 1), "one record, and no generation");
+    assert_eq!(kept.keeper.is_signed(&"other".into(), &says), None);
+}
+
+#[tokio::test]
+async fn a_tag_never_stands_for_two_states_of_a_slot() {
+    let mut kept = Kept::new().await;
+    let mut seen: BTreeMap<String, RuleEntry> = BTreeMap::new();
+    let mut look_at = |kept: &Kept| {
+        let shown = kept.keeper.shown();
+        let (tag, slot) = (shown.etag("says").unwrap(), &shown.set.rules[0]);
+        let first = seen.entry(tag.clone()).or_insert_with(|| slot.clone());
+        assert_eq!(first, slot, "{tag}");
+        seen.len()
+    };
+    let [first, second] = versions();
+    for round in 0..3 {
+        for what in [activate(&second), What::Pin(None), What::Unpin, What::Rollback, What::Deactivate, activate(&first)] {
+            look_at(&kept);
+            // The answer is lost; whether the record is there shows only at the next start.
+            kept.journal.answers.lock().unwrap().push(PortError::Unclear("the answer was lost".to_owned()));
+            kept.ask(what.clone()).await.expect_err("unclear");
+            look_at(&kept);
+            let unclear = kept.journal.sets.lock().unwrap().last().unwrap().clone();
+            kept.restart();
+            if round % 2 == 0 {
+                kept.keeper.begins(&unclear);
+            }
+            look_at(&kept);
+            kept.ask(what).await.expect("a clear answer");
+            look_at(&kept);
+            kept.restart();
+        }
+    }
+    let tags = look_at(&kept);
+    assert!(tags >= 18, "{tags}");
 }

@@ -77,8 +77,8 @@ impl Looks {
     /// what the folder offers gets its record once more.
     fn is_replayed(&self) -> bool {
         let versions = self.reader.rule_versions(None, None, i64::MAX as usize);
-        let known = versions.map(|versions| versions.into_iter().map(|version| (version.change.name, version.change.digest)).collect());
-        known.map(|known| self.keeper.is_replayed(known)).inspect_err(|error| tracing::warn!(%error, "versions of rules cannot be read")).is_ok()
+        let known = versions.map(|versions| self.keeper.is_replayed(versions.iter().map(|version| &version.change)));
+        known.inspect_err(|error| tracing::warn!(%error, "versions of rules cannot be read")).is_ok()
     }
 }
 

@@ -376,7 +376,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let versions = reader.clone();
     let api = Api::new(
         Arc::new(reader),
-        Arc::new(WatchedRules::new(keeper.clone(), engine.clone())),
+        Arc::new(WatchedRules::new(keeper.clone(), engine.clone(), tables.clone(), publishers.are_configured())),
         health,
         metrics,
         Operating { commands, counters, budget: budget.clone() },
