@@ -9,11 +9,13 @@ use flate2::write::GzDecoder;
 use std::io::{self, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
+use tokio::task::block_in_place;
 
 /// End of the names of files that are being received.
 const SUFFIX: &str = ".part";
 
-/// Receives a body into a new file of `dir`, which only this process may read and which goes with the value.
+/// Receives a body into a new file of `dir`, which only this process may read and which goes with the value. The disk may be slow, so
+/// what else waits for this thread goes to another one meanwhile: call it on a runtime that has more than one.
 pub async fn spool(headers: &HeaderMap, body: Body, limits: &BodyLimits, dir: &Path) -> Result<NamedTempFile, Problem> {
     let gzip = is_gzip(headers)?;
     let file = tempfile::Builder::new().suffix(SUFFIX).tempfile_in(dir).map_err(|error| refused(&error))?;
@@ -21,7 +23,7 @@ pub async fn spool(headers: &HeaderMap, body: Body, limits: &BodyLimits, dir: &P
     if !gzip {
         receive(body, limits, |chunk, sent| {
             sink.sent = sent;
-            sink.write_all(chunk).map_err(|error| sink.full.take().unwrap_or_else(|| refused(&error)))
+            block_in_place(|| sink.write_all(chunk)).map_err(|error| sink.full.take().unwrap_or_else(|| refused(&error)))
         })
         .await?;
         return Ok(sink.file);
@@ -29,11 +31,11 @@ pub async fn spool(headers: &HeaderMap, body: Body, limits: &BodyLimits, dir: &P
     let mut decoder = GzDecoder::new(sink);
     receive(body, limits, |chunk, sent| {
         decoder.get_mut().sent = sent;
-        let written = write_all(&mut decoder, chunk);
+        let written = block_in_place(|| write_all(&mut decoder, chunk));
         written.map_err(|error| decoder.get_mut().full.take().unwrap_or_else(|| bad_gzip(&error)))
     })
     .await?;
-    let ended = decoder.try_finish();
+    let ended = block_in_place(|| decoder.try_finish());
     let problem = decoder.get_mut().full.take();
     ended.map_err(|error| problem.unwrap_or_else(|| bad_gzip(&error)))?;
     decoder.finish().map(|sink| sink.file).map_err(|error| bad_gzip(&error))
@@ -101,7 +103,7 @@ mod tests {
         (headers, Body::from(encoder.finish().unwrap()))
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_body_becomes_a_file_that_goes_with_the_value() {
         let dir = tempfile::tempdir().unwrap();
         let limits = BodyLimits { decoded_max: 1_000, sent_max: 1_000, ..BodyLimits::default() };
