@@ -13,7 +13,7 @@ use alertmill_core::command::{Action, AlertRef, Command};
 use alertmill_core::letter::{Arrival, ArrivalBy, Redrive, RedrivenLetter};
 use alertmill_core::ports::{Appended, Journal, PortError};
 use alertmill_core::record::{Door, DoorCounts, Items, RawPayload, RecordBody};
-use alertmill_core::rule_set::{Change, ChangeAction, Origin, Quarantine, RuleEntry, RuleSet, RuleVersion};
+use alertmill_core::rule_set::{Change, ChangeAction, Origin, Quarantine, Released, RuleEntry, RuleSet, RuleVersion};
 use alertmill_core::verdict::{Hook, Place, Policy, Verdict, Verdicts};
 use alertmill_core::version_change::{VersionAction, VersionChange, VersionSignature};
 use alertmill_stores::embedded::SyncedPosition;
@@ -205,7 +205,7 @@ fn shown(body: &RecordBody) -> String {
 
 /// What the first fixtures have not is shown only where it is.
 fn shown_rule(rule: &RuleEntry) -> String {
-    let RuleEntry { name, version, digest, config, options, order, origin, pinned, disabled, offered, previous, quarantine } = rule;
+    let RuleEntry { name, version, digest, config, options, order, origin, pinned, disabled, offered, previous, quarantine, released, highest } = rule;
     let mut text = format!(" rule {name} {version} {digest} {config} {options}");
     if !order.is_empty() {
         write!(text, " order {order} from {origin:?} pinned {pinned} disabled {disabled} offered {offered}").expect("text");
@@ -215,6 +215,12 @@ fn shown_rule(rule: &RuleEntry) -> String {
     }
     if let Some(Quarantine { kind, message, times, since_ms, retry_at_ms }) = quarantine {
         write!(text, " quarantine {kind} {message} {times} {since_ms} {retry_at_ms:?}").expect("text");
+    }
+    if let Some(Released { times, at_ms, pause_ms }) = released {
+        write!(text, " released {times} {at_ms} {pause_ms}").expect("text");
+    }
+    if !highest.is_empty() {
+        write!(text, " highest {highest}").expect("text");
     }
     text
 }
@@ -269,6 +275,8 @@ fn rare(n: u64) -> RecordBody {
                     since_ms: BEGINS_MS,
                     retry_at_ms: Some(BEGINS_MS + 60_000),
                 }),
+                released: None,
+                highest: String::new().into(),
             }],
             tables: vec![("owners".into(), "cd".repeat(32).into())],
         }),
