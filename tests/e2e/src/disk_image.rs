@@ -203,10 +203,10 @@ fn tear(files: &[Live], block: usize, random: &mut Random) -> u64 {
 }
 
 fn command(tool: &str) -> Command {
-    // Where Debian has them, also for users whose PATH has no sbin.
+    // Where Debian has them, also for users whose PATH has no sbin; else where `cargo xtask test` unpacks them.
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(tool);
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin:/var/cache/testservices/e2fsprogs/sbin"));
     command
 }
 

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a scratch folder with a server in it ([`Site`]), the running process ([`Server`]), a
-//! plain HTTP client ([`Http`]), commands that have ended ([`Done`]), the numbers of `/metrics` ([`Metrics`]) and what the API shows of alerts ([`view`]); a data folder with a
-//! past ([`history`]); a disk that can lose its power ([`Site::with_disk`]); and load that outlives kills, with its checks ([`storm`]).
+//! plain HTTP client ([`Http`]), commands that have ended ([`Done`]), the numbers of `/metrics` ([`Metrics`]) and what the API
+//! shows ([`view`]); a data folder with a past ([`history`]); a disk that can lose its power ([`Site::with_disk`]); and load that
+//! outlives kills, with its checks ([`storm`]).
 //!
 //! Nothing here sleeps for a fixed time: tests wait for a condition with [`until`], which has a deadline and says what it
 //! waited for. The binary is `target/release/alertmill` of this workspace, or `ALERTMILL_BIN`.
@@ -56,6 +57,12 @@ pub fn binary() -> PathBuf {
     let path = std::env::var_os("ALERTMILL_BIN").map_or_else(built, PathBuf::from);
     assert!(path.exists(), "{} is not there; run `cargo build --release -p alertmill`, or set ALERTMILL_BIN", path.display());
     path
+}
+
+/// An event that a rule of `rules/misbehaving` cannot judge: what they fail on is its tag.
+pub fn poisoned(mut event: serde_json::Value) -> serde_json::Value {
+    event["tags"].as_array_mut().expect("tags").push(serde_json::json!({"key": "poison", "value": "1"}));
+    event
 }
 
 /// One event of `POST /api/v1/events`, with the fields that tests look at.

@@ -1,4 +1,4 @@
-//! What the API shows: all alerts as they are stored, their events, the ledger.
+//! What the API shows: all alerts as they are stored, their events, dead letters, rules, the ledger.
 
 use crate::Server;
 use serde::Deserialize;
@@ -110,6 +110,35 @@ pub fn text(value: &Value, name: &str) -> String {
 
 fn parsed(document: &RawValue) -> Value {
     serde_json::from_str(document.get()).expect("a document is JSON")
+}
+
+/// All dead letters as they are listed, oldest last.
+#[track_caller]
+pub fn dead_letters(server: &mut Server) -> Vec<Value> {
+    pages(server, "/api/v1/dead-letters")
+}
+
+/// The same, each with its item.
+#[track_caller]
+pub fn whole_dead_letters(server: &mut Server) -> Vec<Value> {
+    let ids: Vec<String> = dead_letters(server).iter().map(|letter| text(letter, "id")).collect();
+    ids.iter().map(|id| server.json(&format!("/api/v1/dead-letters/{id}"))).collect()
+}
+
+/// A rule as it is listed, if it is.
+#[track_caller]
+pub fn rule(server: &mut Server, name: &str) -> Option<Value> {
+    let rules = server.json("/api/v1/rules");
+    rules["items"].as_array().expect("items").iter().find(|row| row["name"] == name).cloned()
+}
+
+/// The counters of one source, after checking that they add up.
+#[track_caller]
+pub fn source_counters(server: &mut Server, source: &str) -> Value {
+    let ledger = server.json("/api/v1/pipeline/ledger");
+    assert_eq!(ledger["balanced"], true, "the ledger does not add up: {ledger}");
+    let sources = ledger["sources"].as_array().expect("sources");
+    sources.iter().find(|row| row["name"] == source).unwrap_or_else(|| panic!("{source} is not in {ledger}"))["counters"].clone()
 }
 
 /// The counters of all sources together, after checking that they add up.

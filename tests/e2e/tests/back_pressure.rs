@@ -1,7 +1,7 @@
 //! Promise I9: when a rule is slow, senders are told 429 with Retry-After instead of memory growing, and what was
 //! acknowledged is folded all the same.
 
-use alertmill_e2e::{Http, PATIENCE, Server, Site, event, now_s, until, view};
+use alertmill_e2e::{Http, PATIENCE, Server, Site, event, now_s, poisoned, until, view};
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,9 +20,7 @@ fn a_slow_rule_gives_429_and_loses_nothing() {
     let site = Site::new().set("LIMITS__QUEUE", "1MiB").rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 3000");
     let mut server = site.start();
     // The rule does not come back from this one until its deadline.
-    let mut poison = event("poison", "Poison", "h0", now_s(), "ABNORMAL");
-    poison["tags"].as_array_mut().expect("tags").push(serde_json::json!({"key": "poison", "value": "yes"}));
-    server.post_events(&[poison]);
+    server.post_events(&[poisoned(event("poison", "Poison", "h0", now_s(), "ABNORMAL"))]);
 
     assert!(SENDERS * REQUESTS * EVENTS * DESCRIPTION_BYTES as u64 > 2 * GROWTH_MAX);
     let before = server.resident_peak_bytes();

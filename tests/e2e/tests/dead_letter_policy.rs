@@ -1,18 +1,10 @@
 //! A rule with the policy `dead-letter`: the one event that it cannot judge becomes a letter, with its bytes; nothing else is touched, over a kill.
 
-use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, until, view};
-use serde_json::{Value, json};
-
-fn letters(server: &mut Server) -> Vec<Value> {
-    let page = server.json("/api/v1/dead-letters?limit=1000");
-    let ids: Vec<String> = page["items"].as_array().expect("items").iter().map(|row| view::text(row, "id")).collect();
-    ids.iter().map(|id| server.json(&format!("/api/v1/dead-letters/{id}"))).collect()
-}
+use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, poisoned, until, view};
+use serde_json::Value;
 
 fn poison(id: &str, at_s: u64) -> Value {
-    let mut poison = event(id, "Poisoned", "bad-1", at_s, "ABNORMAL");
-    poison["tags"].as_array_mut().expect("tags").push(json!({"key": "poison", "value": "yes"}));
-    poison
+    poisoned(event(id, "Poisoned", "bad-1", at_s, "ABNORMAL"))
 }
 
 #[test]
@@ -26,7 +18,7 @@ fn a_poison_event_is_exactly_one_letter_and_counts_when_a_rule_can_judge_it() {
     server.kill();
     let mut server = site.start();
     server.wait_folded();
-    let found = letters(&mut server);
+    let found = view::whole_dead_letters(&mut server);
     assert_eq!(found.len(), 1, "{found:?}");
     let letter = &found[0];
     assert_eq!((&letter["code"], &letter["item"]["event_id"]), (&"rule-failed".into(), &"bad".into()), "{letter}");

@@ -3,6 +3,7 @@
 
 use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, until, view};
 use alertmill_proof::Tier;
+use alertmill_proof::processes::strace;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -55,14 +56,10 @@ impl Drop for SmallDisk {
 struct Refusing(Child);
 
 impl Refusing {
-    fn start(site: &Site, calls: &str, error: &str) -> Refusing {
-        let on_path = || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).map(|dir| dir.join("strace")).find(|path| path.exists());
-        let fetched = || PathBuf::from("/var/cache/testservices/strace/usr/bin/strace");
-        let strace = std::env::var_os("ALERTMILL_TEST_STRACE").map(PathBuf::from).or_else(on_path).unwrap_or_else(fetched);
-        assert!(strace.exists(), "strace is not there; `cargo xtask test` fetches it, or set ALERTMILL_TEST_STRACE");
-        let mut command = Command::new(strace);
+    fn start(server: &Server, calls: &str, error: &str) -> Refusing {
+        let mut command = Command::new(strace());
         command.args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}")]);
-        let mut child = command.args(["-p", &process_of(site)]).stderr(Stdio::piped()).spawn().expect("strace runs");
+        let mut child = command.args(["-p", &server.id().to_string()]).stderr(Stdio::piped()).spawn().expect("strace runs");
         let mut words = BufReader::new(child.stderr.take().expect("stderr"));
         let mut line = String::new();
         while !line.contains("attached") {
@@ -80,14 +77,6 @@ impl Drop for Refusing {
         let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         let _ = self.0.wait();
     }
-}
-
-/// The number of the process that serves this site.
-fn process_of(site: &Site) -> String {
-    let config = site.path().join("alertmill.toml").display().to_string();
-    let serves = |path: &PathBuf| fs::read(path.join("cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == config.as_bytes()));
-    let mut found = fs::read_dir("/proc").expect("/proc").map(|entry| entry.expect("an entry").path()).filter(serves);
-    found.next().expect("the server's process").file_name().expect("its number").to_string_lossy().into_owned()
 }
 
 /// Posts large batches of one alert's events and keeps count of what was taken.
@@ -211,7 +200,7 @@ fn a_full_disk_refuses_and_everything_goes_on_once_there_is_space() {
     let mut server = read_only.start();
     let mut sender_of_read_only = Sender::default();
     assert!(sender_of_read_only.post(&mut server));
-    let refusing = Refusing::start(&read_only, "pwrite64,fallocate,ftruncate,rename,unlink,mkdir", "EROFS");
+    let refusing = Refusing::start(&server, "pwrite64,fallocate,ftruncate,rename,unlink,mkdir", "EROFS");
     let back_from_read_only = refuses_and_comes_back(&mut server, &mut sender_of_read_only, "Read-only", || drop(refusing));
     sender_of_read_only.all_there(&mut server);
     server.kill();
@@ -272,7 +261,7 @@ fn syncs_that_fail_are_said_and_a_restart_has_everything() {
     let mut sender = Sender::default();
     assert!(sender.post(&mut server));
     server.wait_folded();
-    let refusing = Refusing::start(&site, "fdatasync,fsync", "EIO");
+    let refusing = Refusing::start(&server, "fdatasync,fsync", "EIO");
     sender.post_until_refused(&mut server);
     for _ in 0..10 {
         assert!(!sender.post(&mut server), "nothing is acknowledged that is not synced");

@@ -2,7 +2,7 @@
 //! are byte for byte those of a server that read the same journal and was never killed.
 
 use alertmill_e2e::storm::{self, Senders, count, digests, never_killed};
-use alertmill_e2e::{Http, PATIENCE, Random, Server, Site, Syncs, event, until};
+use alertmill_e2e::{Http, PATIENCE, Random, Server, Site, Syncs, event, until, view};
 use alertmill_proof::{Tier, record};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -252,8 +252,7 @@ impl Swaps<'_> {
 /// Gives the ids of what it acknowledged, and what holds the commits up; drop that when the server is gone.
 fn backlog(site: &Site, swaps: &mut Swaps, server: &mut Server, senders: &Senders, round: u64) -> (Vec<String>, rusqlite::Connection) {
     until("the folder's rules are in force", PATIENCE, || {
-        let rules = server.json("/api/v1/rules");
-        let says = rules["items"].as_array()?.iter().find(|rule| rule["name"] == "says")?;
+        let says = view::rule(server, "says")?;
         (says["version"] == swaps.version()).then_some(())
     });
     let begun = |server: &Server| server.log().matches("rule-set generation begun").count();

@@ -1,8 +1,8 @@
 //! A rule that loops for ever is put out by a record: it is seen in the API and in the history, a restart keeps it, an operator
 //! lets it out, and no event is lost meanwhile.
 
-use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, until, view};
-use serde_json::{Value, json};
+use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, poisoned, until, view};
+use serde_json::Value;
 
 const OPTIONS: &str = "quarantine_retry_s = 3600\n[limits]\ntime_ms = 20\n";
 
@@ -13,9 +13,8 @@ fn a_loop_is_put_out_by_a_record_that_a_restart_keeps_until_it_is_released() {
     let mut sent = 0;
     let mut send = |server: &mut Server| {
         sent += 1;
-        let mut event = event(&format!("e{sent}"), &format!("Loop {sent}"), &format!("web-{sent}"), now_s(), "ABNORMAL");
-        event["tags"].as_array_mut().expect("tags").push(json!({"key": "poison", "value": "1"}));
-        server.post_events(&[event]);
+        let event = event(&format!("e{sent}"), &format!("Loop {sent}"), &format!("web-{sent}"), now_s(), "ABNORMAL");
+        server.post_events(&[poisoned(event)]);
         server.wait_folded();
         sent
     };
@@ -62,6 +61,5 @@ fn a_loop_is_put_out_by_a_record_that_a_restart_keeps_until_it_is_released() {
 }
 
 fn row(server: &mut Server, name: &str) -> Value {
-    let rules = server.json("/api/v1/rules");
-    rules["items"].as_array().and_then(|rows| rows.iter().find(|row| row["name"] == name)).unwrap_or_else(|| panic!("{name} is not listed: {rules}")).clone()
+    view::rule(server, name).unwrap_or_else(|| panic!("{name} is not listed"))
 }

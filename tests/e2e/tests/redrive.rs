@@ -17,12 +17,8 @@ fn post(server: &mut Server, body: &str, key: Option<&str>) {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-fn letters(server: &mut Server) -> Vec<Value> {
-    server.json("/api/v1/dead-letters?limit=1000")["items"].as_array().expect("items").clone()
-}
-
 fn ids(server: &mut Server) -> Vec<String> {
-    letters(server).iter().map(|letter| view::text(letter, "id")).collect()
+    view::dead_letters(server).iter().map(|letter| view::text(letter, "id")).collect()
 }
 
 fn redrive(server: &mut Server, body: &Value) -> Value {
@@ -31,18 +27,12 @@ fn redrive(server: &mut Server, body: &Value) -> Value {
     answer.json()
 }
 
-/// The counters of the source; the ledger's sums agree.
 fn counters(server: &mut Server) -> Value {
-    let ledger = server.json("/api/v1/pipeline/ledger");
-    assert_eq!(ledger["balanced"], true, "{ledger}");
-    ledger["sources"].as_array().expect("sources").iter().find(|row| row["name"] == "hook").expect("the source")["counters"].clone()
+    view::source_counters(server, "hook")
 }
 
 fn wait_for_rule(server: &mut Server) {
-    until("the rule is in force", PATIENCE, || {
-        let rules = server.json("/api/v1/rules");
-        rules["items"].as_array().is_some_and(|rules| rules.iter().any(|rule| rule["name"] == "normalizes" && rule["state"] == "active")).then_some(())
-    });
+    until("the rule is in force", PATIENCE, || view::rule(server, "normalizes").filter(|rule| rule["state"] == "active"));
 }
 
 /// Runs the command line; gives its exit code and its answer.
@@ -83,12 +73,12 @@ fn a_letter_becomes_an_alert_and_counts_once() {
     let alert = view::alert_named(&mut server, "three 2").expect("an alert");
     assert_eq!(alert["event_count"], 1, "{alert}");
     // What died again has a new id, says so, and dies again.
-    let left = letters(&mut server);
+    let left = view::dead_letters(&mut server);
     assert_eq!((left.len(), &left[0]["redriven"], &left[0]["redrivable"]), (2, &1.into(), &true.into()), "{left:?}");
     assert_eq!(of(2)["letters"], json!([left[0]["id"], left[1]["id"]]));
     let again = redrive(&mut server, &json!({"ids": [left[0]["id"]]}));
     assert_eq!(again["items"][0]["status"], "dead-again", "{again}");
-    assert_eq!(letters(&mut server)[1]["redriven"], 2, "it is the newest");
+    assert_eq!(view::dead_letters(&mut server)[1]["redriven"], 2, "it is the newest");
     let counted = counters(&mut server);
     let of = |name: &str| counted[name].as_u64().unwrap_or(0);
     assert_eq!((of("journaled"), of("redriven"), of("duplicates")), (4, 4, 3), "{counted}");
@@ -96,7 +86,7 @@ fn a_letter_becomes_an_alert_and_counts_once() {
     server.kill();
     let mut server = site.start();
     server.wait_folded();
-    assert_eq!((counters(&mut server), letters(&mut server).len()), (counted, 2));
+    assert_eq!((counters(&mut server), view::dead_letters(&mut server).len()), (counted, 2));
 }
 
 #[test]
@@ -143,6 +133,6 @@ fn a_kill_between_record_and_answer_counts_no_letter_twice_and_loses_none() {
     assert!(alerts.iter().all(|alert| alert["event_count"] == 1), "{alerts:?}");
     let counted = counters(&mut server);
     let of = |name: &str| counted[name].as_u64().unwrap_or(0);
-    assert_eq!((of("folded"), of("redriven") - of("duplicates"), letters(&mut server).len()), (LETTERS as u64, LETTERS as u64, 0), "{counted}");
+    assert_eq!((of("folded"), of("redriven") - of("duplicates"), view::dead_letters(&mut server).len()), (LETTERS as u64, LETTERS as u64, 0), "{counted}");
     println!("redrive: {LETTERS} letters, {ROUNDS} kills, {killed_inside} before the answer; {tried} of {asked} asked for were tried by then, {counted}");
 }

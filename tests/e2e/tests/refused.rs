@@ -1,7 +1,7 @@
 //! When a part is refused what it needs, `/readyz` says so in words, the process ends nevertheless when it is asked to, and
 //! what was acknowledged is there after the next start.
 
-use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, until, view};
+use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, poisoned, until, view};
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
@@ -75,12 +75,10 @@ fn a_full_journal_is_said_and_is_well_again_by_itself() {
         .set("DATA__JOURNAL_MAX", "2MiB")
         .set("LIMITS__BODY", "1MiB")
         .set("LIMITS__BODY_DECODED", "1MiB")
-        .rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 10000");
+        .rule("10-spins.wasm", "test/spins", "strikes = 1\n[limits]\ntime_ms = 10000");
     let mut server = site.start();
     // The rule does not come back from this one until its deadline, so nothing is folded and no segment goes.
-    let mut poison = event("poison", "Poison", "h0", now_s(), "ABNORMAL");
-    poison["tags"].as_array_mut().expect("tags").push(serde_json::json!({"key": "poison", "value": "yes"}));
-    server.post_events(&[poison]);
+    server.post_events(&[poisoned(event("poison", "Poison", "h0", now_s(), "ABNORMAL"))]);
     let mut batch = 0;
     let refused = until("the journal is full", PATIENCE, || {
         batch += 1;

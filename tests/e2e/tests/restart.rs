@@ -1,7 +1,7 @@
 //! A restart is not seen in alerts: open ones go on under their id, and time-outs fire although the process was not there,
 //! after a clean stop (exit code 0 within the grace) and after kill -9.
 
-use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, until, view};
+use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, poisoned, until, view};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -35,12 +35,15 @@ fn time_outs_fire_after_a_kill() {
     times_out(Server::kill);
 }
 
-/// A server whose rule does not come back from the first event for ten seconds, with events behind it.
+/// A rule that does not come back from a poisoned event for ten seconds, and is out then: nobody waits for it again.
+fn slow_rule() -> Site {
+    Site::new().rule("10-spins.wasm", "test/spins", "strikes = 1\n[limits]\ntime_ms = 10000")
+}
+
+/// A server with such an event, and one behind it.
 fn busy(site: &Site) -> Server {
     let mut server = site.start();
-    let mut poison = event("poison", "Lasting", "web-0", now_s(), "ABNORMAL");
-    poison["tags"].as_array_mut().expect("tags").push(serde_json::json!({"key": "poison", "value": "yes"}));
-    server.post_events(&[poison]);
+    server.post_events(&[poisoned(event("poison", "Lasting", "web-0", now_s(), "ABNORMAL"))]);
     server.post_events(&[event("1", "Lasting", "web-1", now_s(), "ABNORMAL")]);
     server
 }
@@ -53,14 +56,14 @@ fn left_for_the_next_start(site: &Site) {
 
 #[test]
 fn what_is_not_folded_within_the_grace_is_left_for_the_next_start() {
-    let site = Site::new().rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 10000").set("SERVER__STOP_GRACE_S", 1);
+    let site = slow_rule().set("SERVER__STOP_GRACE_S", 1);
     cleanly(busy(&site));
     left_for_the_next_start(&site);
 }
 
 #[test]
 fn asked_twice_it_ends_at_once() {
-    let site = Site::new().rule("10-spins.wasm", "test/spins", "[limits]\ntime_ms = 10000").set("SERVER__STOP_GRACE_S", 600);
+    let site = slow_rule().set("SERVER__STOP_GRACE_S", 600);
     let mut server = busy(&site);
     server.ask_to_stop();
     until("it listens no more", PATIENCE, || server.http.get("/healthz").is_err().then_some(()));

@@ -37,6 +37,12 @@ fn every_command_does_what_it_says_and_ends_as_it_says() {
     cli(&server, &["rule", "push", "not-there.wasm"]).ends(3, "not-there.wasm");
     cli(&server, &["rule", "push", "rubbish.wasm"]).ends(1, "not-a-component");
 
+    // What is wrong is said before anything is sent.
+    cli(&server, &["rule", "push", "says-1.0.0.wasm", "--options", "says.toml"]).ends(2, "add --activate");
+    cli(&server, &["rule", "push", "says-1.0.0.wasm", "--activate", "--options", "wrong.toml"]).ends(2, "time");
+    cli(&server, &["rule", "push", "says-1.0.0.wasm", "--activate", "--options", "none.toml"]).ends(3, "none.toml");
+    cli(&server, &["rule", "versions", "says"]).ends(3, "no rule is named");
+
     // An upload changes nothing that runs, and only the first one is an upload.
     let would = cli(&server, &["rule", "push", "says-1.0.0.wasm", "--dry-run", "-o", "json"]).json();
     assert_eq!((&would["status"], &would["version"]), (&"created".into(), &"1.0.0".into()), "{would}");
@@ -52,6 +58,8 @@ fn every_command_does_what_it_says_and_ends_as_it_says() {
     let would = cli(&server, &["rule", "activate", "says", "--dry-run", "-o", "json"]).json();
     assert_eq!((&would["changed"], &would["rules"][0]["from"], &would["orphaned"]["count"]), (&true.into(), &Value::Null, &0.into()), "{would}");
     assert!(would["writes"]["added"].as_array().is_some_and(|fields| fields.iter().any(|field| field == "enrich-event: tags.version")), "{would}");
+    let by_push = cli(&server, &["rule", "push", "says-1.0.0.wasm", "--activate", "--dry-run", "-o", "json"]).json();
+    assert_eq!(by_push, would);
     let active = cli(&server, &["rule", "activate", "says", "-m", "go", "-o", "json"]).json();
     assert_eq!((&active["changed"], &active["version"], &active["to"], &active["in_force"]), (&true.into(), &"1.0.0".into(), &pushed["digest"], &true.into()));
     let again = cli(&server, &["rule", "activate", "says", "1.0.0", "-o", "json"]).json();
@@ -213,9 +221,8 @@ fn with_publishers_only_what_they_signed_is_taken_from_a_file_an_artifact_and_th
     // The folder is a publisher's too: a file without a signature is a problem until it has one.
     site.put_rule("20-severity-by-labels.wasm", "severity-by-labels");
     let state = |server: &mut Server| {
-        let rules = server.json("/api/v1/rules");
-        let row = rules["items"].as_array()?.iter().find(|row| row["name"] == "severity-by-labels")?.clone();
-        Some((text(&row, "state").to_owned(), row["detail"].as_str().unwrap_or_default().to_owned()))
+        let row = view::rule(server, "severity-by-labels")?;
+        Some((view::text(&row, "state"), row["detail"].as_str().unwrap_or_default().to_owned()))
     };
     until("the file is refused", PATIENCE, || state(&mut server).filter(|(state, detail)| state == "refused" && detail.contains("signature-missing")));
     let file = site.rules_dir().join("20-severity-by-labels.wasm").display().to_string();

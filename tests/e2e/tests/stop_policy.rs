@@ -1,18 +1,16 @@
 //! A rule with the policy `stop`: the pipeline waits at the event that it cannot judge, everyone can see it, and an operator says
 //! what is done. What he says holds over kills, and nothing is lost or counted twice meanwhile.
 
-use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, until, view};
+use alertmill_e2e::{PATIENCE, Server, Site, event, now_s, poisoned, until, view};
 use serde_json::{Value, json};
 
 fn poison(id: &str, at_s: u64) -> Value {
-    let mut poison = event(id, "Poisoned", "bad-1", at_s, "ABNORMAL");
-    poison["tags"].as_array_mut().expect("tags").push(json!({"key": "poison", "value": "yes"}));
-    poison
+    poisoned(event(id, "Poisoned", "bad-1", at_s, "ABNORMAL"))
 }
 
 fn resume(server: &mut Server, rule: &str, body: &Value) -> (u16, Value) {
     let path = format!("/api/v1/rules/{rule}:resume");
-    let answer = server.http.post(&path, &[("content-type", "application/json")], body.to_string().as_bytes()).expect("an answer");
+    let answer = server.http.post_json(&path, body.to_string().as_bytes()).expect("an answer");
     (answer.status, answer.json())
 }
 
@@ -25,10 +23,6 @@ fn metrics(server: &mut Server) -> (f64, f64, f64) {
     let metrics = server.metrics();
     let of_rule = metrics.sum("alertmill_rule_halted", &[("rule", "traps")]);
     (metrics.get("alertmill_pipeline_halted"), of_rule, metrics.sum("alertmill_verdict_records_total", &[("kind", "trap")]))
-}
-
-fn letters(server: &mut Server) -> Vec<Value> {
-    server.json("/api/v1/dead-letters?limit=1000")["items"].as_array().expect("items").clone()
 }
 
 #[test]
@@ -65,7 +59,7 @@ fn the_pipeline_waits_for_an_operator_and_goes_on_over_kills() {
     assert_eq!((status, &answer["items"][0]["index"]), (200, &20.into()), "{answer}");
     server.wait_ready();
     server.wait_folded();
-    let (found, ledger) = (letters(&mut server), view::ledger(&mut server));
+    let (found, ledger) = (view::dead_letters(&mut server), view::ledger(&mut server));
     assert_eq!((found.len(), &found[0]["code"]), (1, &"rule-failed".into()), "{found:?}");
     assert_eq!(metrics(&mut server), (0.0, 0.0, 1.0));
     assert_eq!((ledger["journaled"], ledger["dead_letters"], ledger["folded"]), (32, 1, 31), "{ledger:?}");

@@ -25,27 +25,6 @@ fn post(server: &mut Server, path: &str, headers: Headers<'_>, body: &[u8]) -> (
     (answer.status, answer.json())
 }
 
-/// All dead letters, whole.
-fn letters(server: &mut Server) -> Vec<Value> {
-    let (mut ids, mut path) = (Vec::new(), "/api/v1/dead-letters?limit=1000".to_owned());
-    loop {
-        let page = server.json(&path);
-        ids.extend(page["items"].as_array().expect("items").iter().map(|row| view::text(row, "id")));
-        match page["next_cursor"].as_str() {
-            Some(cursor) => path = format!("/api/v1/dead-letters?limit=1000&cursor={cursor}"),
-            None => break,
-        }
-    }
-    ids.iter().map(|id| server.json(&format!("/api/v1/dead-letters/{id}"))).collect()
-}
-
-fn counters(server: &mut Server, source: &str) -> Value {
-    let ledger = server.json("/api/v1/pipeline/ledger");
-    assert_eq!(ledger["balanced"], true, "{ledger}");
-    let sources = ledger["sources"].as_array().expect("sources");
-    sources.iter().find(|row| row["name"] == source).unwrap_or_else(|| panic!("{source} is not in {ledger}"))["counters"].clone()
-}
-
 #[test]
 fn a_body_that_no_rule_is_for_is_kept_and_counted() {
     let site = Site::new().config(CONFIG);
@@ -57,14 +36,14 @@ fn a_body_that_no_rule_is_for_is_kept_and_counted() {
     assert_eq!(post(&mut server, "/api/v1/sources/hook", &[CSV], b"last").0, 200);
     server.wait_folded();
     let mut seen = Vec::new();
-    for letter in letters(&mut server) {
+    for letter in view::whole_dead_letters(&mut server) {
         assert_eq!((&letter["code"], &letter["source"], &letter["bk_tenant_id"]), (&"no-normalize-rule".into(), &"hook".into(), &"system".into()));
         assert!(letter["detail"].as_str().is_some_and(|detail| detail.contains("source hook and content type")), "{letter}");
         seen.push(if letter["item"].is_null() { view::text(&letter, "item_text") } else { letter["item"].to_string() });
     }
     seen.sort();
     assert_eq!(seen, ["host,level\nweb-1,2\n", "last", r#"{"any":[1,2]}"#]);
-    let counted = counters(&mut server, "hook");
+    let counted = view::source_counters(&mut server, "hook");
     assert_eq!(counted, json!({"received": 4, "refused": 1, "journaled": 3, "dead_letters": 3}));
     let metrics = server.metrics();
     let of = |family: &str| metrics.sum(family, &[("source", "hook")]);
@@ -72,11 +51,11 @@ fn a_body_that_no_rule_is_for_is_kept_and_counted() {
     assert_eq!((of("alertmill_events_dead_letters_total"), of("alertmill_events_journaled_total")), (3.0, 3.0));
 
     // What was asked for is still there after a restart, and counted as before.
-    let before = letters(&mut server);
+    let before = view::whole_dead_letters(&mut server);
     let (status, _) = server.stop();
     assert_eq!(status.code(), Some(0));
     let mut server = site.start();
-    assert_eq!((letters(&mut server), counters(&mut server, "hook")), (before, counted));
+    assert_eq!((view::whole_dead_letters(&mut server), view::source_counters(&mut server, "hook")), (before, counted));
 }
 
 #[test]
@@ -100,7 +79,7 @@ fn what_the_door_does_not_take_is_told_why() {
     assert_eq!(server.get("/api/v1/sources/hook").status, 405);
     assert_eq!(post(&mut server, "/api/v1/sources/hook", &[CSV], &vec![b'x'; 8 << 20]).0, 200, "the largest body is taken");
     server.wait_folded();
-    assert_eq!(counters(&mut server, "hook")["journaled"], 1);
+    assert_eq!(view::source_counters(&mut server, "hook")["journaled"], 1);
 }
 
 #[test]
@@ -124,7 +103,7 @@ fn a_source_of_events_makes_alerts_under_its_own_name() {
     let alert = until("the alert", PATIENCE, || view::alert_named(&mut server, "Second"));
     assert_eq!(alert["event"]["plugin_id"], "feed", "{alert}");
     server.wait_folded();
-    assert_eq!(counters(&mut server, "feed"), json!({"received": 3, "refused": 1, "journaled": 2, "folded": 2}));
+    assert_eq!(view::source_counters(&mut server, "feed"), json!({"received": 3, "refused": 1, "journaled": 2, "folded": 2}));
 }
 
 #[test]
@@ -149,12 +128,12 @@ fn bodies_that_were_acknowledged_outlive_kills() {
     }
     let mut server = site.start();
     server.wait_folded();
-    let letters: Vec<String> = letters(&mut server).iter().map(|letter| view::text(letter, "item_text")).collect();
+    let letters: Vec<String> = view::whole_dead_letters(&mut server).iter().map(|letter| view::text(letter, "item_text")).collect();
     let kept: BTreeSet<String> = letters.iter().cloned().collect();
     assert_eq!(kept.len(), letters.len(), "none is doubled");
     assert!(kept.is_superset(&acknowledged), "lost: {:?}", acknowledged.difference(&kept));
     assert!(kept.difference(&acknowledged).all(|body| unanswered.contains(body)), "nobody sent that");
-    let counted = counters(&mut server, "hook");
+    let counted = view::source_counters(&mut server, "hook");
     assert_eq!((&counted["journaled"], &counted["dead_letters"]), (&letters.len().into(), &letters.len().into()));
     println!("webhook: {} bodies acknowledged, {} kept, {KILLS} kills", acknowledged.len(), kept.len());
 }
@@ -198,10 +177,10 @@ fn rules_make_events_of_bodies_and_judge_the_alerts_that_they_open() {
         assert!(view::alert_named(&mut server, name).is_some(), "{name}");
     }
 
-    let mut codes: Vec<String> = letters(&mut server).iter().map(|letter| view::text(letter, "code")).collect();
+    let mut codes: Vec<String> = view::whole_dead_letters(&mut server).iter().map(|letter| view::text(letter, "code")).collect();
     codes.sort();
     assert_eq!(codes, ["no-normalize-rule", "normalize-failed", "normalize-failed", "normalize-invalid", "normalize-invalid"]);
-    let counted = counters(&mut server, "hook");
+    let counted = view::source_counters(&mut server, "hook");
     let expected = json!({"received": 7, "journaled": 7, "normalized_extra": 4, "no_events": 1, "dead_letters": 5, "folded": 5});
     assert_eq!(counted, expected);
 
@@ -209,5 +188,5 @@ fn rules_make_events_of_bodies_and_judge_the_alerts_that_they_open() {
     server.kill();
     let mut server = site.start();
     server.wait_folded();
-    assert_eq!((counters(&mut server, "hook"), view::alerts(&mut server).len()), (counted, 5));
+    assert_eq!((view::source_counters(&mut server, "hook"), view::alerts(&mut server).len()), (counted, 5));
 }
