@@ -256,7 +256,13 @@ pub fn encoded(segment: &str) -> String {
 }
 
 impl With {
-    fn body(&self) -> Result<Value, Failure> {
+    /// Whether anything is said.
+    pub fn is_said(&self) -> bool {
+        self.order.is_some() || self.options.is_some()
+    }
+
+    /// The members of a command; reads the options file.
+    pub fn body(&self) -> Result<Value, Failure> {
         let mut body = json!({});
         if let Some(order) = self.order {
             body["order"] = json!(order);

@@ -71,6 +71,11 @@ pub struct Pull {
 
 /// `rule push`
 pub async fn push(args: &Push, context: &Context) -> Result<(), Failure> {
+    if !args.activate && (args.with.is_said() || args.how.if_version.is_some()) {
+        return Err(Failure::new(Exit::Usage, "--order, --options and --if-version say how a version is to run: add --activate"));
+    }
+    // Options that are wrong are said before anything is sent.
+    args.with.body()?;
     let (bytes, mut signature, source) = if Reference::is_meant(&args.from) {
         let fetched = fetch(&Reference::parse(&args.from)?, &args.registry.access()?).await?;
         (fetched.module, fetched.signature, Some(fetched.source))
@@ -99,7 +104,8 @@ pub async fn push(args: &Push, context: &Context) -> Result<(), Failure> {
         Some(row) => row,
         None => upload(args, &path, (bytes, signature, source), context).await?,
     };
-    if args.activate && !args.how.dry_run {
+    // What is not there yet cannot be activated for a trial: then the upload's is all.
+    if args.activate && (!args.how.dry_run || known.status == 200) {
         context.say(&format!("{} {} is on the server as {digest}", info.name, info.version));
         return activate_version(&info.name, &digest, &args.with, false, &args.how, context).await;
     }
