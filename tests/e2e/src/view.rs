@@ -112,7 +112,7 @@ fn parsed(document: &RawValue) -> Value {
     serde_json::from_str(document.get()).expect("a document is JSON")
 }
 
-/// All dead letters as they are listed, oldest last.
+/// All dead letters as they are listed, oldest first.
 #[track_caller]
 pub fn dead_letters(server: &mut Server) -> Vec<Value> {
     pages(server, "/api/v1/dead-letters")
