@@ -105,7 +105,7 @@ pub async fn push(args: &Push, context: &Context) -> Result<(), Failure> {
         None => upload(args, &path, (bytes, signature, source), context).await?,
     };
     // What is not there yet cannot be activated for a trial: then the upload's is all.
-    if args.activate && (!args.how.dry_run || known.status == 200) {
+    if args.activate && (!args.how.dry_run || answer.status == 200) {
         context.say(&format!("{} {} is on the server as {digest}", info.name, info.version));
         return activate_version(&info.name, &digest, &args.with, false, &args.how, context).await;
     }
