@@ -20,7 +20,7 @@ const DOCUMENTS: &[&str] = &[
     "wit/README.md",
 ];
 /// What a path of this repository begins with.
-const FOLDERS: &[&str] = &["docs", "guest", "host", "rules", "samples", "tests", "wit", "xtask"];
+const FOLDERS: &[&str] = &["benches", "docs", "guest", "host", "rules", "samples", "tests", "wit", "xtask"];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
