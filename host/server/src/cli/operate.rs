@@ -1,6 +1,7 @@
 //! `alert ack|unack|close`: commands to alerts, by their ids.
 
 use super::Context;
+use super::alert::id;
 use super::event::Stamp;
 use super::exit::{Exit, Failure};
 use super::output::{Column, Format, plain, text};
@@ -101,7 +102,7 @@ pub(super) fn user() -> Option<String> {
     ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| check_operator(name).is_ok()))
 }
 
-/// The ids, each once; the place of `-` is taken by what stdin has, separated by white space.
+/// The ids, each once; the place of `-` is taken by what stdin has, separated by white space. Nothing is done when one of them is none.
 pub(super) fn ids(args: &[String], mut stdin: impl Read) -> Result<Vec<String>, Failure> {
     let (mut ids, mut seen) = (Vec::new(), HashSet::new());
     for arg in args {
@@ -111,9 +112,13 @@ pub(super) fn ids(args: &[String], mut stdin: impl Read) -> Result<Vec<String>, 
                 stdin.read_to_string(&mut input).map_err(|e| Failure::new(Exit::Usage, format!("stdin cannot be read: {e}")))?;
                 input.split_whitespace().collect()
             }
-            id => vec![id],
+            one => vec![one],
         };
-        ids.extend(these.into_iter().filter(|id| seen.insert((*id).to_owned())).map(str::to_owned));
+        for one in these {
+            if seen.insert(id(one)?.to_owned()) {
+                ids.push(one.to_owned());
+            }
+        }
     }
     Ok(ids)
 }
@@ -191,5 +196,9 @@ mod tests {
         assert_eq!(given(&["1", "2", "1"], "9"), ["1", "2"]);
         assert_eq!(given(&["1", "-", "5"], "2\n3  4\n\n1\n"), ["1", "2", "3", "4", "5"]);
         assert_eq!(given(&["-", "-"], " \n"), [""; 0]);
+        for (args, stdin) in [(&["1".to_owned(), "abc".to_owned()][..], ""), (&["-".to_owned()], "1 abc"), (&["".to_owned()], "")] {
+            let refused = ids(args, stdin.as_bytes()).expect_err("no id");
+            assert!(refused.exit == Exit::NotFound && refused.message.contains("is no id"), "{refused}");
+        }
     }
 }
