@@ -224,6 +224,29 @@ fn check_and_inspect_refuse_a_module_that_is_none() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_named_and_3() {
+    let dir = tempfile::tempdir().expect("dir");
+    for (name, content) in [("owner.wasm", "x"), ("some.tar", "x")] {
+        std::fs::write(dir.path().join(name), content).expect("write");
+    }
+    let key = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    for arguments in [
+        &["event", "send", "-f", "none"][..],
+        &["rule", "inspect", "none"],
+        &["rule", "verify", "none", "--key", key],
+        &["rule", "verify", "owner.wasm", "--key", key, "--sig", "none"],
+        &["rule", "push", "none"],
+        &["restore", "--from", "none", "--data-dir", "data"],
+        &["restore", "--from", "some.tar", "--data-dir", "data", "--journal", "none"],
+    ] {
+        let (code, out, err) = ended(alertmill(dir.path(), arguments).output().expect("run"));
+        assert_eq!((code, out.as_str()), (3, ""), "{arguments:?}: {err}");
+        assert!(err.starts_with("alertmill: there is no file ") && err.contains("none"), "{arguments:?}: {err}");
+    }
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
 fn no_server_is_69_and_a_hanging_one_124() {
     let closed = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
     let (code, out, err) = run(&["--server", &format!("http://{closed}"), "alert", "list"]);
@@ -367,7 +390,6 @@ fn every_form_of_input_becomes_lines() {
     }
     let (code, _, err) = with_input(&server, &["event", "send", "-f", "-"], "[{},");
     assert!(code == 1 && err.contains("this is not JSON"), "{err}");
-    assert_eq!(ask(&server, &["event", "send", "-f", "/nonexistent"]).0, 2);
 }
 
 /// Answers commands: ids that begin with 1 are done, with 2 ended, all others are not found.
@@ -453,6 +475,10 @@ fn a_command_that_is_wrong_is_not_sent() {
     ] {
         let (code, out, err) = ask(&server, arguments);
         assert!(code == 2 && out.is_empty() && err.contains(word), "{arguments:?}: {code} {err}");
+    }
+    for arguments in [["alert", "ack", "1", "abc"], ["dlq", "redrive", "1", "abc"]] {
+        let (code, out, err) = ask(&server, &arguments);
+        assert!(code == 3 && out.is_empty() && err.contains("\"abc\" is no id"), "{arguments:?}: {code} {err}");
     }
     assert!(server.asked().is_empty());
 }

@@ -130,6 +130,12 @@ pub async fn of_server(args: &Backup, context: &Context, client: &super::client:
 
 /// `restore`
 pub fn restore(args: &Restore, context: &Context) -> Result<(), Failure> {
+    // A wrong argument is no fault of a disk.
+    for path in std::iter::once(&args.from).chain(&args.journal) {
+        if path.metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            return Err(Failure::new(Exit::NotFound, format!("there is no file or folder {}; nothing was restored", path.display())));
+        }
+    }
     let restored = backup::restore(&args.from, &args.data_dir, args.journal.as_deref()).map_err(failure)?;
     let behind = restored.journal_last - restored.manifest.position;
     context.say(&format!(

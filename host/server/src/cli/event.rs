@@ -124,7 +124,7 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     async fn read(&mut self, path: &Path) -> Result<(), Failure> {
-        let unreadable = |e: std::io::Error| Failure::new(Exit::Usage, format!("{} cannot be read: {e}", path.display()));
+        let unreadable = |e: std::io::Error| Failure::of_file(path, &e);
         let input: Box<dyn Read> = if path == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(std::fs::File::open(path).map_err(unreadable)?) };
         let mut input = BufReader::new(input);
         let mut line = Vec::new();

@@ -1,6 +1,7 @@
 //! How a command ends: one list of exit codes, documented in `--help`, and the error that carries one.
 
 use std::fmt;
+use std::path::Path;
 
 macro_rules! exits {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal $words:literal)*) => {
@@ -86,6 +87,14 @@ impl Failure {
     /// A failure with its words.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Failure { exit, message: message.into() }
+    }
+
+    /// A file that the command line names and that cannot be read.
+    pub fn of_file(file: &Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, format!("there is no file {}", file.display())),
+            _ => Failure::new(Exit::Usage, format!("{} cannot be read: {error}", file.display())),
+        }
     }
 
     /// Everything is said; only the code is left.

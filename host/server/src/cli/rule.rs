@@ -109,10 +109,7 @@ pub fn engine_within(rules: &Rules) -> Result<Engine, Failure> {
 
 /// A module's bytes.
 pub fn read_module(file: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(file).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, format!("there is no file {}", file.display())),
-        _ => Failure::new(Exit::Usage, format!("{} cannot be read: {e}", file.display())),
-    })
+    std::fs::read(file).map_err(|e| Failure::of_file(file, &e))
 }
 
 /// `rule inspect`

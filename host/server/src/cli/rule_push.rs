@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::output::{Column, Format, milliseconds, text};
 use super::rule::{engine, read_module};
 use super::rule_change::{How, With, activate_version, encoded, path_of};
-use super::sign::read_signature;
+use super::sign::{read_named_signature, read_signature};
 use crate::oci::{Reference, fetch};
 use crate::signature;
 use base64::Engine as _;
@@ -84,8 +84,7 @@ pub async fn push(args: &Push, context: &Context) -> Result<(), Failure> {
         (Bytes::from(read_module(file)?), read_signature(&signature::beside(file))?, None)
     };
     if let Some(file) = &args.sig {
-        let none = || Failure::new(Exit::NotFound, format!("there is no file {}", file.display()));
-        signature = Some(read_signature(file)?.ok_or_else(none)?);
+        signature = Some(read_named_signature(file)?);
     }
     let shown = &args.from;
     let refused = |why: alertmill_engine::Refusal| Failure::new(Exit::No, format!("{shown}: {why} ({})", why.code()));

@@ -112,10 +112,17 @@ pub fn sign(args: &Sign, context: &Context) -> Result<(), Failure> {
 pub fn verify(args: &Verify, context: &Context) -> Result<(), Failure> {
     let publishers = args.keys.iter().map(|key| Ok(Publisher { name: key.clone(), key: public_key(key)?, rules: vec!["*".into()], revoked: false }));
     let publishers = Publishers::new(publishers.collect::<Result<_, Failure>>()?);
-    let from = args.sig.clone().unwrap_or_else(|| signature::beside(&args.file));
+    let (from, found) = match &args.sig {
+        Some(file) => (file.clone(), Some(read_named_signature(file)?)),
+        None => {
+            let file = signature::beside(&args.file);
+            let found = read_signature(&file)?;
+            (file, found)
+        }
+    };
     let info = inspect(&args.file)?;
     let refused = |refusal: signature::Refusal| Failure::new(Exit::Policy, format!("{}: {refusal} ({})", from.display(), refusal.code()));
-    let signer = publishers.verify(&statement(&info), read_signature(&from)?.as_deref()).map_err(refused)?;
+    let signer = publishers.verify(&statement(&info), found.as_deref()).map_err(refused)?;
     let (publisher, key_id) = signer.map_or_else(Default::default, |signer| (signer.publisher, signer.key_id));
     show(context, &info, json!({"signature_file": from, "key": publisher, "key_id": key_id, "is_good": true}))
 }
@@ -140,7 +147,12 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
 
 /// A signature file's bytes; None when there is none.
 pub(super) fn read_signature(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    signature::read(file).map_err(|e| Failure::new(Exit::Usage, format!("{} cannot be read: {e}", file.display())))
+    signature::read(file).map_err(|e| Failure::of_file(file, &e))
+}
+
+/// As [`read_signature`], of a file that the command line names and that must be there.
+pub(super) fn read_named_signature(file: &Path) -> Result<Vec<u8>, Failure> {
+    read_signature(file)?.ok_or_else(|| Failure::of_file(file, &std::io::ErrorKind::NotFound.into()))
 }
 
 /// Writes beside and renames, so that a server which looks never sees half a file.
