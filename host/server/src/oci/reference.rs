@@ -68,6 +68,8 @@ impl Reference {
             None => Err(wrong("it does not begin with oci:")),
             Some(rest) => match rest.strip_prefix("//") {
                 Some(rest) => Reference::registry(rest, &wrong),
+                // Read as `DIR[:TAG]`, the digest would be a tag, and `DIR@sha256` the directory.
+                None if rest.contains("@sha256:") => Err(wrong("only what a registry has is named by a digest; name a directory's by its tag")),
                 None => Reference::layout(rest).ok_or_else(|| wrong("it names no directory")),
             },
         }
@@ -174,6 +176,9 @@ mod tests {
             "owner.wasm",
             "oci:",
             "oci::tag",
+            &format!("oci:dir@sha256:{hex}"),
+            &format!("oci:dir:1.2.0@sha256:{hex}"),
+            "oci:dir@sha256:00",
             "oci://",
             "oci://host",
             "oci://host/",
