@@ -107,7 +107,7 @@ pub(super) async fn resume(resuming: &Resuming, rule: &str, request: Request<Bod
 fn asked(bytes: &[u8]) -> Result<Resume, Problem> {
     let Asked { r#as, to_the_end } = serde_json::from_slice(bytes).map_err(|e| {
         let words: String = e.to_string().chars().take(200).collect();
-        ProblemCode::Command.problem(format!("the body is no command: {words}; send {{\"as\": \"retry|pass-through|dead-letter\"}}"))
+        ProblemCode::Command.problem(format!("the body is no command: {words}; send {{\"as\": \"retry|pass-through|previous-version|dead-letter\"}}"))
     })?;
     if r#as == "retry" && !to_the_end {
         return Ok(Resume::Retry);
@@ -133,6 +133,13 @@ mod tests {
         assert_eq!(read(r#"{"as":"pass-through","to_the_end":true}"#), Ok(Resume::As { policy: Policy::PassThrough, to_the_end: true }));
         for wrong in ["", "[]", "{}", r#"{"as":"stop"}"#, r#"{"as":"drop"}"#, r#"{"as":"retry","to_the_end":true}"#, r#"{"as":"retry","more":1}"#] {
             assert_eq!(read(wrong), Err("bad-command"), "{wrong}");
+        }
+        // Whichever way a body is wrong, it is told everything that may be said.
+        for wrong in ["{}", r#"{"as":"stop"}"#] {
+            let detail = asked(wrong.as_bytes()).expect_err(wrong).detail;
+            for policy in Policy::ALL.into_iter().filter(|policy| *policy != Policy::Stop) {
+                assert!(detail.contains(policy.as_str()), "{wrong}: {detail}");
+            }
         }
     }
 }
