@@ -4,6 +4,7 @@
 
 use super::{Problem, RulesFolder};
 use alertmill_core::record::RuleSet;
+use alertmill_core::rule_set::{Origin, RuleEntry};
 use std::path::PathBuf;
 
 /// The folder cannot say which rules are to run.
@@ -36,7 +37,7 @@ impl Source {
     /// when two looks in a row found the same ones: they may be copied into place one by one.
     pub fn is_gone(&mut self, files: &[PathBuf], in_force: &RuleSet) -> bool {
         let is_back = match &self.state {
-            State::Unknown => !files.is_empty() || in_force.rules.is_empty(),
+            State::Unknown => !files.is_empty() || !in_force.rules.iter().any(has_file),
             State::Gone(before) => !files.is_empty() && before == files,
             State::There => true,
         };
@@ -45,9 +46,14 @@ impl Source {
     }
 }
 
+/// Whether the folder had a file of the rule when the last process looked; one that was uploaded has none to be missed.
+fn has_file(entry: &RuleEntry) -> bool {
+    entry.origin == Origin::Folder || !entry.offered.is_empty()
+}
+
 impl RulesFolder {
     pub(super) fn source_gone(&self, in_force: &RuleSet) -> Problem {
-        let names = in_force.rules.iter().map(|entry| format!("`{}`", entry.name)).collect::<Vec<_>>().join(", ");
+        let names = in_force.rules.iter().filter(|entry| has_file(entry)).map(|entry| format!("`{}`", entry.name)).collect::<Vec<_>>().join(", ");
         let message = format!(
             "this start found no module in the folder, so the rules of generation {} go on without their files: {names}; mount it or put the files back. \
              To remove a rule, put its file there and take it away again while this process runs",

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{Config, Table};
+use alertmill_core::rule_set::Origin;
 use alertmill_core::rules::RuleSets;
 use tempfile::TempDir;
 
@@ -371,6 +372,29 @@ fn numbers_order_by_number() {
         files.map(|file| file.to_str().unwrap()),
         ["0-z.wasm", "9-b.wasm", "010-a.wasm", "10-b.wasm", "010-c.wasm", "99999999999999999999999-a.wasm", "x.wasm"]
     );
+}
+
+#[test]
+fn a_folder_that_is_gone_misses_no_rule_that_was_uploaded() {
+    let mut world = World::new(&[], &[("10-says.wasm", "says"), ("20-severity-by-labels.wasm", "severity-by-labels")]);
+    world.look();
+    let upload = |set: &mut RuleSet, name: &str| {
+        let entry = set.rules.iter_mut().find(|entry| entry.name == name).unwrap();
+        (entry.origin, entry.offered) = (Origin::Upload, Text::default());
+    };
+    upload(&mut world.in_force, "severity-by-labels");
+    std::fs::remove_dir_all(world.dir.path().join("rules.d")).unwrap();
+    world.restart();
+    let before = world.in_force.clone();
+    let look = world.look_at(later());
+    assert_eq!((codes(&look), &world.in_force), (vec!["source-gone"], &before));
+    let message = &look.problems[0].message;
+    assert!(message.contains("`says`") && !message.contains("`severity-by-labels`"), "{message}");
+    // With none but uploaded rules the folder has nothing to say.
+    upload(&mut world.in_force, "says");
+    world.restart();
+    let before = world.in_force.clone();
+    assert_eq!((codes(&world.look_at(later())), &world.in_force), (Vec::new(), &before));
 }
 
 #[test]
