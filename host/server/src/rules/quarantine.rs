@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 /// How often the engine is asked. Meanwhile it does not call such a rule.
 const ASKED_EVERY: Duration = Duration::from_millis(200);
-/// No pause is longer.
+/// Doubling makes no pause longer; one that the options want longer stays as it is.
 const PAUSE_MAX_MS: i64 = 3_600_000;
 
 /// Puts rules into quarantine and takes them out, until the process stops.
@@ -69,7 +69,8 @@ fn again(slot: &RuleEntry, struck: &Struck, now_ms: i64) -> Quarantine {
     // In a row: it did not even run for as long as it had been out.
     let before = slot.released.filter(|before| now_ms - before.at_ms <= before.pause_ms);
     let times = before.map_or(0, |before| before.times).saturating_add(1);
-    let pause_ms = ((pause_s as i64).saturating_mul(1_000) << (times - 1).min(12)).min(PAUSE_MAX_MS);
+    let first_ms = (pause_s as i64).saturating_mul(1_000);
+    let pause_ms = (first_ms << (times - 1).min(12)).min(PAUSE_MAX_MS.max(first_ms));
     Quarantine {
         kind: Text::new(struck.kind),
         message: Text::new(&struck.message),
@@ -131,6 +132,21 @@ mod tests {
         // What failed was replaced.
         let replaced = after(&set.rules, &activate("2"));
         assert!(due(&replaced, &struck, now).is_empty());
+    }
+
+    #[test]
+    fn a_pause_of_more_than_an_hour_is_as_long_as_the_options_say_each_time() {
+        let struck = [Struck { rule: "r".into(), version: "1".into(), digest: "1".into(), kind: "deadline", message: String::new() }];
+        let options = RuleOptions { quarantine_retry_s: 86_400, ..RuleOptions::default() };
+        let mut set = after(&after(&[], &activate("1")).rules, &What::Configure { options: Some(options), order: None });
+        let mut now = 5;
+        for times in 1..=3 {
+            set = after(&set.rules, &due(&set, &struck, now)[0].1);
+            let quarantine = set.rules[0].quarantine.clone().unwrap();
+            assert_eq!((quarantine.times, quarantine.retry_at_ms), (times, Some(now + 86_400_000)));
+            now += 86_400_000;
+            set = after(&set.rules, &due(&set, &struck, now)[0].1);
+        }
     }
 
     #[test]
