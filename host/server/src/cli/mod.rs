@@ -49,7 +49,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The server that is asked; `serve`, `check`, `demo`, `restore` and `rule inspect` ask none
+    /// The server that is asked; not by serve, check, demo, bench, conformance, restore, nor by `rule` inspect, keygen, sign, verify, export, fetch
     #[arg(long, global = true, env = "ALERTMILL_SERVER", default_value = "http://127.0.0.1:9280", value_name = "URL")]
     server: String,
     /// How data is printed
@@ -263,7 +263,10 @@ enum TableCommand {
     #[command(before_help = "Examples:\n  alertmill table show hosts\n  alertmill table show hosts --key web-1")]
     Show(table::Show),
     /// Read the table's source now, and wait until what it says is in force
-    #[command(before_help = "Examples:\n  alertmill table refresh hosts\n  alertmill table refresh --all")]
+    #[command(
+        before_help = "Examples:\n  alertmill table refresh hosts\n  alertmill table refresh --all",
+        override_usage = "alertmill table refresh [OPTIONS] <NAME>\n       alertmill table refresh [OPTIONS] --all"
+    )]
     Refresh(table::Refresh),
 }
 
@@ -278,7 +281,9 @@ enum DlqCommand {
     /// Try dead letters again, by the rules that are in force now
     #[command(
         before_help = "Examples:\n  alertmill dlq redrive 7 8\n  alertmill dlq redrive --source grafana --code normalize-failed --limit 500 --dry-run\n  \
-                             alertmill dlq list --source events -o name | alertmill dlq redrive - -m 'rule fixed'"
+                             alertmill dlq list --source events -o name | alertmill dlq redrive - -m 'rule fixed'",
+        override_usage = "alertmill dlq redrive [OPTIONS] <ID>...\n       alertmill dlq redrive [OPTIONS] --source <SOURCE> [--code <CODE>]\n       \
+                          alertmill dlq redrive [OPTIONS] --code <CODE>"
     )]
     Redrive(dlq::Redrive),
 }
@@ -505,6 +510,26 @@ mod tests {
             assert!(help.contains(&format!("\n  {path}")) || help.contains(&format!("| {path}")), "{path} shows no example of itself: {help}");
             assert!(command.get_about().is_some(), "{path} says nothing of itself");
         });
+    }
+
+    #[test]
+    fn help_names_the_commands_that_ask_no_server_and_every_way_to_call_one() {
+        let help = |path: &str| {
+            let mut found = String::new();
+            every(&command(), "alertmill", &mut |at, command| {
+                if at == path {
+                    found = command.clone().render_help().to_string();
+                }
+            });
+            found
+        };
+        let root = help("alertmill");
+        let server = root.lines().find(|line| line.contains("--server")).expect("the flag");
+        for name in ["serve", "check", "demo", "bench", "conformance", "restore", "inspect", "keygen", "sign", "verify", "export", "fetch"] {
+            assert!(server.contains(name), "{name}: {server}");
+        }
+        assert!(help("alertmill table refresh").contains("alertmill table refresh [OPTIONS] --all"));
+        assert!(help("alertmill dlq redrive").contains("alertmill dlq redrive [OPTIONS] --source <SOURCE>"));
     }
 
     #[test]
