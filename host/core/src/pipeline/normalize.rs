@@ -69,6 +69,15 @@ pub(super) fn payloads(journaled: &Journaled) -> Vec<Payload> {
     }
 }
 
+/// How many payloads a record has.
+pub(super) fn payload_count(journaled: &Journaled) -> usize {
+    match &journaled.record.body {
+        RecordBody::Payload(_) => 1,
+        RecordBody::Redrive(redrive) => redrive.letters.iter().filter(|letter| is_payload(letter)).count(),
+        _ => 0,
+    }
+}
+
 pub(super) fn is_payload(letter: &RedrivenLetter) -> bool {
     letter.arrival.by == ArrivalBy::Payload
 }

@@ -4,7 +4,7 @@
 use super::conductor::COMMIT_BYTES_MAX;
 use super::dedupe::dedupe;
 use super::enrich_events::enrich_events;
-use super::normalize::{is_payload, normalize, payloads, understand_payload};
+use super::normalize::{is_payload, normalize, payload_count, understand_payload};
 use super::redrive::{PreparedLetter, understand_again};
 use super::understand::{Place, UnderstandConfig, understand};
 use crate::command::Command;
@@ -214,12 +214,17 @@ pub fn prepare(records: &mut [Journaled], generation: Generation, chain: &mut dy
 
 /// What a rule has rejected becomes a letter with the bytes that it came from. They are looked for only then.
 fn write_letters(records: &[Journaled], normalized: &[Normalized], rows: &mut [Row]) {
+    if !rows.iter().any(|row| row.rejected) {
+        return;
+    }
+    let payloads_before = |next: &mut usize, journaled: &Journaled| Some(std::mem::replace(next, *next + payload_count(journaled)));
+    let firsts: Vec<usize> = records.iter().scan(0, payloads_before).collect();
     for row in rows.iter_mut().filter(|row| row.rejected) {
         let why = row.failures.last().map(|failure| {
             let RuleFailure { rule, version, hook, kind, message, .. } = failure;
             format!("rule {rule} {version} ({}): {kind}: {message}", hook.name())
         });
-        let origin = origin(row, records, normalized).unwrap_or_default();
+        let origin = origin(row, records, (normalized, &firsts)).unwrap_or_default();
         row.dead_letter = Some(Box::new(DeadLetter {
             tenant: row.event.tenant.clone(),
             source: row.source.clone(),
@@ -230,12 +235,12 @@ fn write_letters(records: &[Journaled], normalized: &[Normalized], rows: &mut [R
     }
 }
 
-/// Where a row first came, how, and its bytes: those of the item, or of the event that a normalize rule made as JSON.
-fn origin(row: &Row, records: &[Journaled], normalized: &[Normalized]) -> Option<DeadLetter> {
+/// Where a row first came, how, and its bytes: those of the item, or of the event that a normalize rule made as JSON. `firsts`
+/// says of each record which of the payloads is its first one.
+fn origin(row: &Row, records: &[Journaled], (normalized, firsts): (&[Normalized], &[usize])) -> Option<DeadLetter> {
     let at = records.partition_point(|journaled| journaled.record.ordinal < row.ordinal);
     let event = |tenant: &str| {
-        let before: usize = records[..at].iter().map(|journaled| payloads(journaled).len()).sum();
-        let Normalized::Events(events) = normalized.get(before)? else { return None };
+        let Normalized::Events(events) = normalized.get(*firsts.get(at)?)? else { return None };
         Some(decode_event(events.get(row.index as usize)?, tenant).0)
     };
     let here = DeadLetter { ordinal: row.ordinal, index: row.index, received_at_ms: row.received_at_ms, ..DeadLetter::default() };

@@ -19,7 +19,7 @@ const T: i64 = 1_790_000_000;
 const CONFIG: UnderstandConfig = UnderstandConfig { uid_key: UidKey([1; 16]), algorithm: Algorithm::Keyed };
 
 /// Makes an event of each word, without a time unless the word ends with one; nothing while it is broken. Another one rejects
-/// events of the name `poison`, or does not.
+/// events whose name begins with `poison`, or does not.
 #[derive(Default)]
 struct Words {
     is_broken: bool,
@@ -52,7 +52,7 @@ impl RuleChain for Words {
         Ok(payloads.iter().map(judged).collect())
     }
     fn enrich_events(&mut self, rows: &mut [Row], _: &mut Vec<RuleTally>) -> Result<(), Halted> {
-        let poison = |row: &&mut Row| self.rejects && row.event.alert_name.as_text() == Some("poison");
+        let poison = |row: &&mut Row| self.rejects && row.event.alert_name.as_text().is_some_and(|name| name.starts_with("poison"));
         rows.iter_mut().filter(poison).for_each(|row| row.rejected = true);
         Ok(())
     }
@@ -215,6 +215,26 @@ fn what_a_rule_rejected_counts_once_it_is_mended() {
         assert!(world.letters.is_empty() && world.fates[1][0].outcomes == [(Outcome::Folded, 1)]);
         assert_eq!(world.record(T + 30, again(&[letter])).events.len(), 0, "from an old list");
     }
+}
+
+#[test]
+fn what_is_rejected_among_many_payloads_keeps_its_own_bytes() {
+    let mut world = World::new();
+    world.rules.is_broken = true;
+    world.record(T, payload("x poison1", None));
+    let items = RecordBody::Items(Items::of_texts(Door::Events, &[r#"{"alert_name":"poison2"}"#]));
+    let bodies = [payload("a poison3", None), items, again(&world.letters), RecordBody::Clock, payload("poison4 b poison5", None)];
+    let mut records: Vec<_> = (2..).zip(bodies).map(|(ordinal, body)| journaled(ordinal, T, body)).collect();
+    let mut rules = Words { rejects: true, ..Words::default() };
+    let mut letters = |records: &mut [Journaled]| {
+        let prepared = prepare(records, 1, &mut rules, &CONFIG).unwrap();
+        prepared.rows.into_iter().filter_map(|row| row.dead_letter).collect::<Vec<_>>()
+    };
+    let alone: Vec<_> = records.chunks_mut(1).flat_map(&mut letters).collect();
+    let at_once = letters(&mut records);
+    assert_eq!(at_once, alone);
+    let names = at_once.iter().map(|letter| serde_json::from_slice::<serde_json::Value>(&letter.item).unwrap()["alert_name"].clone());
+    assert_eq!(names.collect::<Vec<_>>(), ["poison3", "poison2", "poison1", "poison4", "poison5"]);
 }
 
 #[test]
