@@ -6,18 +6,19 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A store that cannot be opened or changed.
+/// A store that cannot be opened or changed. Its words are whole, so that it names no source: a report of the chain of causes would say
+/// the system's words twice.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The system refused a file operation.
-    #[error("cannot {what} {}: {source}; {}", path.display(), remedy_of(source))]
+    #[error("cannot {what} {}: {error}; {}", path.display(), remedy_of(error))]
     Io {
         /// The operation, such as `create`.
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The system's words.
-        source: io::Error,
+        error: io::Error,
     },
     /// Another process works in the folder.
     #[error("{} is in use by another process (its lock is held); stop that process, or give this one its own data folder", path.display())]
@@ -62,14 +63,14 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// SQLite refused a statement.
-    #[error("{}: cannot {what}: {source}{}", path.display(), remedy_of_sqlite(source))]
+    #[error("{}: cannot {what}: {error}{}", path.display(), remedy_of_sqlite(error))]
     Sqlite {
         /// The operation.
         what: &'static str,
         /// The database.
         path: PathBuf,
         /// SQLite's words.
-        source: rusqlite::Error,
+        error: rusqlite::Error,
     },
 }
 
@@ -77,15 +78,15 @@ impl StoreError {
     /// Whether the disk has no space left.
     pub fn is_full(&self) -> bool {
         match self {
-            StoreError::Io { source, .. } => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
-            StoreError::Sqlite { source, .. } => !remedy_of_sqlite(source).is_empty(),
+            StoreError::Io { error, .. } => matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            StoreError::Sqlite { error, .. } => !remedy_of_sqlite(error).is_empty(),
             _ => false,
         }
     }
 
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_path_buf();
-        move |source| StoreError::Io { what, path, source }
+        move |error| StoreError::Io { what, path, error }
     }
 }
 
@@ -118,7 +119,7 @@ fn make_dir_with(path: &Path, sync: &dyn Fn(&Path) -> Result<(), StoreError>) ->
     if path.is_dir() {
         return match sync(parent) {
             // A parent that this process may not read, or nobody may write, is in somebody else's care.
-            Err(StoreError::Io { source, .. }) if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Ok(()),
+            Err(StoreError::Io { error, .. }) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Ok(()),
             synced => synced,
         };
     }
@@ -264,6 +265,12 @@ impl FolderLock {
 mod tests {
     use super::*;
     use std::sync::Mutex;
+
+    #[test]
+    fn what_the_system_said_is_said_once() {
+        let error = StoreError::io("open", Path::new("state.sqlite"))(io::Error::from_raw_os_error(2));
+        assert!(error.to_string().contains("os error 2") && std::error::Error::source(&error).is_none(), "{error}");
+    }
 
     #[test]
     fn every_level_of_a_folder_is_synced() {

@@ -74,7 +74,7 @@ fn without_room_no_backup_is_begun_and_a_full_state_says_what_to_do() {
     Snapshot::take(dir.path(), || None).unwrap();
 
     let full = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
-    let full = crate::StoreError::Sqlite { what: "copy", path: dir.path().into(), source: full };
+    let full = crate::StoreError::Sqlite { what: "copy", path: dir.path().into(), error: full };
     assert!(full.is_full() && full.to_string().ends_with("; free space on that disk"), "{full}");
 }
 

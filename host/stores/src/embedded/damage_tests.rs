@@ -586,7 +586,7 @@ fn a_new_state_that_cannot_be_written_is_no_damage_of_the_old_one() {
         fence::take_rows(&old, &row, &check::check(&old), new, report)
     });
     let error = full.unwrap_err();
-    assert!(matches!(&error, StoreError::Sqlite { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)), "{error}");
+    assert!(matches!(&error, StoreError::Sqlite { error: cause, .. } if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)), "{error}");
     assert!(report.lost_rows.iter().all(|row| !row.contains("cannot be read")), "{:?}", report.lost_rows);
 }
 

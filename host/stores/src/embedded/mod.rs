@@ -315,11 +315,11 @@ impl KnownUids for EmbeddedStore {
 
 pub(crate) fn sqlite_error(what: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
     let path = path.to_path_buf();
-    move |source| {
-        if checksum::is_damage(&source) {
-            StoreError::Damaged { path, what: source.to_string(), remedy: DAMAGED_REMEDY }
+    move |error| {
+        if checksum::is_damage(&error) {
+            StoreError::Damaged { path, what: error.to_string(), remedy: DAMAGED_REMEDY }
         } else {
-            StoreError::Sqlite { what, path, source }
+            StoreError::Sqlite { what, path, error }
         }
     }
 }
