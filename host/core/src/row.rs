@@ -44,6 +44,27 @@ pub struct Row {
 }
 
 impl Row {
+    /// An event that no rule has seen yet.
+    pub fn new(event: Event, source: Text, received_at_ms: i64, at: Place, seed: i64) -> Row {
+        Row {
+            event,
+            source,
+            received_at_ms,
+            ordinal: at.ordinal,
+            index: at.index,
+            seed,
+            dedupe: DedupeAnswer::Default,
+            dedupe_rule: None,
+            fingerprint: Fingerprint::default(),
+            dropped: None,
+            rejected: false,
+            dead_letter: None,
+            failures: Vec::new(),
+            lasting: None,
+            uid_if_reopened: None,
+        }
+    }
+
     /// Where it stands in the journal.
     pub fn place(&self) -> Place {
         Place { ordinal: self.ordinal, index: self.index }

@@ -156,29 +156,15 @@ mod tests {
     use alertmill_core::fields::Field;
     use alertmill_core::row::Row;
     use alertmill_core::value::Value;
+    use alertmill_core::verdict::Place;
 
     fn condition(field: &str, op: Op, values: &[&str]) -> contracts::Condition {
         contracts::Condition { field: field.to_owned(), op, values: values.iter().map(|v| (*v).to_owned()).collect() }
     }
 
     fn row() -> Row {
-        Row {
-            event: Event { severity: Value::Int(2), tags: vec![Tag::new("env", "stage"), Tag::new("env", "prod-1")], ..Event::default() },
-            source: "web".into(),
-            received_at_ms: 5,
-            ordinal: 0,
-            index: 0,
-            seed: 0,
-            dedupe: Default::default(),
-            dedupe_rule: None,
-            fingerprint: Default::default(),
-            dropped: None,
-            rejected: false,
-            dead_letter: None,
-            failures: Vec::new(),
-            lasting: None,
-            uid_if_reopened: None,
-        }
+        let event = Event { severity: Value::Int(2), tags: vec![Tag::new("env", "stage"), Tag::new("env", "prod-1")], ..Event::default() };
+        Row::new(event, "web".into(), 5, Place { ordinal: 0, index: 0 }, 0)
     }
 
     #[test]

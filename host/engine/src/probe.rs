@@ -11,9 +11,10 @@ use alertmill_core::alert::{Alert, LifecycleConfig};
 use alertmill_core::event::{Event, Tag};
 use alertmill_core::fields::Field;
 use alertmill_core::payload::{Normalized, Payload};
-use alertmill_core::row::{AlertRow, DedupeAnswer, Row, RuleFailure};
+use alertmill_core::row::{AlertRow, Row, RuleFailure};
 use alertmill_core::rules::{AlertChain, RuleChain};
 use alertmill_core::value::{Text, Value};
+use alertmill_core::verdict::Place;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -192,23 +193,8 @@ fn rows(reads: &[String]) -> Vec<Row> {
 
 fn row(index: u32, reads: &[String]) -> Row {
     let received_at_ms = 1_700_000_000_000 + i64::from(index);
-    let mut row = Row {
-        event: Event { time: Value::Int(1_700_000_000), create_time: 1_700_000_000, alert_name: Value::from("Probe"), ..Event::default() },
-        source: Text::new_static("probe"),
-        received_at_ms,
-        ordinal: 1,
-        index,
-        seed: i64::from(index) * 7_919,
-        dedupe: DedupeAnswer::Default,
-        dedupe_rule: None,
-        fingerprint: Default::default(),
-        dropped: None,
-        rejected: false,
-        dead_letter: None,
-        failures: Vec::new(),
-        lasting: None,
-        uid_if_reopened: None,
-    };
+    let event = Event { time: Value::Int(1_700_000_000), create_time: 1_700_000_000, alert_name: Value::from("Probe"), ..Event::default() };
+    let mut row = Row::new(event, Text::new_static("probe"), received_at_ms, Place { ordinal: 1, index }, i64::from(index) * 7_919);
     for (at, name) in reads.iter().enumerate() {
         let name = name.strip_prefix("event.").unwrap_or(name);
         let Some(text) = TEXTS.get((index as usize * 3 + at * 5) % (TEXTS.len() + 1)) else { continue };

@@ -6,9 +6,10 @@ use super::dedupe::dedupe;
 use super::enrich_events::enrich_events;
 use crate::event::{Event, Fingerprint};
 use crate::identity::Algorithm;
-use crate::row::{DedupeAnswer, Row};
+use crate::row::Row;
 use crate::rules::RuleChain;
 use crate::value::Text;
+use crate::verdict::Place;
 
 /// Open alerts by what a change would do to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,24 +59,10 @@ fn keys(alerts: &[(Event, Fingerprint)], chain: &mut dyn RuleChain, algorithm: A
 
 /// A stored event as if it came now. From which source is not stored with it.
 fn row(index: u32, event: &Event) -> Row {
-    Row {
-        // What the last keys came to is no field that decides about the next ones.
-        event: Event { dedupe_md5: None, ..event.clone() },
-        source: Text::default(),
-        received_at_ms: event.create_time.saturating_mul(1_000),
-        ordinal: 0,
-        index,
-        seed: 0,
-        dedupe: DedupeAnswer::Default,
-        dedupe_rule: None,
-        fingerprint: Fingerprint::default(),
-        dropped: None,
-        rejected: false,
-        dead_letter: None,
-        failures: Vec::new(),
-        lasting: None,
-        uid_if_reopened: None,
-    }
+    // What the last keys came to is no field that decides about the next ones.
+    let event = Event { dedupe_md5: None, ..event.clone() };
+    let received_at_ms = event.create_time.saturating_mul(1_000);
+    Row::new(event, Text::default(), received_at_ms, Place { ordinal: 0, index }, 0)
 }
 
 #[cfg(test)]
@@ -83,7 +70,7 @@ mod tests {
     use super::*;
     use crate::identity::fingerprint_of_keys;
     use crate::payload::{Normalized, Payload};
-    use crate::row::{DedupeRule, Dropped};
+    use crate::row::{DedupeAnswer, DedupeRule, Dropped};
     use crate::rules::{NoRules, RuleTally};
     use crate::verdict::Halted;
 

@@ -10,8 +10,9 @@ use crate::letter::{Arrival, ArrivalBy, DeadLetter};
 use crate::pipeline::clean::{check_poison, clean};
 use crate::pipeline::fingerprint::uid_bk_monitor;
 use crate::record::{Door, Journaled, RecordBody};
-use crate::row::{DedupeAnswer, Lasting, Row};
+use crate::row::{Lasting, Row};
 use crate::value::{Text, Value};
+use crate::verdict;
 
 /// How far an event's time may lie ahead of its receipt, seconds; beyond, the time of receipt stands in for it.
 pub const FUTURE_MAX_S: i64 = 300;
@@ -136,23 +137,9 @@ impl Place<'_> {
             let again = TimeAsSent::Once { ordinal: self.ordinal, index: self.index };
             uid(config.uid_key, self.source, &event, again)
         });
-        Ok(Row {
-            source: self.source.clone(),
-            received_at_ms: self.received_at_ms,
-            ordinal: self.ordinal,
-            index: self.index,
-            seed: seed(self.ordinal, self.index),
-            dedupe: DedupeAnswer::Default,
-            dedupe_rule: None,
-            fingerprint: Default::default(),
-            dropped: None,
-            rejected: false,
-            dead_letter: None,
-            failures: Vec::new(),
-            lasting: episode.map(|e| e.lasting),
-            uid_if_reopened,
-            event,
-        })
+        let at = verdict::Place { ordinal: self.ordinal, index: self.index };
+        let row = Row::new(event, self.source.clone(), self.received_at_ms, at, seed(self.ordinal, self.index));
+        Ok(Row { lasting: episode.map(|e| e.lasting), uid_if_reopened, ..row })
     }
 
     /// What a sender may leave out, beside the event_id, which decode fills in (docs/semantics.md, Clean).

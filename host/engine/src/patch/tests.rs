@@ -5,8 +5,9 @@ use crate::condition::When;
 use crate::contracts::{IntegerColumn, TextColumn};
 use alertmill_core::event::{Event, Tag};
 use alertmill_core::fields::{Field, RULE_TEXT_BYTES_MAX, TAGS_MAX};
-use alertmill_core::row::{DedupeAnswer, Row};
+use alertmill_core::row::Row;
 use alertmill_core::value::Value as CoreValue;
+use alertmill_core::verdict::Place;
 
 /// As the options have it by default.
 const EVENT_BYTES: usize = 256 << 10;
@@ -24,23 +25,8 @@ fn plan(writes: &[&str]) -> HookPlan<Field> {
 }
 
 fn row(tags: usize) -> Row {
-    Row {
-        event: Event { tags: (0..tags).map(|i| Tag::new(format!("t{i}"), "v")).collect(), ..Event::default() },
-        source: Text::default(),
-        received_at_ms: 0,
-        ordinal: 0,
-        index: 0,
-        seed: 0,
-        dedupe: DedupeAnswer::Default,
-        dedupe_rule: None,
-        fingerprint: Default::default(),
-        dropped: None,
-        rejected: false,
-        dead_letter: None,
-        failures: Vec::new(),
-        lasting: None,
-        uid_if_reopened: None,
-    }
+    let event = Event { tags: (0..tags).map(|i| Tag::new(format!("t{i}"), "v")).collect(), ..Event::default() };
+    Row::new(event, Text::default(), 0, Place { ordinal: 0, index: 0 }, 0)
 }
 
 fn texts(values: &[Option<&str>]) -> Column {

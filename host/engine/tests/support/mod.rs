@@ -11,10 +11,11 @@ use alertmill_core::alert::{Alert, LifecycleConfig};
 use alertmill_core::event::{Event, Status, Tag};
 use alertmill_core::fields::Field;
 use alertmill_core::payload::{Normalized, Payload};
-use alertmill_core::row::{AlertRow, DedupeAnswer, Row};
+use alertmill_core::row::{AlertRow, Row};
 use alertmill_core::rule_set::{RuleEntry, RuleSet};
 use alertmill_core::rules::{AlertChain, RuleChain, RuleSets, RuleTally};
 use alertmill_core::value::{Text, Value};
+use alertmill_core::verdict::Place;
 use alertmill_engine::{Engine, Grant, RuleOptions};
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
@@ -123,23 +124,8 @@ pub fn options(keys: serde_json::Value) -> RuleOptions {
 
 /// A row with nothing but its place.
 pub fn empty_row(index: u32) -> Row {
-    Row {
-        event: Event { tenant: Text::new_static("system"), time: Value::Int(1_790_000_000), create_time: 1_790_000_001, ..Event::default() },
-        source: Text::new_static("test"),
-        received_at_ms: 1_790_000_001_000,
-        ordinal: 1,
-        index,
-        seed: i64::from(index) * 7_919,
-        dedupe: DedupeAnswer::Default,
-        dedupe_rule: None,
-        fingerprint: Default::default(),
-        dropped: None,
-        rejected: false,
-        dead_letter: None,
-        failures: Vec::new(),
-        lasting: None,
-        uid_if_reopened: None,
-    }
+    let event = Event { tenant: Text::new_static("system"), time: Value::Int(1_790_000_000), create_time: 1_790_000_001, ..Event::default() };
+    Row::new(event, Text::new_static("test"), 1_790_000_001_000, Place { ordinal: 1, index }, i64::from(index) * 7_919)
 }
 
 /// A row with one tag.

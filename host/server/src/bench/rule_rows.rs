@@ -1,12 +1,13 @@
 //! What is measured of rules: the rows that R1 and R2 run on, both rules through the engine, and the same lines
 //! (`rules/bench/logic`) in native code. `benches/peers` compiles this file too, so that all are held against the same.
 
-use alertmill_core::event::{Event, Fingerprint, Tag};
+use alertmill_core::event::{Event, Tag};
 use alertmill_core::fields::write_tag;
 use alertmill_core::record::RuleSet;
 use alertmill_core::row::{DedupeAnswer, Row};
 use alertmill_core::rules::{RuleChain, RuleSets};
 use alertmill_core::value::{Text, Value};
+use alertmill_core::verdict::Place;
 use alertmill_engine::{Engine, Grant, RuleOptions, Table};
 use anyhow::{Result, anyhow};
 use bench_logic::samples::{self, Sample};
@@ -45,37 +46,22 @@ pub fn chain() -> Result<Box<dyn RuleChain>> {
 /// A sample as the pipeline has it before its rules.
 pub fn row(sample: &Sample) -> Row {
     let text = |text: &str| Value::from(text);
-    Row {
-        event: Event {
-            event_id: text(&sample.event_id),
-            plugin_id: text(sample.plugin_id),
-            alert_name: text(&sample.alert_name),
-            description: text(&sample.description),
-            time: Value::Int(sample.time as i64),
-            severity: Value::Int(sample.severity),
-            target: text(&sample.target),
-            metric: Value::List(sample.metric.iter().map(|metric| text(metric)).collect()),
-            category: Text::new(sample.category),
-            ip: text(&sample.ip),
-            bk_biz_id: Value::Int(sample.bk_biz_id),
-            tags: sample.tags.iter().map(|(key, value)| Tag::new(key.as_str(), value.as_str())).collect(),
-            ..Event::default()
-        },
-        source: Text::new_static("bench"),
-        received_at_ms: sample.time as i64 * 1_000,
-        ordinal: 1,
-        index: 0,
-        seed: 0,
-        dedupe: DedupeAnswer::Default,
-        dedupe_rule: None,
-        fingerprint: Fingerprint::default(),
-        dropped: None,
-        rejected: false,
-        dead_letter: None,
-        failures: Vec::new(),
-        lasting: None,
-        uid_if_reopened: None,
-    }
+    let event = Event {
+        event_id: text(&sample.event_id),
+        plugin_id: text(sample.plugin_id),
+        alert_name: text(&sample.alert_name),
+        description: text(&sample.description),
+        time: Value::Int(sample.time as i64),
+        severity: Value::Int(sample.severity),
+        target: text(&sample.target),
+        metric: Value::List(sample.metric.iter().map(|metric| text(metric)).collect()),
+        category: Text::new(sample.category),
+        ip: text(&sample.ip),
+        bk_biz_id: Value::Int(sample.bk_biz_id),
+        tags: sample.tags.iter().map(|(key, value)| Tag::new(key.as_str(), value.as_str())).collect(),
+        ..Event::default()
+    };
+    Row::new(event, Text::new_static("bench"), sample.time as i64 * 1_000, Place { ordinal: 1, index: 0 }, 0)
 }
 
 /// R1 natively.

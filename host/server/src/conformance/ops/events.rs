@@ -9,9 +9,10 @@ use alertmill_core::identity::{Algorithm, TimeAsSent, UidKey, seed, uid};
 use alertmill_core::pipeline::clean::check_poison;
 use alertmill_core::pipeline::dedupe::dedupe;
 use alertmill_core::ports::Commit;
-use alertmill_core::row::{DedupeAnswer, Row};
+use alertmill_core::row::Row;
 use alertmill_core::rules::NoRules;
 use alertmill_core::value::Text;
+use alertmill_core::verdict::Place;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use std::collections::HashSet;
@@ -59,23 +60,7 @@ fn row(world: &World, mut event: Event, at_s: i64) -> Row {
         event.uid = uid(UidKey([0; 16]), "conformance", &event, TimeAsSent::Sent(&event.time));
     }
     let ordinal = world.next_ordinal();
-    let mut row = Row {
-        event,
-        source: Text::new_static("conformance"),
-        received_at_ms: at_s * 1000,
-        ordinal,
-        index: 0,
-        seed: seed(ordinal, 0),
-        dedupe: DedupeAnswer::Default,
-        dedupe_rule: None,
-        fingerprint: Default::default(),
-        dropped: None,
-        rejected: false,
-        dead_letter: None,
-        failures: Vec::new(),
-        lasting: None,
-        uid_if_reopened: None,
-    };
+    let mut row = Row::new(event, Text::new_static("conformance"), at_s * 1000, Place { ordinal, index: 0 }, seed(ordinal, 0));
     dedupe(std::slice::from_mut(&mut row), &mut NoRules, world.algorithm, &mut Vec::new()).expect("no rule is there to halt");
     row
 }
