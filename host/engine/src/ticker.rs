@@ -44,8 +44,10 @@ impl Shared {
     fn begin(&self, now: Instant) -> (u64, bool) {
         self.running.fetch_add(1, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) {
-            // Time in which it slept gives no ticks. Said before anyone can see that it sleeps no more.
-            *self.moved_to() = now;
+            // Time in which it slept gives no ticks. Said before anyone can see that it sleeps no more. Somebody else may have woken it
+            // since `now`: what it has ticked then must not be ticked again, at the cost of all that run.
+            let mut moved_to = self.moved_to();
+            *moved_to = now.max(*moved_to);
         }
         let wakes = self.asleep.swap(false, Ordering::SeqCst);
         let behind = now.saturating_duration_since(*self.moved_to()).as_millis();
@@ -133,5 +135,15 @@ mod tests {
         assert_eq!(shared.begin(at(7_200_004)), (4, false));
         drop(running);
         assert_eq!(shared.running.load(Ordering::SeqCst), 6);
+    }
+
+    #[test]
+    fn who_was_held_up_while_waking_the_clock_sets_it_back_for_nobody() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let shared = Shared::new(at(300));
+        shared.asleep.store(true, Ordering::SeqCst);
+        assert_eq!(shared.begin(start), (0, true));
+        assert_eq!(*shared.moved_to(), at(300));
     }
 }
