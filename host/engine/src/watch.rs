@@ -126,7 +126,7 @@ impl Watch {
     /// Names of the alarms that are on.
     pub fn alarms(&self, now: Instant) -> Vec<&'static str> {
         let mut state = self.state();
-        if !state.buckets.is_empty() || state.overflowed.is_some() {
+        if !state.buckets.is_empty() {
             state.rolled(now);
             self.evaluate(&mut state, now);
         }

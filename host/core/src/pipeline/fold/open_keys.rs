@@ -38,16 +38,20 @@ impl OpenKeys {
 impl Fold {
     /// Whether an event may look at an alert that is new: at that of its fingerprint, or of the one that it falls back to.
     pub(super) fn concerns_new_alert(&self, row: &Row) -> bool {
-        let may_fall_back = || row.dedupe_rule.as_ref().is_some_and(|rule| self.open_keys.are_used_up(rule));
-        self.is_new(&row.fingerprint) || may_fall_back() && self.is_new(&default_key(row, self.config.algorithm).0)
+        self.is_new(&row.fingerprint) || self.wants_room(row).is_some() && self.is_new(&default_key(row, self.config.algorithm).0)
+    }
+
+    /// The rule whose key would open an alert too many, if the event is not too old to open one.
+    fn wants_room<'a>(&self, row: &'a Row) -> Option<&'a Arc<DedupeRule>> {
+        let rule = row.dedupe_rule.as_ref().filter(|rule| self.open_keys.are_used_up(rule))?;
+        let is_open = matches!(self.slot(&row.fingerprint), Some(Slot::Open { .. } | Slot::New { .. }));
+        (row.event.status == Status::Abnormal && row.dropped.is_none() && !is_open).then_some(rule)
     }
 
     /// The rule whose key would open an alert too many.
     pub(super) fn beyond_budget(&self, row: &Row) -> Option<Arc<DedupeRule>> {
-        let rule = row.dedupe_rule.as_ref().filter(|rule| self.open_keys.are_used_up(rule))?;
-        let is_open = matches!(self.slot(&row.fingerprint), Some(Slot::Open { .. } | Slot::New { .. }));
-        let opens = row.event.status == Status::Abnormal && row.dropped.is_none() && !is_open;
-        (opens && !is_expired(&row.event, self.now_s(), self.expiry_bound(&row.fingerprint))).then(|| rule.clone())
+        let rule = self.wants_room(row)?;
+        (!is_expired(&row.event, self.now_s(), self.expiry_bound(&row.fingerprint))).then(|| rule.clone())
     }
 
     /// The event's own keys decide.
