@@ -111,6 +111,7 @@ fn every_command_does_what_it_says_and_ends_as_it_says() {
     cli(&server, &["rule", "pull", "says", "1.0.0", "-f", "back.wasm"]).ends(5, "is there already");
     cli(&server, &["rule", "remove", "says", "1.1.0"]).ends(5, "runs");
     cli(&server, &["rule", "remove", "says", "1.0.0", "--dry-run"]).ok();
+    cli(&server, &["rule", "remove", "says", "1.0.0", "--if-version", "g1"]).ends(2, "--if-version is of the rule");
     cli(&server, &["rule", "remove", "says", "1.0.0"]).ok();
     cli(&server, &["rule", "pull", "says", "1.0.0", "-f", "gone.wasm"]).ends(3, "has no version");
 

@@ -13,6 +13,7 @@ use super::answer::json_bytes;
 use super::commands::json_only;
 use super::query::Query;
 use super::repeats::RepeatKey;
+use super::time::now_ms;
 use super::{AlertReads, Api, DeadLetterRow};
 use crate::doors::events::idempotency_key;
 use crate::doors::refused_by_journal;
@@ -27,7 +28,7 @@ use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Bytes of a body: a thousand ids and the longest texts, with every character escaped, are below it.
 const BODY_MAX: usize = 64 << 10;
@@ -164,7 +165,7 @@ async fn try_letters(api: &Api, asked: Asked) -> Result<Answer, Problem> {
     let mut answer = Answer { dry_run: asked.dry_run, ..Answer::default() };
     let letters = wanted(api, &asked, &mut answer).await?;
     if asked.dry_run {
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        let now_ms = now_ms();
         let would = |letter: &DeadLetterRow| if now_ms - letter.received_at_ms > EXPIRED_MS { "would-expire" } else { "would-redrive" };
         letters.iter().for_each(|letter| answer.add(Item::plain(letter.id.to_string(), would(letter))));
         return Ok(answer);

@@ -8,6 +8,7 @@ use super::answer::json;
 use super::orphaned::{Orphaned, orphaned};
 use super::query::Query;
 use super::resume::{Resuming, resume};
+use super::time::now_ms;
 use super::versions::{self, blocking, named, put_etag};
 use crate::http::{BodyLimits, Budget, Peer, Problem, ProblemCode, ReadBody, read_body, spool::spool};
 use crate::rules::slots::{Named, What};
@@ -38,7 +39,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -362,6 +363,9 @@ async fn take(api: RulesApi, rule: String, received: Received, who: Who, dry_run
 async fn remove_version(State(api): State<RulesApi>, Path((rule, version)): Path<(String, String)>, request: Request<Body>) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let (who, dry_run) = said(&Query::read(&head.uri, &["operator", "comment", "dry_run"])?, &head.extensions)?;
+    if condition(&head.headers)? != Condition::Any {
+        return Err(ProblemCode::Header.problem("If-Match and If-None-Match are of the rule, not of a version of it; send none here"));
+    }
     let row = named(&api, &rule, &version).await?;
     let body = json!({"name": rule, "version": row.change.version.as_str(), "digest": format!("sha256:{}", row.change.digest), "status": "removed"});
     let Who { operator, address, comment } = who;
@@ -415,8 +419,7 @@ fn unsigned(why: &signature::Refusal) -> Problem {
 }
 
 fn by_hand(who: &Who) -> Quarantine {
-    let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-    Quarantine { kind: Text::new_static("by-hand"), message: who.comment.clone(), times: 1, since_ms, retry_at_ms: None }
+    Quarantine { kind: Text::new_static("by-hand"), message: who.comment.clone(), times: 1, since_ms: now_ms(), retry_at_ms: None }
 }
 
 fn order(number: u32) -> Text {

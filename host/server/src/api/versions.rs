@@ -6,6 +6,7 @@ use super::rules_write::RulesApi;
 use crate::http::{Problem, ProblemCode};
 use crate::rules::Shown;
 use crate::rules_folder::is_enabled;
+use crate::signature::hex;
 use alertmill_core::ports::VersionWrite;
 use alertmill_core::rule_set::{RuleEntry, RuleVersion};
 use alertmill_core::value::Text;
@@ -206,7 +207,6 @@ pub async fn history(State(api): State<RulesApi>, uri: Uri) -> Result<Response, 
 }
 
 fn history_as_json(row: &AuditRow) -> Value {
-    let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let entry = &row.entry;
     let digest = |digest: &Text| (!digest.is_empty()).then(|| full(digest));
     json!({

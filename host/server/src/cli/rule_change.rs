@@ -169,6 +169,9 @@ pub async fn configure(args: &Configure, context: &Context) -> Result<(), Failur
 
 /// `rule remove`
 pub async fn remove(args: &Remove, context: &Context) -> Result<(), Failure> {
+    if args.version.is_some() && args.how.if_version.is_some() {
+        return Err(Failure::new(Exit::Usage, "--if-version is of the rule, not of a version of it; leave it out"));
+    }
     let path = match &args.version {
         None => path_of(&args.name),
         Some(version) => format!("{}/versions/{}", path_of(&args.name), encoded(version)),
@@ -206,15 +209,15 @@ async fn change(path: &str, mut body: Value, how: &How, condition: Option<String
     let mut headers = vec![("content-type", "application/json")];
     headers.extend(condition.iter().map(|tag| ("if-match", tag.as_str())));
     let answer = context.client.post(path, &headers, Bytes::from(body.to_string())).await?;
-    if answer.status == 412 && answer.may_be_done {
-        let why = "the first answer was lost, and the rule was changed since, perhaps by this very command; look at it with `rule list` and `rule history`";
-        return Err(Failure::new(Exit::Conflict, why));
-    }
     show(&answer, path, context)
 }
 
 /// Prints what was done, or would be.
 fn show(answer: &Answer, path: &str, context: &Context) -> Result<(), Failure> {
+    if answer.status == 412 && answer.may_be_done {
+        let why = "the first answer was lost, and the rule was changed since, perhaps by this very command; look at it with `rule list` and `rule history`";
+        return Err(Failure::new(Exit::Conflict, why));
+    }
     if !matches!(answer.status, 200..=299) {
         return Err(answer.failure(path));
     }
@@ -223,9 +226,18 @@ fn show(answer: &Answer, path: &str, context: &Context) -> Result<(), Failure> {
     if let Some(would) = done.get("would") {
         return document(context, would, "generation");
     }
-    if done.get("status").is_some() {
-        return document(context, &done, "digest");
+    match done.get("status") {
+        Some(_) => document(context, &done, "digest")?,
+        None => changed(&done, context)?,
     }
+    match answer.status {
+        202 => Err(Failure::new(Exit::Later, "the change is on disk, and the pipeline has not come to it yet; look again later")),
+        _ => Ok(()),
+    }
+}
+
+/// Prints what a rule is now.
+fn changed(done: &Value, context: &Context) -> Result<(), Failure> {
     let columns = [
         Column { head: "RULE", cell: |row| text(row, "rule") },
         Column { head: "ACTION", cell: |row| text(row, "action") },
@@ -236,12 +248,8 @@ fn show(answer: &Answer, path: &str, context: &Context) -> Result<(), Failure> {
         Column { head: "ETAG", cell: |row| text(row, "etag").replace('"', "") },
     ];
     let mut out = context.output();
-    out.rows(&done, std::slice::from_ref(&done), &columns, |row| text(row, "rule"))?;
-    out.finish()?;
-    match answer.status {
-        202 => Err(Failure::new(Exit::Later, "the change is on disk, and the pipeline has not come to it yet; look again later")),
-        _ => Ok(()),
-    }
+    out.rows(done, std::slice::from_ref(done), &columns, |row| text(row, "rule"))?;
+    out.finish()
 }
 
 /// The rule's path.

@@ -169,6 +169,11 @@ impl RuleKeeper {
         self.is_replayed.store(true, Relaxed);
     }
 
+    /// Whether it was told.
+    pub fn has_versions(&self) -> bool {
+        self.is_replayed.load(Relaxed)
+    }
+
     /// Whether a version came with a signature that was good; none of one that has no record.
     pub fn is_signed(&self, name: &Text, digest: &Text) -> Option<bool> {
         self.versions().get(&(name.clone(), digest.clone())).map(|signature| !signature.is_empty())
@@ -203,7 +208,7 @@ impl RuleKeeper {
     /// Refuses while nobody knows which set is the last.
     fn knows_the_last(&self) -> Result<(), Problem> {
         let replaying = || ProblemCode::Replaying.problem("the records of the last process are being read; try again in a moment");
-        if self.is_replayed.load(Relaxed) { Ok(()) } else { Err(replaying()) }
+        if self.has_versions() { Ok(()) } else { Err(replaying()) }
     }
 
     /// What to show.

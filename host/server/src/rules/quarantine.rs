@@ -4,12 +4,13 @@
 
 use super::slots::What;
 use super::{Ask, Condition, RuleKeeper, Who};
+use crate::api::time::now_ms;
 use alertmill_core::ports::Journal;
 use alertmill_core::rule_set::{Quarantine, Released, RuleEntry, RuleSet};
 use alertmill_core::value::Text;
 use alertmill_engine::{Engine, RuleOptions, Struck};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -25,7 +26,7 @@ pub async fn keep(keeper: Arc<RuleKeeper>, engine: Engine, journal: impl Journal
             () = tokio::time::sleep(ASKED_EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
+        let now_ms = now_ms();
         let shown = keeper.shown();
         for (rule, what) in due(&shown.set, &engine.struck(), now_ms) {
             let (keeper, journal, runtime) = (keeper.clone(), journal.clone(), Handle::current());

@@ -32,7 +32,7 @@ impl Looks {
     /// when it is new, and when the process before was killed early; then the journal may hold one.
     pub async fn begin_first_generation(&self) -> anyhow::Result<()> {
         backlog_folded(&self.progress, self.backlog_end).await?;
-        self.is_replayed();
+        self.read_versions().await;
         if self.keeper.shown().set.generation == 0 {
             self.look().await?;
         }
@@ -46,15 +46,16 @@ impl Looks {
             () = self.progress.reached(self.backlog_end) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let mut is_replayed = false;
         loop {
-            is_replayed = is_replayed || self.is_replayed();
+            if !self.keeper.has_versions() {
+                self.read_versions().await;
+            }
             if let Err(e) = self.look().await {
                 tracing::warn!("the rules folder could not be taken over, the rules in force go on: {e}");
             }
             let pause = match poll_ms {
                 // What was written right before the start is still taken, once it is whole; so are versions, once they can be read.
-                0 if !is_replayed || self.keeper.shown().is_unsettled => SETTLED_AFTER,
+                0 if !self.keeper.has_versions() || self.keeper.shown().is_unsettled => SETTLED_AFTER,
                 0 => Duration::MAX,
                 poll_ms => Duration::from_millis(poll_ms),
             };
@@ -75,10 +76,13 @@ impl Looks {
 
     /// The state has all versions now: tells the keeper, if they can be read. As long as they cannot, nobody can name one, and
     /// what the folder offers gets its record once more.
-    fn is_replayed(&self) -> bool {
-        let versions = self.reader.rule_versions(None, None, i64::MAX as usize);
-        let known = versions.map(|versions| self.keeper.is_replayed(versions.iter().map(|version| &version.change)));
-        known.inspect_err(|error| tracing::warn!(%error, "versions of rules cannot be read")).is_ok()
+    async fn read_versions(&self) {
+        let reader = self.reader.clone();
+        match tokio::task::spawn_blocking(move || reader.rule_versions(None, None, i64::MAX as usize)).await {
+            Ok(Ok(versions)) => self.keeper.is_replayed(versions.iter().map(|version| &version.change)),
+            Ok(Err(error)) => tracing::warn!(%error, "versions of rules cannot be read"),
+            Err(error) => tracing::warn!(%error, "versions of rules were not read"),
+        }
     }
 }
 
